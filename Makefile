@@ -1,0 +1,50 @@
+# make tutorial   environment, data and the whole series, executed headlessly, with a table of findings
+# make test       the same environment and the whole test suite
+# make lab        JupyterLab on the first notebook
+#
+# tutorial takes PROFILE=smoke|teach|full, DATASET=simulated|nmnist, DATA_DIR=folder, OUT=folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+PROFILE ?= teach
+DATASET ?=
+DATA_DIR ?=
+OUT ?= runs/tutorial
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SERIES := $(sort $(wildcard notebooks/*.ipynb))
+
+.PHONY: setup tutorial test lab bench lint clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || sh .ci/venv-from-apt $(PYTHON) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lab,test]'
+	@touch $@
+
+tutorial: $(READY)
+	$(BIN)/snn-helpers run $(SERIES) --out $(OUT) --profile $(PROFILE) \
+		$(if $(DATASET),-p dataset $(DATASET)) $(if $(DATA_DIR),-p data_dir '$(abspath $(DATA_DIR))')
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	SNN_PROFILE=smoke SNN_RESULTS_DIR=$(CURDIR)/runs/nbval SNN_RUNS_DIR=$(CURDIR)/runs/nbval \
+		$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -W default notebooks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+bench: $(READY)
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) runs results checkpoints logs data/stores benchmarks/results .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,36 @@
+"""From raw event-camera recordings to trained, understood spiking networks."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snn_helpers.datasets import load_dataset as load_dataset
+    from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
+    from snn_helpers.neurons import Leaky as Leaky
+    from snn_helpers.training.config import TrainConfig as TrainConfig
+    from snn_helpers.training.loop import train as train
+
+__version__ = "0.1.0"
+
+# What is public, and the module that brings it; loaded on first use, so that the import itself costs nothing.
+_HOMES = {
+    "load_dataset": "datasets",
+    "SpikingCNN": "models.cnn",
+    "Leaky": "neurons",
+    "TrainConfig": "training.config",
+    "train": "training.loop",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'snn_helpers' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    return getattr(importlib.import_module(f"snn_helpers.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *_HOMES]

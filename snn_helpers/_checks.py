@@ -1,0 +1,112 @@
+"""Argument checks with one message format: the name, the value, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """Return `value` if it is one of `choices`, else raise with the nearest choice.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls the argument; flags include their dashes.
+    value : object
+        The value given.
+    choices : collection of str
+        Everything that is allowed.
+
+    Raises
+    ------
+    ValueError
+        If `value` is not among `choices`.
+
+    Examples
+    --------
+    >>> check_choice("norm", "batch", ("batch", "none"))
+    'batch'
+    >>> check_choice("norm", "bacth", ("batch", "none"))
+    Traceback (most recent call last):
+    ...
+    ValueError: `norm` must be one of 'batch', 'none'; got 'bacth'. Did you mean 'batch'?
+    """
+    if isinstance(value, str) and value in choices:
+        return value
+    expected = ", ".join(repr(choice) for choice in choices)
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"`{name}` must be one of {expected}; got {value!r}.{hint}")
+
+
+def check_int(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """Return `value` as a plain int, after checking that it is whole and in [low, high].
+
+    Examples
+    --------
+    >>> check_int("num_steps", 25, low=1)
+    25
+    >>> check_int("num_steps", 0, low=1)
+    Traceback (most recent call last):
+    ...
+    ValueError: `num_steps` must be a whole number >= 1; got 0.
+    """
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if whole and (low is None or value >= low) and (high is None or value <= high):
+        return int(value)
+    error = ValueError if whole else TypeError
+    raise error(f"`{name}` must be a whole number{_range_text(low, high)}; got {value!r}.")
+
+
+def check_float(
+    name: str, value: Any, low: float | None = None, high: float | None = None, *, above: bool = False
+) -> float:
+    """Return `value` as a plain float, after checking that it is finite and in range.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls the argument.
+    value : float
+        The value given.
+    low, high : float or None
+        Inclusive bounds; None leaves a side open.
+    above : bool
+        The lower bound itself is refused too.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a number.
+    ValueError
+        If `value` is not finite or is out of range.
+
+    Examples
+    --------
+    >>> check_float("beta", 1, low=0, high=1)
+    1.0
+    >>> check_float("beta", 1.5, low=0, high=1)
+    Traceback (most recent call last):
+    ...
+    ValueError: `beta` must be a number in [0, 1]; got 1.5.
+    """
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if real and math.isfinite(value):
+        too_low = low is not None and (value <= low if above else value < low)
+        too_high = high is not None and value > high
+        if not too_low and not too_high:
+            return float(value)
+    error = ValueError if real else TypeError
+    raise error(f"`{name}` must be a number{_range_text(low, high, above=above)}; got {value!r}.")
+
+
+def _range_text(low: float | None, high: float | None, *, above: bool = False) -> str:
+    if low is not None and high is not None:
+        return f" in {'(' if above else '['}{low}, {high}]"
+    if low is not None:
+        return f" {'>' if above else '>='} {low}"
+    return "" if high is None else f" <= {high}"
