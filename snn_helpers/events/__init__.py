@@ -1,0 +1,1 @@
+"""Events without torch: read, write, simulate, store, bin and compare recordings."""

@@ -1,0 +1,199 @@
+"""Bin events into frames for a whole batch, straight from flat arrays, with augmentation in the same pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from snn_helpers._checks import check_choice, check_float, check_int
+from snn_helpers.events.recording import SENSOR_SIZE
+
+WINDOWS = ("recording", "tonic")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes made to a recording while it is binned.
+
+    Parameters
+    ----------
+    max_shift : int, pixels
+        The recording is moved by a whole number of pixels in [-max_shift, max_shift] along x and y; what
+        leaves the field is lost.
+    drop : float in [0, 1]
+        Each event is left out with this probability.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is of the wrong type or out of range.
+    """
+
+    max_shift: int = 0
+    drop: float = 0.0
+
+    def __post_init__(self):
+        check_int("max_shift", self.max_shift, low=0)
+        check_float("drop", self.drop, low=0, high=1)
+
+
+@dataclass(frozen=True)
+class FrameSpec:
+    """How recordings become frames.
+
+    Parameters
+    ----------
+    num_steps : int
+        Frames a recording, T.
+    window : {"recording", "tonic"}
+        "recording": T bins of equal length over the recording, every event kept. "tonic": exactly as
+        `tonic.transforms.ToFrame(n_time_bins=T)`, whose bin width is floored to whole µs, so that the last
+        events fall out.
+    window_us : int or None
+        Bins of this fixed length from the first event instead; events after T bins are left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is of the wrong type or out of range, or `window` and `window_us` are both set.
+    """
+
+    num_steps: int = 25
+    window: str = "recording"
+    window_us: int | None = None
+
+    def __post_init__(self):
+        check_int("num_steps", self.num_steps, low=1)
+        check_choice("window", self.window, WINDOWS)
+        if self.window_us is not None:
+            check_int("window_us", self.window_us, low=1)
+            if self.window != "recording":
+                raise ValueError(f"`window_us` sets the bins itself; leave `window` out (got {self.window!r}).")
+
+
+def bin_frames(
+    events: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    offsets: np.ndarray,
+    indices: np.ndarray,
+    sensor_size: tuple[int, int, int],
+    spec: FrameSpec,
+    augment: Augment | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Count events in bins of time, polarity and pixel for a batch of recordings.
+
+    Parameters
+    ----------
+    events : four flat arrays x, y, t (µs), p
+        The events of all recordings, one after the other, each recording sorted by t.
+    offsets : int64 [N + 1]
+        Recording i is events[offsets[i]:offsets[i + 1]].
+    indices : int64 [B]
+        Which recordings, in the order of the batch.
+    sensor_size : (W, H, P)
+        The frames' last three axes, reversed.
+    spec : FrameSpec
+        Number of steps and rule of the bins.
+    augment : Augment or None
+        Shift and event drop.
+    seed : int
+        Seed of the augmentation. What happens to a recording depends on (seed, its index) only, not on the batch.
+
+    Returns
+    -------
+    uint8 [T, B, P, H, W]
+        Event counts; a count beyond 255 stays at 255. A recording without events gives zeros.
+
+    Raises
+    ------
+    IndexError
+        If an index is outside the recordings.
+    """
+    indices = np.asarray(indices, dtype=np.int64)
+    total = len(offsets) - 1
+    if indices.size and (indices.min() < 0 or indices.max() >= total):
+        raise IndexError(f"`indices` must be in 0..{total - 1}; got {indices.min()}..{indices.max()}.")
+    width, height, polarities = sensor_size
+    frames = np.zeros((spec.num_steps, indices.size, polarities, height, width), np.uint8)
+    augment = augment or Augment()
+    width_us = spec.window_us or (-1 if spec.window == "tonic" else 0)
+    drop_below = np.uint64(int(augment.drop * 2**64)) if augment.drop < 1 else np.uint64(2**64 - 1)
+    _count(*events, offsets, indices, width_us, augment.max_shift, drop_below, np.uint64(int(seed) % 2**64), frames)
+    return frames
+
+
+@njit(cache=True, nogil=True)
+def _mix(state):
+    """Scramble 64 bits: the finaliser of SplitMix64 (Steele, Lea, Flood 2014), a counter-based generator."""
+    state = (state + np.uint64(0x9E3779B97F4A7C15)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def _edge(number, num_steps, width_us, first, last):
+    """Return the time at which bin `number` begins, in µs; bin `num_steps` ends everything.
+
+    `width_us` > 0: fixed bins; -1: tonic's floored width; 0: equal bins that keep every event. In the last, event
+    t falls in bin (t - first) * T // (last - first + 1), so that an edge is that fraction rounded up.
+    """
+    if width_us > 0:
+        return first + number * width_us
+    if width_us < 0:
+        return first + number * ((last - first) // num_steps)
+    span = last - first + 1
+    return first + (number * span + num_steps - 1) // num_steps
+
+
+@njit(cache=True, nogil=True)
+def _count(x, y, t, p, offsets, indices, width_us, max_shift, drop_below, seed, frames):
+    num_steps, _, _, height, width = frames.shape
+    for b in range(indices.size):
+        start, stop = offsets[indices[b]], offsets[indices[b] + 1]
+        if start == stop:
+            continue
+        key = _mix(seed ^ _mix(np.uint64(indices[b])))
+        span = np.uint64(2 * max_shift + 1)
+        dx = np.int64(_mix(key ^ np.uint64(1)) % span) - max_shift
+        dy = np.int64(_mix(key ^ np.uint64(2)) % span) - max_shift
+        first, last = np.int64(t[start]), np.int64(t[stop - 1])
+        step = -1
+        next_edge = _edge(0, num_steps, width_us, first, last)
+        for i in range(start, stop):
+            while t[i] >= next_edge:
+                step += 1
+                if step == num_steps:
+                    break
+                next_edge = _edge(step + 1, num_steps, width_us, first, last)
+            if step == num_steps:
+                break
+            if drop_below > 0 and _mix(key + np.uint64(i - start + 3)) < drop_below:
+                continue
+            column, row = np.int64(x[i]) + dx, np.int64(y[i]) + dy
+            if 0 <= column < width and 0 <= row < height and frames[step, b, p[i], row, column] < 255:
+                frames[step, b, p[i], row, column] += 1
+
+
+def saccade_images(events: np.ndarray, cuts_us: tuple[int, ...] = (100_000, 210_000)) -> np.ndarray:
+    """Count one recording's events per saccade, polarity and pixel.
+
+    Parameters
+    ----------
+    events : structured array [N] with fields x, y, t (µs), p
+        An N-MNIST recording.
+    cuts_us : two times in µs
+        Where one saccade ends and the next begins: in the rests between them (Orchard et al. 2015).
+
+    Returns
+    -------
+    int64 [3, 2, 34, 34]
+        Event counts of each saccade, OFF and ON.
+    """
+    width, height, polarities = SENSOR_SIZE
+    saccade = np.searchsorted(np.asarray(cuts_us), events["t"], side="right")
+    images = np.zeros((len(cuts_us) + 1, polarities, height, width), np.int64)
+    np.add.at(images, (saccade, events["p"], events["y"], events["x"]), 1)
+    return images

@@ -1,0 +1,154 @@
+"""Read and write recordings in N-MNIST's own file format, checked at the door."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
+"""One event: pixel (x, y), time t in µs from the recording's start, polarity p (1 = ON, 0 = OFF)."""
+
+SENSOR_SIZE = (34, 34, 2)
+"""N-MNIST's field as (W, H, P): width, height, polarities. Frames are [T, B, P, H, W], the other way round."""
+
+BYTES_PER_EVENT = 5
+OVERFLOW_Y = 240
+"""A record with this y is no event: it says that the 23-bit clock lost `OVERFLOW_US`."""
+OVERFLOW_US = 2**13
+_LARGEST_T = 2**23 - 1
+
+
+class RecordingError(ValueError):
+    """A recording that cannot be used; the message names the file and what is wrong with it."""
+
+
+def make_events(x, y, t, p) -> np.ndarray:
+    """Join four arrays [N] to one structured array of events, fields x, y, t (µs), p."""
+    events = np.empty(len(t), dtype=EVENT_DTYPE)
+    events["x"], events["y"], events["t"], events["p"] = x, y, t, p
+    return events
+
+
+def read_bin(path: str | os.PathLike, sensor_size: tuple[int, int, int] = SENSOR_SIZE) -> np.ndarray:
+    """Read one recording of N-MNIST's `.bin` format.
+
+    Parameters
+    ----------
+    path : path
+        A file of 5-byte big-endian records: x (8 bits), y (8 bits), polarity (1 bit), time in µs (23 bits).
+    sensor_size : (W, H, P)
+        Events outside W x H are refused.
+
+    Returns
+    -------
+    ndarray [N] of `EVENT_DTYPE`
+        Events in the file's order, which is the order of time. Overflow records (y = 240) are taken out, and
+        each adds 8,192 µs to the times that follow, as in the data set authors' reader.
+
+    Raises
+    ------
+    RecordingError
+        If the size is no multiple of 5, an event lies outside the sensor, or time runs backwards.
+    FileNotFoundError
+        If there is no such file.
+    """
+    with open(path, "rb", buffering=0) as file:
+        raw = np.frombuffer(file.read(), dtype=np.uint8)
+    if raw.size % BYTES_PER_EVENT:
+        raise RecordingError(
+            f"{path}: {raw.size} bytes is not a multiple of {BYTES_PER_EVENT}, so the file is truncated or is no "
+            "N-MNIST recording. Copy or unpack it again."
+        )
+    events = np.empty(raw.size // BYTES_PER_EVENT, EVENT_DTYPE)
+    largest_x, largest_y, backwards = _decode(raw, events)
+    if largest_y >= OVERFLOW_Y:
+        events = _take_out_overflows(events)
+    if largest_x >= sensor_size[0] or largest_y >= sensor_size[1] or backwards:
+        _refuse_faults(path, events, sensor_size)
+    return events
+
+
+@njit(cache=True, nogil=True)
+def _decode(raw, events):
+    """Unpack 5-byte records into `events`; return the largest x and y and whether time ran backwards."""
+    largest_x, largest_y, backwards, last = 0, 0, False, np.int64(-1)
+    for i in range(events.size):
+        x, y, high = raw[5 * i], raw[5 * i + 1], np.int64(raw[5 * i + 2])
+        now = (high & 127) << 16 | np.int64(raw[5 * i + 3]) << 8 | np.int64(raw[5 * i + 4])
+        event = events[i]
+        event.x, event.y, event.t, event.p = x, y, now, high >> 7
+        largest_x, largest_y = max(largest_x, x), max(largest_y, y)
+        backwards |= now < last
+        last = now
+    return largest_x, largest_y, backwards
+
+
+def _take_out_overflows(events: np.ndarray) -> np.ndarray:
+    overflow = events["y"] == OVERFLOW_Y
+    events["t"] += OVERFLOW_US * np.cumsum(overflow)
+    return events[~overflow]
+
+
+def _refuse_faults(path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:
+    """Name the first event that cannot be; return if there is none (an overflow record looked like one)."""
+    width, height, _ = sensor_size
+    outside = np.flatnonzero((events["x"] >= width) | (events["y"] >= height))
+    if outside.size:
+        event = events[outside[0]]
+        raise RecordingError(
+            f"{path}: event {outside[0]} is at ({event['x']}, {event['y']}), outside the {width} x {height} sensor. "
+            "Is this a recording of another camera, or damaged?"
+        )
+    backwards = np.flatnonzero(np.diff(events["t"]) < 0)
+    if backwards.size:
+        raise RecordingError(
+            f"{path}: time runs backwards at event {backwards[0] + 1}. The file is damaged; copy or unpack it again."
+        )
+
+
+def write_bin(path: str | os.PathLike, events: np.ndarray) -> None:
+    """Write one recording in N-MNIST's `.bin` format, through a temporary file beside it.
+
+    Times beyond the format's 23 bits (8.4 s) are carried by overflow records (y = 240), 8,192 µs each.
+
+    Parameters
+    ----------
+    path : path
+        The file to write; its folder must exist.
+    events : structured array [N] with fields x, y, t, p
+        Sorted by t, with t >= 0 in µs, x in 0..255, y in 0..239, p in {0, 1}.
+
+    Raises
+    ------
+    RecordingError
+        If the events do not fit the format.
+    """
+    records = _encode(path, events)
+    part = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.part")
+    try:
+        records.tofile(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _encode(path, events: np.ndarray) -> np.ndarray:
+    x, y, t, p = (events[field].astype(np.int64) for field in "xytp")
+    limits = (("x", x, 255), ("y", y, OVERFLOW_Y - 1), ("p", p, 1))
+    for name, values, high in limits:
+        if values.size and (values.min() < 0 or values.max() > high):
+            raise RecordingError(f"{path}: `{name}` must be in 0..{high}; got {values.min()}..{values.max()}.")
+    if t.size and (t[0] < 0 or np.any(np.diff(t) < 0)):
+        raise RecordingError(f"{path}: times must start at 0 or later and never run backwards. Sort the events by t.")
+    # An overflow record stands before the first event whose time does not fit, as often as it needs.
+    markers_due = np.maximum(0, -(-(t - _LARGEST_T) // OVERFLOW_US))
+    markers_before = np.diff(markers_due, prepend=0)
+    rows = np.arange(t.size) + np.cumsum(markers_before)
+    records = np.zeros((t.size + int(markers_before.sum()), BYTES_PER_EVENT), np.uint8)
+    records[:, 1] = OVERFLOW_Y
+    clock = t - markers_due * OVERFLOW_US
+    records[rows] = np.stack([x, y, p << 7 | clock >> 16, clock >> 8 & 255, clock & 255], axis=1)
+    return records

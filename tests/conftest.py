@@ -1,0 +1,71 @@
+"""Fixtures: small made-up recordings in N-MNIST's layout, and the real recordings where this machine has them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from snn_helpers.events.recording import make_events, write_bin
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# The same examples in every run, so that a red suite is red again; numba compiles in the first, hence no deadline.
+settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+settings.load_profile("suite")
+
+
+def made_up_recording(rng, label=0, count=80, length_us=300_000):
+    """Return events around a column that depends on the label, so that there is something to learn."""
+    x = np.clip(np.rint(rng.normal(3 + 3 * label, 2, count)), 0, 33)
+    times = np.sort(rng.integers(0, length_us, count))
+    return make_events(x, rng.integers(0, 34, count), times, rng.integers(0, 2, count))
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """Return the root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Return the folder of real N-MNIST recordings, or skip."""
+    folder = Path(os.environ.get("SNN_REAL_DATA") or REPOSITORY.parent / "shared" / "data" / "NMNIST")
+    if not (folder / "Train").is_dir():
+        pytest.skip(f"no real recordings at {folder}; set SNN_REAL_DATA to a folder with Train/<digit>/*.bin")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_recording():
+    """Return a maker of made-up events: make(rng, label, count, length_us)."""
+    return made_up_recording
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """Return a maker of small folders laid out as N-MNIST's: make(name, {"Train": 4, "Test": 2}, digits, seed)."""
+
+    def make(name="NMNIST", per_class=None, digits=range(10), seed=0, count=80):
+        root = tmp_path / name
+        rng = np.random.default_rng(seed)
+        for part, recordings in (per_class or {"Train": 10, "Test": 2}).items():
+            for digit in digits:
+                folder = root / part / str(digit)
+                folder.mkdir(parents=True)
+                for index in range(recordings):
+                    write_bin(folder / f"{index + 1:05d}.bin", made_up_recording(rng, digit, count))
+        return root
+
+    return make
+
+
+@pytest.fixture
+def data_home(tmp_path, monkeypatch):
+    """Send stores, downloads and runs to a temporary folder; return where stores go."""
+    monkeypatch.setenv("SNN_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.delenv("SNN_PROFILE", raising=False)
+    return tmp_path / "data"
