@@ -1,0 +1,131 @@
+"""The one record of a training run's settings: flags, notebook parameters and checkpoints are all made from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from snn_helpers._checks import check_choice, check_float, check_int
+
+PROFILE_VARIABLE = "SNN_PROFILE"
+
+PROFILES = ("smoke", "teach", "full")
+
+# What a profile fills in where nothing else was asked for, by profile and data set. "smoke" shows in seconds that
+# everything runs; "teach" is made for a laptop; "full" is the published protocol on the official data.
+_TEACH = {"batch_size": 32, "time_steps": 10}
+_FULL = {"batch_size": 128, "time_steps": 25, "num_samples": None}
+_FILL_IN: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
+    {
+        ("smoke", "simulated"): {"epochs": 1, "batch_size": 32, "time_steps": 5, "num_samples": 128},
+        ("smoke", "nmnist"): {"epochs": 1, "batch_size": 32, "time_steps": 5, "num_samples": 128},
+        ("teach", "simulated"): {**_TEACH, "epochs": 3, "num_samples": 4000},
+        ("teach", "nmnist"): {**_TEACH, "epochs": 12, "num_samples": 1000},  # as many steps on fewer recordings
+        ("full", "simulated"): {**_FULL, "epochs": 30},
+        ("full", "nmnist"): {**_FULL, "epochs": 60},
+    }
+)
+_DATASET = {"smoke": "simulated", "teach": "simulated", "full": "nmnist"}
+
+
+def _flag(default, help_text: str, *, low=None, high=None, above=False, choices=None, path=False):
+    checks = {"help": help_text, "low": low, "high": high, "above": above, "choices": choices, "path": path}
+    return field(default=default, metadata=checks)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one training run.
+
+    Every field is a flag of `snn-helpers train` and a parameter of notebook 05, with the help written here. A field
+    that is None takes the profile's value in `resolve`, or means "none" where its help says so.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is of the wrong type or out of range, or an unknown choice.
+    """
+
+    model: str = _flag("cnn", "network to train", choices=("cnn",))
+    profile: str | None = _flag(
+        None,
+        f"what fills in the settings left out: smoke (seconds), teach (minutes), full; default ${PROFILE_VARIABLE}, "
+        "else teach",
+        choices=PROFILES,
+    )
+    dataset: str | None = _flag(None, "recordings to learn from", choices=("simulated", "nmnist"))
+    data_dir: str | None = _flag(None, "folder of recordings (nmnist) or of built stores (simulated)", path=True)
+    num_samples: int | None = _flag(None, "training recordings to use, the same share of every class", low=1)
+    time_steps: int | None = _flag(None, "frames a recording, T", low=1)
+    epochs: int | None = _flag(None, "passes over the training recordings", low=1)
+    batch_size: int | None = _flag(None, "recordings a step", low=1)
+    lr: float = _flag(2e-3, "learning rate at its highest", low=0, above=True)
+    weight_decay: float = _flag(1e-4, "weight decay of AdamW", low=0)
+    scheduler: str = _flag("onecycle", "course of the learning rate", choices=("onecycle", "cosine", "none"))
+    loss: str = _flag(
+        "ce_count_loss",
+        "loss of snntorch.functional on the output spikes",
+        choices=("ce_count_loss", "ce_rate_loss", "mse_count_loss"),
+    )
+    beta: float = _flag(0.9, "decay of the membranes per step, exp(-dt / tau)", low=0, high=1)
+    # The surrogate gradient has a fixed width, 1 / 25: against a low threshold, and currents that scale with it, it is
+    # wide, and more neurons learn. On validation data 0.1 learned several times faster than 1.0.
+    threshold: float = _flag(0.1, "firing threshold of all neurons; weights scale with it", low=0, above=True)
+    dropout: float = _flag(0.2, "share of the hidden layer's spikes dropped in training", low=0, high=0.999)
+    norm: str = _flag("batch", "normalisation over time and batch", choices=("batch", "none"))
+    engine: str = _flag("auto", "what computes the neurons", choices=("auto", "snntorch"))
+    max_shift: int = _flag(2, "augmentation: shift by up to so many pixels", low=0)
+    event_drop: float = _flag(0.0, "augmentation: share of events left out", low=0, high=0.999)
+    seed: int = _flag(0, "seed of weights, order, augmentation and dropout", low=0)
+    device: str = _flag("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    save_dir: str | None = _flag(None, "folder of this run; default a new one under checkpoints/", path=True)
+    resume: str | None = _flag(None, "checkpoint to go on from, or to test", path=True)
+    test_only: bool = _flag(False, "do not train: test the checkpoint given by --resume")
+
+    def __post_init__(self):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is None and item.default is None:
+                continue
+            object.__setattr__(self, item.name, _checked(item.name, value, item.type, item.metadata))
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> TrainConfig:
+        """Make a config from parameters by name; unknown names are refused with the nearest known one."""
+        known = [item.name for item in fields(cls)]
+        for name in params:
+            check_choice("parameter", name, known)
+        return cls(**params)
+
+    def resolve(self) -> TrainConfig:
+        """Return a config in which the profile has filled in what was left out."""
+        profile = self.profile or os.environ.get(PROFILE_VARIABLE) or "teach"
+        check_choice(PROFILE_VARIABLE, profile, PROFILES)
+        dataset = self.dataset or _DATASET[profile]
+        values = _FILL_IN[profile, dataset]
+        missing = {name: value for name, value in values.items() if getattr(self, name) is None}
+        return replace(self, profile=profile, dataset=dataset, **missing)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON and checkpoints."""
+        return asdict(self)
+
+
+def _checked(name: str, value: Any, annotation: str, checks: Mapping[str, Any]) -> Any:
+    kind = annotation.split(" ")[0]
+    if checks["path"]:
+        if not isinstance(value, (str, os.PathLike)):
+            raise TypeError(f"`{name}` must be a path; got {value!r}.")
+        return os.fspath(value)
+    if checks["choices"]:
+        return check_choice(name, value, checks["choices"])
+    if kind == "bool":
+        if not isinstance(value, bool):
+            raise TypeError(f"`{name}` must be True or False; got {value!r}.")
+        return value
+    if kind == "int":
+        return check_int(name, value, checks["low"], checks["high"])
+    return check_float(name, value, checks["low"], checks["high"], above=checks["above"])

