@@ -1,0 +1,95 @@
+"""The series runs headlessly, and a notebook's training is the command line's."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def run(*arguments, env, cwd):
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, check=False)
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """Return variables under which a run keeps its results in tmp_path; built data are shared, as for a user."""
+    import os
+
+    return {
+        **os.environ,
+        "SNN_RESULTS_DIR": str(tmp_path / "results"),
+        "SNN_RUNS_DIR": str(tmp_path / "runs"),
+        "SNN_PROFILE": "smoke",
+    }
+
+
+def test_series_runs_in_the_smoke_profile_and_ends_with_a_table(tmp_path, environment):
+    done = run(
+        "snn_helpers", "run", *NOTEBOOKS, "--out", tmp_path / "out", "--profile", "smoke", env=environment, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for path in NOTEBOOKS:
+        found = json.loads((tmp_path / "results" / f"{path.stem}.json").read_text(encoding="utf-8"))
+        assert found["findings"]
+        for name, text in found["findings"].items():
+            assert f"{name}: {text}" in done.stdout
+        executed = nbformat.read(tmp_path / "out" / path.name, as_version=4)
+        assert "widget" not in json.dumps(executed.metadata)
+
+
+def test_training_in_the_notebook_equals_the_command_line(tmp_path, environment):
+    settings = {"epochs": 1, "num_samples": 256, "time_steps": 4}
+    parameters = [part for name, value in settings.items() for part in ("-p", name, str(value))]
+    flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    notebook = run(
+        "papermill", ROOT / "notebooks/05_training.ipynb", tmp_path / "out.ipynb", *parameters,
+        "-p", "save_dir", tmp_path / "by_notebook", env=environment, cwd=ROOT,
+    )  # fmt: skip
+    assert notebook.returncode == 0, notebook.stderr[-2000:]
+    command = run("snn_helpers", "train", *flags, "--save_dir", tmp_path / "by_command", env=environment, cwd=ROOT)
+    assert command.returncode == 0, command.stderr[-2000:]
+
+    rows = [list(csv.DictReader(open(tmp_path / name / "history.csv"))) for name in ("by_notebook", "by_command")]
+    assert len(rows[0]) == 1
+    assert rows[0] == rows[1]
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("by_notebook", "by_command")]
+    assert results[0]["test_accuracy"] == results[1]["test_accuracy"]
+
+
+def test_wrong_parameter_is_refused_before_anything_runs(tmp_path, environment):
+    done = run(
+        "snn_helpers",
+        "run",
+        NOTEBOOKS[0],
+        "--out",
+        tmp_path / "out",
+        "-p",
+        "profil",
+        "smoke",
+        env=environment,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    assert "'profile'" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_value_stops_the_notebook_in_its_second_cell(tmp_path, environment):
+    done = run(
+        "papermill", ROOT / "notebooks/05_training.ipynb", tmp_path / "out.ipynb", "-p", "beta", "1.5",
+        env=environment, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "`beta` must be a number in [0, 1]; got 1.5." in done.stderr
+    executed = [
+        cell for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells if cell.get("execution_count")
+    ]
+    assert len(executed) <= 3
