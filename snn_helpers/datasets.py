@@ -318,8 +318,9 @@ def _part_of_train(labels: np.ndarray, split: str, has_test: bool) -> np.ndarray
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     for label in np.unique(labels):
         of_class = rng.permutation(np.flatnonzero(labels == label))
-        num_test = 0 if has_test else round(TEST_SHARE * len(of_class))
-        num_valid = round(VALID_SHARE * (len(of_class) - num_test))
+        least = int(len(of_class) > 2)  # of a small folder, too, something is kept to validate and test on
+        num_test = 0 if has_test else max(least, round(TEST_SHARE * len(of_class)))
+        num_valid = max(least, round(VALID_SHARE * (len(of_class) - num_test)))
         for name, part in zip(("test", "valid", "train"), np.split(of_class, [num_test, num_test + num_valid])):
             parts[name].append(part)
     return np.sort(np.concatenate(parts[split]))

@@ -297,10 +297,12 @@ def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch):
         train(make_config())
 
 
-def test_num_samples_limits_every_split(make_config):
-    told = train(make_config(epochs=1, num_samples=20)).metrics
-    assert told["provenance"]["train"]["recordings"] == 20
-    assert told["n_test"] == 5
+def test_num_samples_limits_training_and_smoke_limits_testing(make_config, monkeypatch):
+    metrics = train(make_config(epochs=1, num_samples=20)).metrics
+    assert metrics["provenance"]["train"]["recordings"] == 20
+    assert metrics["n_test"] == 10
+    monkeypatch.setattr("snn_helpers.training.loop._SMOKE_RECORDINGS", 5)
+    assert train(make_config("smoke", epochs=1, profile="smoke")).metrics["n_test"] == 5
 
 
 def test_training_learns_recordings_that_differ_by_their_place(make_config, make_folder):

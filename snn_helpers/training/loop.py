@@ -39,6 +39,9 @@ RUN_FLAGS += ("weight_decay", "scheduler", "loss", "dropout", "max_shift", "even
 
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "output_spikes")
 _EVAL_BATCH = 64
+_SMOKE_RECORDINGS = 64
+# Recordings to validate on after each epoch; the test split is scored whole, but in the smoke profile.
+_VALID_LIMITS = {"smoke": _SMOKE_RECORDINGS, "teach": 1000, "full": None}
 _GRADIENT_LIMIT = 1.0
 
 
@@ -152,7 +155,7 @@ def train(config: TrainConfig) -> TrainResult:
     folder = _prepare_folder(config)
     criterion = loss_function(config.loss)
     test_set = load_dataset(config.dataset, config.data_dir, "test")
-    test_set = test_set.take(_share(config.num_samples, 4))
+    test_set = test_set.take(_SMOKE_RECORDINGS if config.profile == "smoke" else None)
     model = build_model(config).to(device)
 
     if config.test_only:
@@ -160,7 +163,7 @@ def train(config: TrainConfig) -> TrainResult:
         history, train_provenance = state["history"], None
     else:
         train_set = load_dataset(config.dataset, config.data_dir, "train").take(config.num_samples)
-        valid_set = load_dataset(config.dataset, config.data_dir, "valid").take(_share(config.num_samples, 4))
+        valid_set = load_dataset(config.dataset, config.data_dir, "valid").take(_VALID_LIMITS[config.profile])
         train_provenance = train_set.provenance.as_dict()
         run = _Run(config, model, train_set, valid_set, criterion, device, folder)
         history = run.fit(state)
@@ -293,10 +296,6 @@ def _write_whole(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(text + "\n", encoding="utf-8")
     os.replace(part, path)
-
-
-def _share(count: int | None, divisor: int) -> int | None:
-    return None if count is None else max(1, count // divisor)
 
 
 def _adopt(config: TrainConfig, state: dict[str, Any]) -> TrainConfig:

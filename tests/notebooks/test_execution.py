@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,8 @@ def run(*arguments, env, cwd):
 
 
 @pytest.fixture
-def environment(tmp_path, monkeypatch):
+def environment(tmp_path):
     """Return variables under which a run keeps its results in tmp_path; built data are shared, as for a user."""
-    import os
-
     return {
         **os.environ,
         "SNN_RESULTS_DIR": str(tmp_path / "results"),
@@ -57,10 +56,11 @@ def test_training_in_the_notebook_equals_the_command_line(tmp_path, environment)
     command = run("snn_helpers", "train", *flags, "--save_dir", tmp_path / "by_command", env=environment, cwd=ROOT)
     assert command.returncode == 0, command.stderr[-2000:]
 
-    rows = [list(csv.DictReader(open(tmp_path / name / "history.csv"))) for name in ("by_notebook", "by_command")]
+    folders = tmp_path / "by_notebook", tmp_path / "by_command"
+    rows = [list(csv.DictReader((folder / "history.csv").read_text().splitlines())) for folder in folders]
     assert len(rows[0]) == 1
     assert rows[0] == rows[1]
-    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("by_notebook", "by_command")]
+    results = [json.loads((folder / "result.json").read_text()) for folder in folders]
     assert results[0]["test_accuracy"] == results[1]["test_accuracy"]
 
 
