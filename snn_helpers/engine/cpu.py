@@ -1,0 +1,267 @@
+"""Event-driven spiking layers on a CPU: what a model calls.
+
+Each function takes and returns tensors (or `Spikes`, one byte a spike) over the whole time, with autograd. The result
+equals `reference.py` spike for spike; only the order of the sums in a convolution differs, hence a current's last bits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn_helpers._checks import check_choice
+from snn_helpers.engine.cpu_functions import (
+    ConvNeurons,
+    CurrentSums,
+    Linear,
+    Neurons,
+    NormCurrents,
+    PoolNeurons,
+    count_events,
+)
+from snn_helpers.engine.cpu_memory import channels_first, channels_last
+from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
+from snn_helpers.engine.reference import BatchNorm, Neuron
+from snn_helpers.engine.spikes import Spikes, as_spikes
+
+__all__ = ["DENSE_FROM", "EngineCompileError", "conv_layer", "linear", "neurons", "unsupported", "warm_up"]
+
+PATHS = ("auto", "events", "dense")
+# Events per input from which the library's convolution is faster; measured on two processors, it is a flat optimum.
+DENSE_FROM = 0.15
+
+
+def unsupported(*tensors: Tensor | None) -> str | None:
+    """Say why this engine cannot compute with these tensors, or None if it can.
+
+    Examples
+    --------
+    >>> import torch
+    >>> unsupported(torch.zeros(1)), unsupported(torch.zeros(1, dtype=torch.float64))
+    (None, 'dtype torch.float64')
+    """
+    for tensor in tensors:
+        if tensor is not None and tensor.device.type != "cpu":
+            return f"device {tensor.device}"
+        if tensor is not None and tensor.dtype not in (torch.float32, torch.uint8):
+            return f"dtype {tensor.dtype}"
+    return None
+
+
+def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+    """Run one layer of neurons over time; the same as `reference.run`, bit for bit.
+
+    Parameters
+    ----------
+    cur : float32 Tensor [T, B, ...]
+        Input currents.
+    neuron : Neuron
+        Equation and parameters.
+
+    Returns
+    -------
+    spk_rec, mem_rec : float32 Tensor [T, B, ...]
+        Spikes in {0, 1} and membranes, both with gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the currents are not float32 on the CPU, are not [T, B, ...], are empty or contain NaN.
+    """
+    _check_supported("cur", cur)
+    if cur.dim() < 2 or cur.numel() == 0:
+        raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
+    _check_no_nan("cur", cur)
+    return Neurons.apply(cur, neuron, *neuron.numbers(cur))
+
+
+def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Fully connected layer on spikes, event-driven.
+
+    Parameters
+    ----------
+    spikes : Spikes or uint8 Tensor [T, B, n_in] or [T, B, C, H, W]
+        Images are taken in the order of `torch.flatten`.
+    weight : float32 Tensor [n_out, n_in]
+        As in `torch.nn.Linear`.
+    bias : float32 Tensor [n_out] or None
+        Added to the currents.
+
+    Returns
+    -------
+    float32 Tensor [T, B, n_out]
+        Currents.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If types or shapes do not fit, or a weight is NaN.
+    """
+    spikes = as_spikes(spikes)
+    count, path = spikes.count, spikes.path
+    _check_supported("spikes", count, weight, bias)
+    if count.dim() not in (3, 5) or 0 in count.shape[:2] or weight.dim() != 2 or count[0, 0].numel() != weight.shape[1]:
+        raise ValueError(
+            f"`spikes` must be [T, B, {weight.shape[1]}] (or images of as many pixels), as `weight` "
+            f"{tuple(weight.shape)} asks for; got {tuple(count.shape)}."
+        )
+    _check_no_nan("weight", weight)
+    bias = torch.zeros(weight.shape[0]) if bias is None else bias
+    if count.dim() == 5:  # bring the weights into the spikes' order in memory, not the spikes into the weights'
+        count = channels_last(count)
+        path = None if path is None else path.permute(0, 1, 3, 4, 2)
+        _, _, height, width, channels = count.shape
+        weight = weight.view(-1, channels, height, width).permute(0, 2, 3, 1)
+    return Linear.apply(count.contiguous(), path, weight, bias)
+
+
+def conv_layer(
+    spikes: Spikes | Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    neuron: Neuron,
+    *,
+    norm: BatchNorm | None = None,
+    pool: int = 1,
+    path: str = "auto",
+    keep_mem: bool = False,
+) -> Spikes:
+    """Spiking convolution: 3x3 with padding 1, optional batch norm, optional 2x2 max-pool, neurons, in one pass.
+
+    Parameters
+    ----------
+    spikes : Spikes or uint8 Tensor [T, B, C, H, W]
+        Input spikes or event counts.
+    weight, bias : float32 Tensor [n_out, C, 3, 3], [n_out] or None
+        As in `torch.nn.Conv2d`.
+    neuron : Neuron
+        Equation and parameters.
+    norm : BatchNorm or None
+        Normalisation over time and batch.
+    pool : {1, 2}
+        Side of the max-pool windows; what is left over at the right and at the bottom is dropped.
+    path : {'auto', 'events', 'dense'}
+        Touch only the events, or convolve with the library; 'auto' decides by counting the events.
+    keep_mem : bool
+        Return the membranes, too.
+
+    Returns
+    -------
+    Spikes [T, B, n_out, H // pool, W // pool]
+        Output spikes; `mem` is None unless asked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If types or shapes do not fit, or a weight is NaN.
+    """
+    spikes = as_spikes(spikes)
+    _check_conv(spikes.count, weight, bias, pool)
+    check_choice("path", path, PATHS)
+    count = channels_last(spikes.count)
+    capacity, total = count_events(count)
+    if path == "dense" or (path == "auto" and total > DENSE_FROM * count.numel()):
+        cur = F.conv2d(
+            spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=1
+        )
+        cur = cur.unflatten(0, count.shape[:2])
+        cur = cur if norm is None else _normalised_currents(cur, norm)
+        result = PoolNeurons.apply(cur, neuron, pool, keep_mem, *neuron.numbers(weight))
+    else:
+        shift = torch.zeros(weight.shape[0]) if bias is None else bias
+        way = spikes.path
+        if norm is not None:
+            weight, shift, way = _normalised(count, way, weight, shift, norm, capacity)
+        result = ConvNeurons.apply(count, way, weight, shift, neuron, pool, capacity, keep_mem, *neuron.numbers(weight))
+    out_count, out_path, mem = result
+    return Spikes(channels_first(out_count), out_path, None if mem is None else channels_first(mem))
+
+
+def _normalised(count, path, weight, bias, norm: BatchNorm, capacity: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Fold batch normalisation into the weights: return them, the shift, and the way of the input's gradient."""
+    if norm.training:
+        size = count[..., 0].numel()
+        total, squares, path = CurrentSums.apply(count, path, weight, capacity)
+        mean = total / size
+        var = (squares / size - mean * mean).clamp(min=0)
+        _update_running(norm, mean + bias, var, size)
+        mean = mean + 0.0 * bias  # normalisation takes the bias away, and its gradient is zero
+    else:
+        mean, var = norm.running_mean.double() - bias, norm.running_var.double()
+    scale = norm.weight / torch.sqrt(var + norm.eps)
+    shift = norm.bias - mean * scale
+    return weight * scale.float()[:, None, None, None], shift.float(), path
+
+
+def _normalised_currents(cur: Tensor, norm: BatchNorm) -> Tensor:
+    if not norm.training:
+        return norm.apply(cur.flatten(0, 1)).unflatten(0, cur.shape[:2])
+    cur_normalised, mean, var = NormCurrents.apply(cur, norm.weight, norm.bias, norm.eps)
+    _update_running(norm, mean, var, cur[:, :, 0].numel())
+    return cur_normalised
+
+
+@torch.no_grad()
+def _update_running(norm: BatchNorm, mean: Tensor, var: Tensor, size: int) -> None:
+    norm.running_mean.lerp_(mean.float(), norm.momentum)
+    norm.running_var.lerp_((var * (size / max(1, size - 1))).float(), norm.momentum)
+
+
+def warm_up() -> None:
+    """Compile all kernels, or load them from the disk cache, by running one small step of everything.
+
+    Raises
+    ------
+    EngineCompileError
+        If a kernel cannot be compiled here.
+    """
+    count = torch.ones(2, 1, 1, 4, 4, dtype=torch.uint8)
+    weight = torch.full((8, 1, 3, 3), 0.25, requires_grad=True)
+    inner, outer = torch.full((8, 8, 3, 3), 0.1, requires_grad=True), torch.full((2, 32), 0.1, requires_grad=True)
+    norm = BatchNorm(torch.ones(8), torch.zeros(8), torch.zeros(8), torch.ones(8), True)
+    neuron = Neuron()
+    spikes = conv_layer(count, weight, None, neuron, path="events")
+    spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="events")
+    spikes = conv_layer(spikes, inner, None, neuron, norm=norm, pool=2, path="dense")
+    spk_rec, mem_rec = neurons(linear(spikes, outer), neuron)
+    (spk_rec + mem_rec).sum().backward()
+
+
+def _check_supported(name: str, *tensors: Tensor | None) -> None:
+    reason = unsupported(*tensors)
+    if reason is not None:
+        raise TypeError(
+            f"`{name}`: the CPU engine computes in float32 (and uint8 for spikes) on the CPU; got {reason}. "
+            "Use the reference engine for it."
+        )
+
+
+def _check_no_nan(name: str, tensor: Tensor) -> None:
+    if tensor.detach().isnan().any():
+        raise ValueError(f"`{name}` contains NaN.")
+
+
+def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, pool: int) -> None:
+    _check_supported("spikes", count, weight, bias)
+    if count.dtype != torch.uint8:
+        raise TypeError(f"`spikes` must be uint8; got {count.dtype}.")
+    if pool not in (1, 2):
+        raise ValueError(f"`pool` must be one of 1, 2; got {pool!r}.")
+    if weight.dim() != 4 or tuple(weight.shape[2:]) != (3, 3):
+        raise ValueError(f"`weight` must be [n_out, C, 3, 3]; got {tuple(weight.shape)}.")
+    if count.dim() != 5:
+        raise ValueError(f"`spikes` must be [T, B, C, H, W], 5 axes; got {count.dim()}: {tuple(count.shape)}.")
+    channels = weight.shape[1]
+    if count.shape[2] != channels:
+        where = [axis for axis, size in enumerate(count.shape) if size == channels]
+        hint = f" Axis {where[0]} is {channels} long: is it the channel axis?" if where else ""
+        raise ValueError(
+            f"`spikes` must be [T, B, C, H, W] with {channels} channels on axis 2, as `weight` asks for; got "
+            f"{tuple(count.shape)}.{hint}"
+        )
+    if count.numel() == 0 or min(count.shape[3:]) < pool:
+        raise ValueError(
+            f"`spikes` must have at least one step, one recording and one pixel; got {tuple(count.shape)}."
+        )
+    _check_no_nan("weight", weight)

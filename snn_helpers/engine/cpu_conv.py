@@ -1,0 +1,213 @@
+"""Event-driven 3x3 convolution, optional 2x2 max-pool and neurons, one recording at a time: the kernels forward.
+
+A step's non-zero inputs ("events") are listed by channel. For each channel and tap, its row of weights (contiguous over
+output channels) is loaded once and added to the pixels that its events reach; pixels are numbered in an image with a
+margin of one, so that a tap is a constant added to the number. Windows of the pool that no event reaches are skipped.
+Sums, current, state and lists of one recording stay in the second-level cache; currents are never written to memory.
+
+Arrays are channels-last: spikes uint8 [T, B, H, W, C]; a value v counts as v events. `chunk` is a fixed share of the
+batch, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn_helpers.engine.cpu_neurons import step_forward
+from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row
+from snn_helpers.engine.cpu_runtime import kernel, part
+
+_ZERO = np.float32(0)
+
+
+@part
+def aligned(n):
+    """Return float32 zeros [n] that start on a cache line: rows that straddle two lines load at half the speed."""
+    buffer = np.zeros(n + 16, np.float32)
+    skip = (-(buffer.ctypes.data // 4)) % 16
+    return buffer[skip : skip + n]
+
+
+@part
+def chunk_range(chunk, num_chunks, batch):
+    """Return the recordings [low, high) of a chunk."""
+    return chunk * batch // num_chunks, (chunk + 1) * batch // num_chunks
+
+
+@part
+def list_by_channel(spk, at, height, width, channels, margin, first, pixels, found):
+    """List the events of one step by channel: `pixels[first[c] : first[c + 1]]` are pixel numbers.
+
+    Pixels are numbered row by row in the image with `margin` more pixels on each side.
+    """
+    size = height * width * channels
+    hits = find_nonzero(spk, at, at + size, found)
+    first[:] = 0
+    for k in range(hits):
+        first[found[k] % channels + 1] += spk[at + found[k]]
+    for c in range(channels):
+        first[c + 1] += first[c]
+    for k in range(hits):
+        c, pixel = found[k] % channels, found[k] // channels
+        for _ in range(spk[at + found[k]]):
+            pixels[first[c]] = (pixel // width + margin) * (width + 2 * margin) + pixel % width + margin
+            first[c] += 1
+    for c in range(channels, 0, -1):
+        first[c] = first[c - 1]
+    first[0] = 0
+
+
+@part
+def mark_reached(pixels, count, height, width, pool, reached):
+    """Set `reached` to 1 for each pool window that one of the events at padded pixels `pixels[:count]` reaches."""
+    down, across = height // pool, width // pool
+    reached[:] = 0
+    for k in range(count):
+        y, x = pixels[k] // (width + 2) - 1, pixels[k] % (width + 2) - 1
+        for r in range(max(0, y - 1) // pool, min(down, (y + 1) // pool + 1)):
+            for s in range(max(0, x - 1) // pool, min(across, (x + 1) // pool + 1)):
+                reached[r * across + s] = 1
+
+
+@part
+def spread_events(image, n_out, rows, channels, padded, first, pixels):
+    """Add to `image` [padded pixels, n_out], for each input channel and tap, its row of weights at its events."""
+    for c in range(channels):
+        low, high = first[c], first[c + 1]
+        if low == high:
+            continue
+        for tap in range(9):
+            back = -((tap // 3 - 1) * padded + tap % 3 - 1)
+            spread_row(image, n_out, pixels, low, high, back, rows, (tap * channels + c) * n_out)
+
+
+@part
+def pool_image(image, n_out, height, width, pool, row, corner, shift, reached, cur, winner):
+    """Turn the sums `image` (`row` numbers a row, from `corner` on) into currents: add `shift`, take the largest.
+
+    Windows with `reached` 0 have no events: their current is `shift` (an empty `reached`: all have some).
+    """
+    for y in range(height // pool):
+        for x in range(width // pool):
+            cell = y * (width // pool) + x
+            at, p = cell * n_out, corner + pool * (y * row + x * n_out)
+            if reached.size > 0 and reached[cell] == 0:
+                cur[at : at + n_out] = shift
+                winner[at : at + n_out] = 0
+            elif pool == 2:
+                pool_cell(image, p, p + row, n_out, shift, cur, winner, at)
+            else:
+                for c in range(n_out):
+                    cur[at + c] = image[p + c] + shift[c]
+
+
+@part
+def clear_reached(image, n_out, height, width, pool, row, corner, reached):
+    """Set the pixels of the reached windows to zero (an empty `reached`: the whole image)."""
+    if reached.size == 0:
+        image[:] = _ZERO
+        return
+    for y in range(height // pool):
+        for x in range(width // pool):
+            if reached[y * (width // pool) + x] != 0:
+                p = corner + pool * (y * row + x * n_out)
+                for r in range(pool):
+                    image[p + r * row : p + r * row + pool * n_out] = _ZERO
+
+
+@part
+def fire(t, b, cur, numbers, mem, mem_kept, extra, spk):
+    """Advance recording b by step t; membranes are kept in `mem` [T, B, n], or alternate between two rows of it."""
+    before, now = (t - 1, t) if mem_kept else ((t + 1) % 2, t % 2)
+    place = b if mem_kept else 0
+    if t == 0:
+        extra[:] = _ZERO
+        rest, silent = np.zeros(cur.size, np.float32), np.zeros(cur.size, np.uint8)
+        step_forward(cur, numbers, rest, mem[now, place], extra, silent, spk[t, b])
+    else:
+        step_forward(cur, numbers, mem[before, place], mem[now, place], extra, spk[t - 1, b], spk[t, b])
+
+
+@kernel
+def conv_forward(chunk, num_chunks, spk_in, rows, shift, pool, capacity, numbers, mem, spk, winner):
+    """Convolve, pool and fire, over time, for the recordings of one chunk.
+
+    Parameters
+    ----------
+    spk_in : uint8 array [T, B, H, W, C]
+        Input spikes or counts.
+    rows : float32 array [9 * C * n_out], flat
+        Weights [dy, dx, C, n_out].
+    shift : float32 array [n_out]
+        What is added to the sums.
+    capacity : int
+        The most events in any step of any recording.
+    numbers : float32 array [8]
+        The neuron's.
+    mem : float32 array [T, B, n]
+        Filled with membranes; with T = 0, they are not kept.
+    spk : uint8 array [T, B, n]
+        Filled with spikes.
+    winner : uint8 array [T, B, n]
+        Filled with the pool's winners; with T = 0, they are not kept.
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = spk_in.shape
+    n, n_out, padded, size = spk.shape[2], shift.size, width + 2, height * width * channels
+    low, high = chunk_range(chunk, num_chunks, batch)
+    spk_in_flat, cells = spk_in.reshape(-1), n // n_out
+    keep_mem, keep_winner = mem.shape[0] > 0, winner.shape[0] > 0
+    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    pixels, corner = np.empty(capacity + 1, np.int32), (padded + 1) * n_out
+    cur, image = aligned(n), aligned((height + 2) * padded * n_out)
+    mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
+    extra, scratch = np.empty(n, np.float32), np.empty(n, np.uint8)
+    reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
+    for b in range(low, high):
+        for t in range(num_steps):
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, 1, first, pixels, found)
+            count = first[channels]
+            if count < cells:
+                mark_reached(pixels, count, height, width, pool, reached)
+            here = reached if count < cells else everywhere
+            won = winner[t, b] if keep_winner else scratch
+            clear_reached(image, n_out, height, width, pool, padded * n_out, corner, here)
+            spread_events(image, n_out, rows, channels, padded, first, pixels)
+            pool_image(image, n_out, height, width, pool, padded * n_out, corner, shift, here, cur, won)
+            fire(t, b, cur, numbers, mem_to, keep_mem, extra, spk)
+
+
+@kernel
+def current_forward(chunk, num_chunks, dense, pool, numbers, mem, spk, winner):
+    """Pool given currents float32 [T, B, H, W, C] and fire; the rest as in `conv_forward`."""
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = dense.shape
+    n = spk.shape[2]
+    low, high = chunk_range(chunk, num_chunks, batch)
+    keep_mem, keep_winner = mem.shape[0] > 0, winner.shape[0] > 0
+    mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
+    cur, extra, scratch = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.uint8)
+    everywhere, shift, row = np.empty(0, np.uint8), np.zeros(channels, np.float32), width * channels
+    for b in range(low, high):
+        for t in range(num_steps):
+            won, image = winner[t, b] if keep_winner else scratch, dense[t, b].reshape(-1)
+            pool_image(image, channels, height, width, pool, row, 0, shift, everywhere, cur, won)
+            fire(t, b, cur, numbers, mem_to, keep_mem, extra, spk)
+
+
+@kernel
+def count_events(chunk, num_chunks, spk_in, most, total):
+    """Count the events of a chunk of recordings: the most in one step to `most[chunk]`, all to `total[chunk]`."""
+    if chunk < 0:
+        return
+    low, high = chunk_range(chunk, num_chunks, spk_in.shape[1])
+    for t in range(spk_in.shape[0]):
+        for b in range(low, high):
+            step = spk_in[t, b].reshape(-1)
+            count = np.int32(0)
+            for k in range(step.size):
+                count += np.int32(step[k])
+            most[chunk] = max(most[chunk], count)
+            total[chunk] += count

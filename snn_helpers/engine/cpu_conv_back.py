@@ -1,0 +1,200 @@
+"""Event-driven 3x3 convolution, optional 2x2 max-pool and neurons, one recording at a time: the kernels backward.
+
+Time runs in reverse. The gradient of the weights sums, for each input channel and tap, the rows of the currents'
+gradient at its events. The gradient of the input needs no event: each pixel gathers, tap by tap, the rows of weights of
+the channels that won their pool window there, a quarter of what a dense convolution computes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn_helpers.engine.cpu_conv import aligned, chunk_range, list_by_channel, mark_reached
+from snn_helpers.engine.cpu_neurons import ALIF, KIND, SYNAPTIC, add_number_gradients, recompute_extra, step_backward
+from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, unpool_cell
+from snn_helpers.engine.cpu_runtime import kernel, part
+
+_ZERO = np.float32(0)
+
+
+@part
+def unpool(grad, n_out, height, width, pool, winner, image, row, corner, reached):
+    """Write the gradient of the pooled currents to the pixels of an image with `row` numbers a row, from `corner` on.
+
+    Pixels that pooling leaves over are not touched, nor are windows with `reached` 0 (an empty `reached`: all are).
+    """
+    for y in range(height // pool):
+        for x in range(width // pool):
+            cell = y * (width // pool) + x
+            if reached.size > 0 and reached[cell] == 0:
+                continue
+            at, p = cell * n_out, corner + pool * (y * row + x * n_out)
+            if pool == 1:
+                image[p : p + n_out] = grad[at : at + n_out]
+            else:
+                unpool_cell(grad, winner, at, n_out, image, p, p + row)
+
+
+@part
+def add_weight_gradient(grad_rows, image, n_out, channels, padded, first, pixels):
+    """Add one step's gradient of the weights: for each input channel and tap, the rows of `image` at its events."""
+    for c in range(channels):
+        low, high = first[c], first[c + 1]
+        if low == high:
+            continue
+        for tap in range(9):
+            back = -((tap // 3 - 1) * padded + tap % 3 - 1)
+            add_rows(grad_rows, (tap * channels + c) * n_out, image, n_out, pixels, low, high, back)
+
+
+@part
+def list_winners(grad, n_out, height, width, pool, winner, starts, channel, value):
+    """List, pixel by pixel of the image with a margin of one, the channels whose current took part and has a gradient.
+
+    The list of pixel p is `starts[p]` to `starts[p + 1]` of `channel`, which holds column * n_out + channel (columns
+    counted from the margin on), and of `value`, which holds the gradients.
+    """
+    padded, end = width + 2, 0
+    starts[: padded + 1] = 0
+    for y in range(height):
+        pixel = (y + 1) * padded + 1
+        for x in range(width):
+            starts[pixel + x] = end
+            if y // pool < height // pool and x // pool < width // pool:
+                at = (y // pool * (width // pool) + x // pool) * n_out
+                which = y % pool * pool + x % pool
+                end = find_winners(winner, grad, at, n_out, which, (x + 1) * n_out, channel, value, end)
+        starts[pixel + width : pixel + padded] = end
+    starts[(height + 1) * padded :] = end
+
+
+@part
+def gather_input_gradient(rows_back, n_out, height, width, channels, starts, channel, value, grad_in, at):
+    """Write one step's gradient of the input, `grad_in[at:]` [height, width, channels], from the lists of winners.
+
+    `rows_back` is [3, 3, n_out, channels] with its columns reversed, so that the three taps of a row are one run of the
+    list. Rows of taps are outermost: a third of the weights stays close while a whole image is summed.
+    """
+    padded = width + 2
+    grad_in[at : at + height * width * channels] = _ZERO
+    for dy in range(3):
+        for y in range(max(0, dy - 1), min(height, height + dy - 1)):
+            first = (y - dy + 2) * padded
+            for x in range(width):
+                low, high = starts[first + x], starts[first + x + 3]
+                if low < high:
+                    place, shift = at + (y * width + x) * channels, (3 * dy - x) * n_out
+                    add_scaled_rows(grad_in, place, rows_back, channels, channel, low, high, shift, value)
+
+
+@part
+def start_back(b, numbers, spk, carry, extra):
+    """Prepare recording b's way back: no gradient yet, ALIF's adaptation recomputed."""
+    carry[:] = _ZERO
+    if numbers[KIND] == ALIF:
+        recompute_extra(numbers, spk[:, b], extra)
+
+
+@part
+def fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums):
+    """Take recording b one step back and return the gradient of its currents, float32 [n]."""
+    none = np.empty(0, np.float32)
+    step_backward(
+        grad_spk[t, b], none, numbers, mem[t, b], spk[t, b], extra[t + 1], learn, carry[0], carry[1], carry[2]
+    )
+    if learn:
+        add_number_gradients(numbers, t, mem[:, b], spk[:, b], extra, carry[0], carry[1], carry[2], sums)
+    return carry[1] if numbers[KIND] == SYNAPTIC else carry[0]
+
+
+@part
+def add_shift_gradient(grad, grad_shift):
+    """Add the sum over pixels of `grad` [pixels * n_out] to `grad_shift` float64 [n_out]."""
+    n_out = grad_shift.size
+    total = np.zeros(n_out, np.float32)
+    for p in range(0, grad.size, n_out):
+        here = grad[p : p + n_out]
+        for c in range(n_out):
+            total[c] += here[c]
+    for c in range(n_out):
+        grad_shift[c] += total[c]
+
+
+@kernel
+def conv_backward(
+    chunk, num_chunks, spk_in, rows_back, pool, capacity, numbers, mem, spk, winner, grad_spk, learn,
+    grad_rows, grad_shift, sums, grad_in,
+):  # fmt: skip
+    """Take the recordings of one chunk back over time; see `conv_forward`.
+
+    Parameters
+    ----------
+    rows_back : float32 array [9 * n_out * C], flat
+        Weights [dy, dx, n_out, C], dx reversed.
+    grad_spk : float32 array [T, B, n]
+        Gradient of the output spikes.
+    learn : bool
+        Sum the gradients of the neuron's numbers, too.
+    grad_rows, grad_shift, sums : float32 [chunks, 9 * C * n_out], float64 [chunks, n_out], float64 [chunks, 5]
+        Gradients, added to this chunk's row.
+    grad_in : float32 array [T * B * H * W * C], flat
+        Filled with the gradient of the input; with size 0, it is not computed.
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = spk_in.shape
+    n, n_out, padded, size = spk.shape[2], grad_shift.shape[1], width + 2, height * width * channels
+    low, high = chunk_range(chunk, num_chunks, batch)
+    spk_in_flat, weights_sum = spk_in.reshape(-1), grad_rows[chunk]
+    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    pixels = np.empty(capacity + 1, np.int32)
+    pixel_count = (height + 2) * padded
+    image, carry = aligned(pixel_count * n_out), np.empty((3, n), np.float32)
+    wants_in = grad_in.size > 0
+    starts, cells = np.empty(pixel_count + 1, np.int64), n // n_out
+    channel, value = np.empty(n + 1, np.int32), np.empty(n + 1, np.float32)
+    reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
+    only = winner[0, 0] if pool == 2 else np.zeros(n, np.uint8)
+    extra = np.empty((num_steps + 1, n if numbers[KIND] == ALIF else 0), np.float32)
+    for b in range(low, high):
+        start_back(b, numbers, spk, carry, extra)
+        for t in range(num_steps - 1, -1, -1):
+            into = fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums[chunk])
+            add_shift_gradient(into, grad_shift[chunk])
+            step_in = (t * batch + b) * size
+            won = winner[t, b] if pool == 2 else only
+            list_by_channel(spk_in_flat, step_in, height, width, channels, 1, first, pixels, found)
+            count = first[channels]
+            if count > 0:
+                few = count < cells
+                if few:
+                    mark_reached(pixels, count, height, width, pool, reached)
+                here = reached if few else everywhere
+                unpool(into, n_out, height, width, pool, won, image, padded * n_out, (padded + 1) * n_out, here)
+                add_weight_gradient(weights_sum, image, n_out, channels, padded, first, pixels)
+            if wants_in:
+                list_winners(into, n_out, height, width, pool, won, starts, channel, value)
+                gather_input_gradient(
+                    rows_back, n_out, height, width, channels, starts, channel, value, grad_in, step_in
+                )
+
+
+@kernel
+def current_backward(chunk, num_chunks, pool, numbers, mem, spk, winner, grad_spk, learn, sums, grad_dense):
+    """Take the recordings of one chunk back to the currents before pooling, `grad_dense` float32 [T, B, H, W, C]."""
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = grad_dense.shape
+    n = spk.shape[2]
+    low, high = chunk_range(chunk, num_chunks, batch)
+    carry, everywhere = np.empty((3, n), np.float32), np.empty(0, np.uint8)
+    extra = np.empty((num_steps + 1, n if numbers[KIND] == ALIF else 0), np.float32)
+    only = np.zeros(n if pool == 1 else 0, np.uint8)
+    for b in range(low, high):
+        start_back(b, numbers, spk, carry, extra)
+        for t in range(num_steps - 1, -1, -1):
+            into = fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums[chunk])
+            image, won = grad_dense[t, b].reshape(-1), winner[t, b] if pool == 2 else only
+            if height % pool or width % pool:
+                image[:] = _ZERO
+            unpool(into, channels, height, width, pool, won, image, width * channels, 0, everywhere)

@@ -1,0 +1,302 @@
+"""The CPU kernels as autograd functions: shapes, memory, and which gradient belongs where."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_linear, cpu_neurons, cpu_norm
+from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
+from snn_helpers.engine.cpu_runtime import run_chunks
+from snn_helpers.engine.reference import KINDS, SURROGATES, Neuron, Numbers
+from snn_helpers.engine.spikes import no_path
+
+# Shares of the batch, each with its own sums of gradients: a fixed number, so that results do not depend on threads.
+MAX_CHUNKS = 16
+
+
+def numbers_array(neuron: Neuron, numbers: tuple[Tensor, ...]) -> np.ndarray:
+    """Return the float32 array [8] that the kernels take; see `cpu_neurons` for the places."""
+    values = [float(value.detach()) for value in Numbers(*numbers)]
+    values += [neuron.slope, KINDS.index(neuron.kind), SURROGATES.index(neuron.surrogate)]
+    return np.array(values, np.float32)
+
+
+def number_gradients(ctx, sums: Tensor, first: int) -> tuple[Tensor | None, ...]:
+    """Spread the sums float64 [chunks, 5] over the five number arguments, from the `first` on."""
+    totals = sums.sum(0).float()
+    return tuple(totals[k] if ctx.needs_input_grad[first + k] else None for k in range(5))
+
+
+class Neurons(torch.autograd.Function):
+    """cur [T, B, ...] to spikes and membranes [T, B, ...]."""
+
+    @staticmethod
+    def forward(ctx, cur, neuron, *numbers):
+        """Compute the outputs, and keep what the way back needs."""
+        num_steps, total = cur.shape[0], cur[0].numel()
+        mem, spk = empty(num_steps, total), empty(num_steps, total, dtype=np.uint8)
+        values = numbers_array(neuron, numbers)
+        run_chunks(
+            cpu_neurons.neurons_forward, -(-total // cpu_neurons.BLOCK),
+            array(cur, num_steps, total), values, mem.numpy(), spk.numpy(),
+        )  # fmt: skip
+        ctx.values = values
+        mem_rec = mem.view(cur.shape)
+        ctx.save_for_backward(mem_rec, spk)
+        ctx.set_materialize_grads(False)
+        return spk.view(cur.shape).float(), mem_rec
+
+    @staticmethod
+    def backward(ctx, grad_spk, grad_mem):
+        """Compute a gradient for each argument of `forward`."""
+        mem, spk = ctx.saved_tensors
+        num_steps, total = spk.shape
+        grad_spk = torch.zeros(spk.shape) if grad_spk is None else grad_spk
+        grad_mem = torch.empty(0, total) if grad_mem is None else grad_mem
+        grad_cur, chunks = empty(num_steps, total), -(-total // cpu_neurons.BLOCK)
+        sums = torch.zeros(chunks, 5, dtype=torch.float64)
+        run_chunks(
+            cpu_neurons.neurons_backward, chunks, array(grad_spk, num_steps, total), array(grad_mem, -1, total),
+            ctx.values, array(mem, num_steps, total), spk.numpy(), any(ctx.needs_input_grad[2:]), grad_cur.numpy(),
+            sums.numpy(),
+        )  # fmt: skip
+        return grad_cur.view(mem.shape), None, *number_gradients(ctx, sums, 2)
+
+
+def _outputs(ctx, batch, pixels, n_out, pool, train, keep_mem):
+    """Return membranes, winners and spikes to be filled, [T, B, n]; no rows where they are not to be kept."""
+    num_steps, height, width = pixels
+    n = (height // pool) * (width // pool) * n_out
+    mem = empty(num_steps if train or keep_mem else 0, batch, n)
+    winner = empty(num_steps if train and pool == 2 else 0, batch, n, dtype=np.uint8)
+    return mem, winner, empty(num_steps, batch, n, dtype=np.uint8)
+
+
+def _as_spikes(ctx, spk, mem, shape, keep_mem):
+    """Return what a layer hands on: counts, their path, membranes where asked for."""
+    count = spk.view(shape)
+    mem = mem.view(shape) if keep_mem else None
+    ctx.mark_non_differentiable(count, *([] if mem is None else [mem]))
+    return count, no_path(channels_first(count)), mem
+
+
+class ConvNeurons(torch.autograd.Function):
+    """count [T, B, H, W, C] through convolution, shift, pool and neurons to [T, B, H / pool, W / pool, n_out]."""
+
+    @staticmethod
+    def forward(ctx, count, path, weight, shift, neuron, pool, capacity, keep_mem, *numbers):
+        """Compute the outputs, and keep what the way back needs."""
+        num_steps, batch, height, width, _ = count.shape
+        n_out = weight.shape[0]
+        mem, winner, spk = _outputs(
+            ctx, batch, (num_steps, height, width), n_out, pool, any(ctx.needs_input_grad), keep_mem
+        )
+        values, chunks = numbers_array(neuron, numbers), min(batch, MAX_CHUNKS)
+        run_chunks(
+            cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift), pool,
+            capacity, values, mem.numpy(), spk.numpy(), winner.numpy(),
+        )  # fmt: skip
+        ctx.values, ctx.pool, ctx.capacity = values, pool, capacity
+        ctx.save_for_backward(count, weight, mem, winner, spk)
+        return _as_spikes(ctx, spk, mem, (num_steps, batch, height // pool, width // pool, n_out), keep_mem)
+
+    @staticmethod
+    def backward(ctx, _, grad_spk, __):
+        """Compute a gradient for each argument of `forward`."""
+        count, weight, mem, winner, spk = ctx.saved_tensors
+        n_out, channels = weight.shape[:2]
+        chunks = min(count.shape[1], MAX_CHUNKS)
+        grad_rows = torch.zeros(chunks, 9 * channels * n_out)
+        grad_shift = torch.zeros(chunks, n_out, dtype=torch.float64)
+        sums = torch.zeros(chunks, 5, dtype=torch.float64)
+        grad_in = empty(*(count.shape if ctx.needs_input_grad[1] else (0,)))
+        run_chunks(
+            cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), array(weight_rows_back(weight), -1), ctx.pool,
+            ctx.capacity, ctx.values, mem.numpy(), spk.numpy(), winner.numpy(),
+            array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[8:]),
+            grad_rows.numpy(), grad_shift.numpy(), sums.numpy(), array(grad_in, -1),
+        )  # fmt: skip
+        grad_weight = grad_rows.sum(0).view(3, 3, channels, n_out).permute(3, 2, 0, 1)
+        grad_path = channels_first(grad_in) if ctx.needs_input_grad[1] else None
+        grad_shift = grad_shift.sum(0).float()
+        return None, grad_path, grad_weight, grad_shift, *[None] * 4, *number_gradients(ctx, sums, 8)
+
+
+class PoolNeurons(torch.autograd.Function):
+    """cur [T, B, C, H, W], channels-last in memory, through pool and neurons to [T, B, H / pool, W / pool, C]."""
+
+    @staticmethod
+    def forward(ctx, cur, neuron, pool, keep_mem, *numbers):
+        """Compute the outputs, and keep what the way back needs."""
+        cur = channels_last(cur)
+        num_steps, batch, height, width, channels = cur.shape
+        mem, winner, spk = _outputs(
+            ctx, batch, (num_steps, height, width), channels, pool, any(ctx.needs_input_grad), keep_mem
+        )
+        values, chunks = numbers_array(neuron, numbers), min(batch, MAX_CHUNKS)
+        run_chunks(
+            cpu_conv.current_forward, chunks, chunks, array(cur), pool, values, mem.numpy(), spk.numpy(), winner.numpy()
+        )
+        ctx.values, ctx.pool, ctx.shape = values, pool, cur.shape
+        ctx.save_for_backward(mem, winner, spk)
+        return _as_spikes(ctx, spk, mem, (num_steps, batch, height // pool, width // pool, channels), keep_mem)
+
+    @staticmethod
+    def backward(ctx, _, grad_spk, __):
+        """Compute a gradient for each argument of `forward`."""
+        mem, winner, spk = ctx.saved_tensors
+        chunks = min(ctx.shape[1], MAX_CHUNKS)
+        sums, grad_cur = torch.zeros(chunks, 5, dtype=torch.float64), empty(*ctx.shape)
+        run_chunks(
+            cpu_conv_back.current_backward, chunks, chunks, ctx.pool, ctx.values, mem.numpy(), spk.numpy(),
+            winner.numpy(), array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[4:]), sums.numpy(),
+            grad_cur.numpy(),
+        )  # fmt: skip
+        return channels_first(grad_cur), None, None, None, *number_gradients(ctx, sums, 4)
+
+
+class CurrentSums(torch.autograd.Function):
+    """count [T, B, H, W, C] to the sums of its convolution's currents and their squares, float64 [n_out] each.
+
+    The path of the input is handed through: the gradient that comes back along it gets that of the sums added in place.
+    """
+
+    @staticmethod
+    def forward(ctx, count, path, weight, capacity):
+        """Compute the outputs, and keep what the way back needs."""
+        n_out, channels = weight.shape[:2]
+        chunks, train = min(count.shape[1], MAX_CHUNKS), any(ctx.needs_input_grad)
+        sums = torch.zeros(chunks, 2, n_out, dtype=torch.float64)
+        taps = torch.zeros(chunks, 9 * channels, dtype=torch.float64)
+        products = torch.zeros(chunks if train else 1, 9 * channels * n_out)
+        run_chunks(
+            cpu_norm.statistics_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), capacity, train,
+            sums.numpy(), taps.numpy(), products.numpy(),
+        )  # fmt: skip
+        ctx.capacity = capacity
+        ctx.save_for_backward(count, weight, taps.sum(0), products.sum(0))
+        total = sums.sum(0)
+        return total[0], total[1], None if path is None else no_path(channels_first(count))
+
+    @staticmethod
+    def backward(ctx, grad_sum, grad_squares, grad_path):
+        """Compute a gradient for each argument of `forward`."""
+        count, weight, taps, products = ctx.saved_tensors
+        n_out, channels = weight.shape[:2]
+        products = products.view(-1, n_out).double()
+        grad_rows = taps[:, None] * grad_sum + 2.0 * products * grad_squares  # [9 C, n_out]
+        grad_weight = grad_rows.float().view(3, 3, channels, n_out).permute(3, 2, 0, 1)
+        if not ctx.needs_input_grad[1]:
+            return None, None, grad_weight, None
+        grad_in = channels_last(grad_path)
+        gain = (2.0 * grad_squares).float()
+        constant = grad_sum.float()[None, :, None, None].expand(1, -1, *count.shape[2:4])
+        constant = F.conv_transpose2d(constant, weight.detach(), padding=1)[0].permute(1, 2, 0)
+        chunks = min(count.shape[1], MAX_CHUNKS)
+        run_chunks(
+            cpu_norm.statistics_backward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1),
+            array(weight_rows_back(weight), -1), array(there_and_back(weight.detach(), gain), -1), array(constant, -1),
+            array(gain), ctx.capacity, grad_in.numpy(),
+        )  # fmt: skip
+        return None, channels_first(grad_in), grad_weight, None
+
+
+class NormCurrents(torch.autograd.Function):
+    """cur [T, B, C, H, W], channels-last in memory, normalised over all but channels; also its mean and variance."""
+
+    @staticmethod
+    def forward(ctx, cur, gain, shift, eps):
+        """Compute the outputs, and keep what the way back needs."""
+        cur = channels_last(cur)
+        ctx.size, chunks = cur[..., 0].numel(), min(cur.shape[1], MAX_CHUNKS)
+        mean, mean_square = NormCurrents.means(cur, cur)
+        var = (mean_square - mean * mean).clamp(min=0)
+        inverse = 1.0 / torch.sqrt(var + eps)
+        gains = torch.stack([gain * inverse, torch.zeros_like(mean), shift - mean * gain * inverse]).float()
+        out = empty(*cur.shape)
+        run_chunks(cpu_norm.combine, chunks, chunks, cur.numpy(), cur.numpy(), gains.numpy(), out.numpy())
+        ctx.save_for_backward(cur, gain, mean, inverse)
+        ctx.mark_non_differentiable(mean, var)
+        return channels_first(out), mean, var
+
+    @staticmethod
+    def backward(ctx, grad, _, __):
+        """Compute a gradient for each argument of `forward`."""
+        cur, gain, mean, inverse = ctx.saved_tensors
+        grad, chunks = channels_last(grad), min(cur.shape[1], MAX_CHUNKS)
+        of_shift, with_cur = NormCurrents.means(cur, grad)
+        of_gain = (with_cur - mean * of_shift) * inverse
+        scale = gain * inverse
+        gains = torch.stack([scale, -scale * inverse * of_gain, scale * (mean * inverse * of_gain - of_shift)]).float()
+        grad_cur = empty(*cur.shape)
+        run_chunks(cpu_norm.combine, chunks, chunks, grad.numpy(), cur.numpy(), gains.numpy(), grad_cur.numpy())
+        return channels_first(grad_cur), (of_gain * ctx.size).float(), (of_shift * ctx.size).float(), None
+
+    @staticmethod
+    def means(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means over all but channels of `second` and `first * second`, float64 [C]."""
+        chunks = min(first.shape[1], MAX_CHUNKS)
+        sums = torch.zeros(chunks, 2, first.shape[-1], dtype=torch.float64)
+        run_chunks(cpu_norm.product_sums, chunks, chunks, first.numpy(), second.numpy(), sums.numpy())
+        total = sums.sum(0) / first[..., 0].numel()
+        return total[0], total[1]
+
+
+def there_and_back(weight: Tensor, gain: Tensor) -> Tensor:
+    """Return the 5x5 weights [5, 5, C, C] of a convolution, scaled by `gain` [n_out], and its transpose."""
+    channels = weight.shape[1]
+    rows = weight_rows(weight).view(9 * channels, -1)
+    blocks = ((rows * gain) @ rows.t()).view(3, 3, channels, 3, 3, channels)  # tap there, tap back
+    both = torch.zeros(5, 5, channels, channels)
+    for there in range(9):
+        for back in range(9):
+            dy, dx = back // 3 - there // 3 + 2, back % 3 - there % 3 + 2
+            both[dy, dx] += blocks[there // 3, there % 3, :, back // 3, back % 3]
+    return both
+
+
+class Linear(torch.autograd.Function):
+    """count [T, B, ...] and weight [n_out, ...] to currents [T, B, n_out]."""
+
+    @staticmethod
+    def forward(ctx, count, path, weight, bias):
+        """Compute the outputs, and keep what the way back needs."""
+        samples, n_in, n_out = count.shape[0] * count.shape[1], count[0, 0].numel(), weight.shape[0]
+        rows = weight.detach().movedim(0, -1).contiguous().view(n_in, n_out)
+        cur = empty(samples, n_out)
+        run_chunks(
+            cpu_linear.linear_forward, -(-samples // cpu_linear.SAMPLES), array(count, samples, n_in), array(rows, -1),
+            array(bias), cur.numpy(),
+        )  # fmt: skip
+        ctx.save_for_backward(count, rows)
+        ctx.weight_shape = weight.shape
+        return cur.view(*count.shape[:2], n_out)
+
+    @staticmethod
+    def backward(ctx, grad):
+        """Compute a gradient for each argument of `forward`."""
+        count, rows = ctx.saved_tensors
+        n_in, n_out = rows.shape
+        grad = grad.contiguous().view(-1, n_out)
+        grad_path = grad_weight = None
+        if ctx.needs_input_grad[1]:
+            grad_path = torch.mm(grad, rows.t(), out=empty(len(grad), n_in)).view(count.shape)
+        if ctx.needs_input_grad[2]:
+            grad_rows = empty(n_in, n_out)
+            run_chunks(
+                cpu_linear.linear_weight_gradient, -(-n_in // cpu_linear.INPUTS), array(count, -1, n_in), array(grad),
+                grad_rows.numpy(),
+            )  # fmt: skip
+            grad_weight = grad_rows.view(*ctx.weight_shape[1:], n_out).movedim(-1, 0)
+        return None, grad_path, grad_weight, grad.sum(0) if ctx.needs_input_grad[3] else None
+
+
+def count_events(count: Tensor) -> tuple[int, int]:
+    """Return the most events in any step of any recording, and all events, of uint8 [T, B, H, W, C]."""
+    chunks = min(count.shape[1], MAX_CHUNKS)
+    most, total = np.zeros(chunks, np.int64), np.zeros(chunks, np.int64)
+    run_chunks(cpu_conv.count_events, chunks, chunks, count.numpy(), most, total)
+    return int(most.max()), int(total.sum())

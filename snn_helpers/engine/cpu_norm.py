@@ -1,0 +1,238 @@
+"""Batch normalisation of an event-driven convolution: sums over the currents, without keeping the currents.
+
+With current x = sum of the rows of weights W of the events in reach, normalisation over time and batch needs only the
+sums of x and of x^2 a channel; scale and shift then go into the weights. Their gradients need, for each weight, how
+often its tap saw an event (the gradient of sum x) and the sum of x where it did (half the gradient of sum x^2), and for
+the input a second 3x3 pass over x, which together with the first is one 5x5 pass over the events.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn_helpers.engine.cpu_conv import (
+    aligned,
+    chunk_range,
+    clear_reached,
+    list_by_channel,
+    mark_reached,
+    spread_events,
+)
+from snn_helpers.engine.cpu_conv_back import add_weight_gradient
+from snn_helpers.engine.cpu_rows import add_scaled_rows, spread_row
+from snn_helpers.engine.cpu_runtime import kernel, part
+
+_ZERO = np.float32(0)
+
+
+@part
+def clear_margin(image, n_out, height, width):
+    """Set the margin of one pixel around the image to zero."""
+    row = (width + 2) * n_out
+    image[:row] = _ZERO
+    image[(height + 1) * row : (height + 2) * row] = _ZERO
+    for y in range(1, height + 1):
+        image[y * row : y * row + n_out] = _ZERO
+        image[(y + 1) * row - n_out : (y + 1) * row] = _ZERO
+
+
+@part
+def add_sums(image, n_out, height, width, reached, total, squares, sums):
+    """Add the sums of the pixels and of their squares to `sums` float64 [2, n_out].
+
+    `total` and `squares`, float32 [n_out], are scratch.
+    """
+    total[:] = _ZERO
+    squares[:] = _ZERO
+    for y in range(height):
+        for x in range(width):
+            if reached.size > 0 and reached[y * width + x] == 0:
+                continue
+            at = ((y + 1) * (width + 2) + x + 1) * n_out
+            here = image[at : at + n_out]
+            for c in range(n_out):
+                total[c] += here[c]
+                squares[c] += here[c] * here[c]
+    for c in range(n_out):
+        sums[0, c] += total[c]
+        sums[1, c] += squares[c]
+
+
+@part
+def count_taps(height, width, channels, first, pixels, taps):
+    """Add to `taps` float64 [9 * channels] the events that each tap of each channel sees at pixels inside the image."""
+    padded = width + 2
+    for c in range(channels):
+        for k in range(first[c], first[c + 1]):
+            y, x = pixels[k] // padded - 1, pixels[k] % padded - 1
+            for tap in range(9):
+                if 0 <= y - tap // 3 + 1 < height and 0 <= x - tap % 3 + 1 < width:
+                    taps[tap * channels + c] += 1
+
+
+@kernel
+def statistics_forward(chunk, num_chunks, spk_in, rows, capacity, wants_gradient, sums, taps, products):
+    """Sum the currents of one chunk of recordings and their squares.
+
+    Parameters
+    ----------
+    spk_in, rows, capacity : as in `conv_forward`
+    wants_gradient : bool
+        Fill `taps` and `products`, too.
+    sums : float64 array [chunks, 2, n_out]
+        Sums of the currents and of their squares, added to this chunk's row; likewise the next two.
+    taps : float64 array [chunks, 9 * C]
+        For each tap and channel, how many events it saw.
+    products : float32 array [chunks, 9 * C * n_out]
+        For each tap and channel, the sum of the currents where it saw an event.
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = spk_in.shape
+    n_out, padded, size, cells = sums.shape[2], width + 2, height * width * channels, height * width
+    low, high = chunk_range(chunk, num_chunks, batch)
+    spk_in_flat = spk_in.reshape(-1)
+    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
+    reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
+    total, squares = np.empty(n_out, np.float32), np.empty(n_out, np.float32)
+    for b in range(low, high):
+        for t in range(num_steps):
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, 1, first, pixels, found)
+            count = first[channels]
+            if count == 0:
+                continue
+            if count < cells:
+                mark_reached(pixels, count, height, width, 1, reached)
+            here = reached if count < cells else everywhere
+            clear_reached(image, n_out, height, width, 1, padded * n_out, (padded + 1) * n_out, here)
+            spread_events(image, n_out, rows, channels, padded, first, pixels)
+            add_sums(image, n_out, height, width, here, total, squares, sums[chunk])
+            if wants_gradient:
+                clear_margin(image, n_out, height, width)
+                add_weight_gradient(products[chunk], image, n_out, channels, padded, first, pixels)
+                count_taps(height, width, channels, first, pixels, taps[chunk])
+
+
+@part
+def subtract_outside(grad, image, n_out, height, width, channels, gain, rows_back, everyone, weighted):
+    """Take back what the 5x5 pass led through pixels outside the image.
+
+    `image` [height + 4, width + 4, n_out] holds the currents; those in the ring around the true image do not exist.
+    """
+    padded = width + 4
+    for y in range(-1, height + 1):
+        step = 1 if y in (-1, height) else width + 1
+        for x in range(-1, width + 1, step):
+            at = ((y + 2) * padded + x + 2) * n_out
+            some = False
+            for c in range(n_out):
+                weighted[c] = -gain[c] * image[at + c]
+                some |= weighted[c] != _ZERO
+            if not some:
+                continue
+            for tap in range(9):
+                r, s = y + tap // 3 - 1, x - tap % 3 + 1
+                if 0 <= r < height and 0 <= s < width:
+                    place = (r * width + s) * channels
+                    add_scaled_rows(grad, place, rows_back, channels, everyone, 0, n_out, tap * n_out, weighted)
+
+
+@kernel
+def statistics_backward(chunk, num_chunks, spk_in, rows, rows_back, twice, constant, gain, capacity, grad_in):
+    """Add the gradient of the sums to the gradient of the input, for one chunk of recordings.
+
+    Parameters
+    ----------
+    rows, rows_back : float32 arrays, flat
+        Weights [dy, dx, C, n_out] and [dy, dx, n_out, C], dx reversed.
+    twice : float32 array [25 * C * C], flat
+        Weights there and back, [dy + 2, dx + 2, C, C].
+    constant : float32 array [H * W * C]
+        What the sum of the currents gives to every step.
+    gain : float32 array [n_out]
+        Twice the gradient of the sum of squares.
+    grad_in : float32 array [T, B, H, W, C]
+        Changed in place.
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = spk_in.shape
+    n_out, padded, size = gain.size, width + 4, height * width * channels
+    low, high = chunk_range(chunk, num_chunks, batch)
+    spk_in_flat = spk_in.reshape(-1)
+    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    pixels, wide = np.empty(capacity + 1, np.int32), aligned((height + 4) * padded * channels)
+    image, weighted = aligned((height + 4) * padded * n_out), np.empty(n_out, np.float32)
+    everyone = np.arange(n_out).astype(np.int32)
+    for b in range(low, high):
+        for t in range(num_steps):
+            grad = grad_in[t, b].reshape(-1)
+            for k in range(size):
+                grad[k] += constant[k]
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, 2, first, pixels, found)
+            if first[channels] == 0:
+                continue
+            wide[:] = _ZERO
+            at_border = False
+            for c in range(channels):
+                for tap in range(25):
+                    shift = (tap // 5 - 2) * padded + tap % 5 - 2
+                    spread_row(
+                        wide, channels, pixels, first[c], first[c + 1], shift, twice, (tap * channels + c) * channels
+                    )
+            for y in range(height):
+                here = wide[((y + 2) * padded + 2) * channels : ((y + 2) * padded + 2 + width) * channels]
+                for k in range(width * channels):
+                    grad[y * width * channels + k] += here[k]
+            for k in range(first[channels]):
+                y, x = pixels[k] // padded - 2, pixels[k] % padded - 2
+                at_border |= y == 0 or x == 0 or y == height - 1 or x == width - 1
+            if at_border:
+                image[:] = _ZERO
+                spread_events(image, n_out, rows, channels, padded, first, pixels)
+                subtract_outside(grad, image, n_out, height, width, channels, gain, rows_back, everyone, weighted)
+
+
+@kernel
+def product_sums(chunk, num_chunks, first, second, sums):
+    """Add the sums of `second` and `first * second`, over all but channels, to `sums` float64 [chunks, 2, C].
+
+    Both are float32 [T, B, H, W, C].
+    torch's own sums over a channels-last tensor of this size lose up to five digits.
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = first.shape
+    low, high = chunk_range(chunk, num_chunks, batch)
+    total, product = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    for b in range(low, high):
+        for t in range(num_steps):
+            for y in range(height):
+                total[:] = _ZERO
+                product[:] = _ZERO
+                for x in range(width):
+                    one, other = first[t, b, y, x], second[t, b, y, x]
+                    for c in range(channels):
+                        total[c] += other[c]
+                        product[c] += one[c] * other[c]
+                for c in range(channels):
+                    sums[chunk, 0, c] += total[c]
+                    sums[chunk, 1, c] += product[c]
+
+
+@kernel
+def combine(chunk, num_chunks, first, second, gains, out):
+    """Write `first * gains[0] + second * gains[1] + gains[2]`: float32 [T, B, H, W, C] and [3, C]."""
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = first.shape
+    low, high = chunk_range(chunk, num_chunks, batch)
+    a, b, c = gains[0], gains[1], gains[2]
+    for recording in range(low, high):
+        for t in range(num_steps):
+            for y in range(height):
+                for x in range(width):
+                    one, other, to = first[t, recording, y, x], second[t, recording, y, x], out[t, recording, y, x]
+                    for k in range(channels):
+                        to[k] = one[k] * a[k] + other[k] * b[k] + c[k]

@@ -1,0 +1,100 @@
+"""How the CPU engine's kernels are compiled and run: one compiler setting, one thread pool, one message, one error."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from numba import njit
+from numba.core import errors, event
+
+# No fastmath: the membrane update must round as snnTorch's does. `error_model` spares a branch on each division,
+# which would keep loops from being vectorised. `nogil` lets the threads below run side by side.
+part = njit(nogil=True, error_model="numpy")  # becomes a part of the kernels that call it
+kernel = njit(nogil=True, cache=True, error_model="numpy")  # what Python calls: compiled once, kept on disk
+
+
+class EngineCompileError(RuntimeError):
+    """The event-driven kernels could not be compiled here; the reference engine still works."""
+
+
+class _CompileMessage(event.Listener):
+    """Say once in a process that kernels are being compiled; a kernel found in the disk cache stays silent."""
+
+    def __init__(self):
+        self.said = False
+
+    def on_start(self, event):
+        if not self.said:
+            self.said = True
+            print(
+                "Compiling the event-driven kernels, once on this machine (about half a minute) ...",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def on_end(self, event):
+        pass
+
+
+_message = _CompileMessage()
+
+
+@functools.lru_cache(maxsize=2)
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    # Keyed by process: threads do not survive a fork.
+    return ThreadPoolExecutor(workers, thread_name_prefix="snn-engine")
+
+
+def run_chunks(function: Callable, num_chunks: int, *args) -> None:
+    """Call `function(chunk, *args)` for every chunk, on as many threads as torch uses.
+
+    Threads take the next chunk when they are done with one. What a chunk computes does not depend on who computes it,
+    so results are the same for any number of threads. Own threads, not numba's: its OpenMP layer would keep a second
+    pool spinning beside torch's, and its workqueue layer ends the process when two Python threads meet in it.
+
+    Raises
+    ------
+    EngineCompileError
+        If the kernel cannot be compiled.
+    """
+    counter = itertools.count()
+
+    def work():
+        while (chunk := next(counter)) < num_chunks:
+            function(chunk, *args)
+
+    workers = min(torch.get_num_threads(), num_chunks)
+    _compile_first(function, args)
+    helpers = [_pool(os.getpid(), torch.get_num_threads()).submit(work) for _ in range(workers - 1)]
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            helper.result()
+
+
+def _compile_first(function, args) -> None:
+    """Compile `function` for these arguments if that was not done, with the message and the error of this module."""
+    if function.signatures:
+        return
+    call_kernel(function, -1, *args)
+
+
+def call_kernel(function: Callable, *args):
+    """Call a compiled function; a compiler's error becomes an `EngineCompileError`."""
+    if function.signatures:
+        return function(*args)
+    try:
+        with event.install_listener("numba:compile", _message):
+            return function(*args)
+    except (errors.NumbaError, OSError, NotImplementedError) as err:
+        raise EngineCompileError(
+            f"the kernel `{function.__name__}` could not be compiled ({type(err).__name__}). "
+            "Use the reference engine, and report the versions of numba, llvmlite and numpy and the processor."
+        ) from err

@@ -1,0 +1,122 @@
+"""Spikes between layers: one byte each, with a way for gradients to pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """Spikes or event counts over time, one byte each, and the gradient's way through them.
+
+    Parameters
+    ----------
+    count : uint8 Tensor [T, B, ...]
+        0 or 1 for spikes; more for event counts and sums of spikes. Images are [T, B, C, H, W], channels-last in
+        memory.
+    path : float Tensor of the same shape, or None
+        Carries no numbers (its memory is one zero): it only stands in autograd's graph where float spikes would, and
+        receives their gradient. None where no gradient is wanted.
+    mem : float Tensor of the same shape, or None
+        The membranes, where asked for; detached.
+    """
+
+    count: Tensor
+    path: Tensor | None = None
+    mem: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the spikes, [T, B, ...]."""
+        return self.count.shape
+
+    def float(self) -> Tensor:
+        """Return the spikes as a float32 tensor with gradient."""
+        return self.count.float() if self.path is None else _ToFloat.apply(self.count, self.path)
+
+    def fraction(self) -> Tensor:
+        """Return the mean of the spikes as a scalar, with gradient."""
+        mean = self.count.sum(dtype=torch.int64).float() / self.count.numel()
+        return mean if self.path is None else _Mean.apply(mean, self.path)
+
+    def flatten(self) -> Spikes:
+        """Return the spikes as [T, B, features], in the order of `torch.flatten` (channels, rows, columns)."""
+        return Spikes(self.count.flatten(2), None if self.path is None else self.path.flatten(2))
+
+    def __add__(self, other: Spikes) -> Spikes:
+        """Add spike by spike (a residual connection): counts add up, the gradient goes both ways.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ.
+        """
+        if self.shape != other.shape:
+            raise ValueError(f"spikes to be added differ in shape: {tuple(self.shape)} and {tuple(other.shape)}.")
+        if self.path is None and other.path is None:
+            return Spikes(self.count + other.count)
+        paths = [s.path if s.path is not None else no_path(s.count) for s in (self, other)]
+        return Spikes(self.count + other.count, _Merge.apply(*paths))
+
+
+def as_spikes(spikes: Spikes | Tensor) -> Spikes:
+    """Return spikes or event counts as `Spikes`; float counts are converted where they fit into a byte.
+
+    Raises
+    ------
+    ValueError
+        If float counts are not whole numbers in [0, 255].
+    """
+    if isinstance(spikes, Spikes):
+        return spikes
+    if spikes.dtype == torch.uint8:
+        return Spikes(spikes)
+    count = spikes.detach().to(torch.uint8)
+    if not torch.equal(count.to(spikes.dtype), spikes.detach()):
+        raise ValueError("event counts must be whole numbers in [0, 255]; got others (or NaN).")
+    return Spikes(count)
+
+
+def no_path(like: Tensor) -> Tensor:
+    """Return a float32 zero, expanded to the shape of `like`."""
+    return torch.zeros((), dtype=torch.float32, device=like.device).expand(like.shape)
+
+
+class _ToFloat(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, count, path):
+        """Compute the outputs, and keep what the way back needs."""
+        return count.to(path.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        """Compute a gradient for each argument of `forward`."""
+        return None, grad
+
+
+class _Merge(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, first, second):
+        """Compute the outputs, and keep what the way back needs."""
+        return no_path(first)
+
+    @staticmethod
+    def backward(ctx, grad):
+        """Compute a gradient for each argument of `forward`."""
+        return grad, grad
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, mean, path):
+        """Compute the outputs, and keep what the way back needs."""
+        ctx.shape = path.shape
+        return mean.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        """Compute a gradient for each argument of `forward`."""
+        return None, (grad / ctx.shape.numel()).expand(ctx.shape)

@@ -1,0 +1,97 @@
+"""The GPU engine, in Triton's interpreter where Triton is installed and there is no GPU."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from snn_helpers.engine import cuda, reference
+from snn_helpers.engine.reference import BatchNorm, Neuron
+from snn_helpers.engine.spikes import Spikes
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed, so its kernels cannot be interpreted"
+)
+
+
+@needs_triton
+def test_kernels_equal_the_reference_in_the_interpreter():
+    """Run in a process of its own: TRITON_INTERPRET is read when the kernels are defined."""
+    code = """
+        import torch
+        from snn_helpers.engine import cuda, reference
+        for kind in reference.KINDS:
+            for surrogate in reference.SURROGATES:
+                neuron = reference.Neuron(kind, 0.9, 0.8, 0.6, 0.85, 0.3, surrogate=surrogate)
+                cur = (0.7 * torch.randn(6, 2, 300)).requires_grad_()
+                up = torch.randn(2, *cur.shape)
+                results = []
+                for function in (reference.run, cuda.neurons):
+                    spk, mem = function(cur, neuron)
+                    results.append((spk, mem, *torch.autograd.grad((up[0] * spk + up[1] * mem).sum(), cur)))
+                (spk, mem, grad), (our_spk, our_mem, our_grad) = results
+                assert torch.equal(spk, our_spk) and torch.equal(mem, our_mem), (kind, surrogate)
+                torch.testing.assert_close(our_grad, grad, rtol=1e-5, atol=1e-6)
+        print("equal")
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"}, check=False,
+    )  # fmt: skip
+    assert run.stdout.strip() == "equal", run.stderr
+
+
+@pytest.fixture
+def without_triton(monkeypatch):
+    monkeypatch.setattr(cuda, "triton", None)
+    cuda._warn_without_triton.cache_clear()
+
+
+def test_neurons_fall_back_with_one_warning(without_triton, recwarn):
+    cur = torch.ones(3, 1, 4)
+    for _ in range(2):
+        spk_rec, _ = cuda.neurons(cur, Neuron())
+    assert torch.equal(spk_rec, reference.run(cur, Neuron())[0])
+    assert [str(warning.message)[:24] for warning in recwarn] == ["Triton is not installed:"]
+
+
+@pytest.mark.filterwarnings("ignore:Triton is not installed")
+def test_layers_equal_torch(without_triton):
+    torch.manual_seed(0)
+    count = (torch.rand(4, 2, 3, 8, 8) < 0.3).byte()
+    path = torch.zeros(count.shape, requires_grad=True)
+    weight, fully = (0.5 * torch.randn(8, 3, 3, 3)).requires_grad_(), torch.randn(5, 8 * 16)
+    module, frames = torch.nn.BatchNorm2d(8), count.float().requires_grad_()
+    out = cuda.conv_layer(Spikes(count, path), weight, None, Neuron(), norm=BatchNorm.of(module), pool=2, keep_mem=True)
+    again = torch.nn.BatchNorm2d(8)
+    cur = F.max_pool2d(again(F.conv2d(frames.flatten(0, 1), weight, padding=1)), 2).unflatten(0, (4, 2))
+    spk, mem = reference.run(cur, Neuron())
+    assert torch.equal(out.float(), spk)
+    assert torch.equal(out.mem, mem)
+    one, other = (
+        torch.autograd.grad(cuda.linear(s, fully).square().sum(), leaves)
+        for s, leaves in ((out, [path, weight]), (Spikes(spk.byte(), spk), [frames, weight]))
+    )
+    for ours, theirs in zip(one, other):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Triton is not installed")
+def test_autocast_runs_the_convolution_in_half_and_the_neurons_in_float(without_triton):
+    count = (torch.rand(3, 2, 2, 6, 6) < 0.3).byte()
+    weight = torch.randn(4, 2, 3, 3, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = cuda.conv_layer(count, weight, None, Neuron(), keep_mem=True)
+    out.float().sum().backward()
+    assert out.mem.dtype == torch.float32
+    assert weight.grad.isfinite().all()
+
+
+def test_neurons_refuse_no_steps():
+    with pytest.raises(ValueError, match="at least one step"):
+        cuda.neurons(torch.zeros(0, 1, 3), Neuron())

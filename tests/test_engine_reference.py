@@ -1,0 +1,151 @@
+"""The reference equals snnTorch and formulas worked by hand; everything else is held against the reference."""
+
+import pytest
+import snntorch
+import torch
+from snntorch import surrogate
+
+from snn_helpers.engine import reference
+from snn_helpers.engine.reference import KINDS, BatchNorm, Neuron, Numbers, State, run
+
+
+def snntorch_run(cur, neuron):
+    spike_grad = surrogate.fast_sigmoid(slope=25)
+    if neuron.kind == "leaky":
+        layer = snntorch.Leaky(beta=neuron.beta, threshold=neuron.threshold, spike_grad=spike_grad)
+        state = [torch.zeros_like(cur[0])]
+    else:
+        layer = snntorch.Synaptic(
+            alpha=neuron.alpha, beta=neuron.beta, threshold=neuron.threshold, spike_grad=spike_grad
+        )
+        state = [torch.zeros_like(cur[0]), torch.zeros_like(cur[0])]
+    spk_rec, mem_rec = [], []
+    for cur_t in cur:
+        spk, *state = layer(cur_t, *state)
+        spk_rec.append(spk)
+        mem_rec.append(state[-1])
+    return torch.stack(spk_rec), torch.stack(mem_rec)
+
+
+@pytest.mark.parametrize("kind", ["leaky", "synaptic"])
+@pytest.mark.parametrize("beta", [0.0, 0.9, 1.0])
+def test_run_equals_snntorch_bit_for_bit_and_in_gradients(kind, beta):
+    torch.manual_seed(0)
+    neuron = Neuron(kind, beta=beta, threshold=0.8, alpha=0.6)
+    cur = (0.7 * torch.randn(30, 4, 17)).requires_grad_()
+    weights = torch.randn(2, *cur.shape)
+    results = []
+    for function in (snntorch_run, run):
+        spk_rec, mem_rec = function(cur, neuron)
+        (grad,) = torch.autograd.grad((weights[0] * spk_rec + weights[1] * mem_rec).sum(), cur)
+        results.append((spk_rec, mem_rec, grad))
+    (spk, mem, grad), (our_spk, our_mem, our_grad) = results
+    assert spk.mean() > 0.05
+    assert torch.equal(spk, our_spk)
+    assert torch.equal(mem, our_mem)
+    torch.testing.assert_close(our_grad, grad, rtol=1e-5, atol=1e-7)
+
+
+def test_learnable_beta_and_threshold_get_snntorch_gradients():
+    torch.manual_seed(1)
+    cur = 0.7 * torch.randn(20, 3, 11)
+    layer = snntorch.Leaky(
+        beta=0.8, threshold=0.9, learn_beta=True, learn_threshold=True, spike_grad=surrogate.fast_sigmoid(slope=25)
+    )
+    mem, total = torch.zeros_like(cur[0]), 0.0
+    weights = torch.randn_like(cur)
+    for cur_t, weight in zip(cur, weights):
+        spk, mem = layer(cur_t, mem)
+        total = total + (weight * spk).sum()
+    total.backward()
+    beta, threshold = torch.tensor(0.8, requires_grad=True), torch.tensor(0.9, requires_grad=True)
+    (weights * run(cur, Neuron(beta=beta, threshold=threshold))[0]).sum().backward()
+    torch.testing.assert_close(beta.grad, layer.beta.grad, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(threshold.grad, layer.threshold.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_membrane_exactly_at_threshold_does_not_fire():
+    spk_rec, mem_rec = run(torch.tensor([[1.0], [0.5], [0.75]]), Neuron(beta=0.5, threshold=1.0))
+    assert mem_rec.flatten().tolist() == [1.0, 1.0, 1.25]
+    assert spk_rec.flatten().tolist() == [0.0, 0.0, 1.0]
+
+
+def test_synaptic_golden_trace():
+    neuron = Neuron("synaptic", beta=0.5, alpha=0.5, threshold=1.0)
+    spk_rec, mem_rec = run(torch.tensor([[1.0], [0.5], [0.0], [0.0]]), neuron)
+    # i: 1, 1, 0.5, 0.25; u: 1, 1.5 (fires), 0.75 + 0.5 - 1, 0.125 + 0.25
+    assert mem_rec.flatten().tolist() == [1.0, 1.5, 0.25, 0.375]
+    assert spk_rec.flatten().tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+def test_alif_golden_trace():
+    neuron = Neuron("alif", beta=0.5, threshold=1.0, rho=0.5, adaptation=2.0)
+    spk_rec, mem_rec = run(torch.tensor([[2.0], [1.75], [1.0]]), neuron)
+    # u: 2 (fires); 1 + 1.75 - 1 = 1.75 below 1 + 2 * 0.5 = 2; 0.875 + 1 = 1.875 above 1 + 2 * 0.25 = 1.5
+    assert mem_rec.flatten().tolist() == [2.0, 1.75, 1.875]
+    assert spk_rec.flatten().tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_step_gradients_are_right_for_a_smooth_spike(kind):
+    """Check the steps' derivatives by finite differences, in float64, with a sigmoid in place of the step function.
+
+    The surrogate itself is no derivative of what it stands for, and the detached reset is no function of its spike:
+    so one step is checked, with the past spike given; time only chains steps, which is autograd's work.
+    """
+    torch.manual_seed(2)
+    cur, spk, mem, extra = torch.rand(4, 2, 3, dtype=torch.float64)
+    numbers = torch.tensor([0.9, 0.8, 0.6, 0.85, 0.3], dtype=torch.float64)
+
+    def step(cur, mem, extra, numbers):
+        state = reference.STEPS[kind](
+            cur, State(spk, mem, extra), Numbers(*numbers.unbind()), lambda v: torch.sigmoid(3 * v)
+        )
+        return state.spk, state.mem, state.extra * 1.0
+
+    inputs = [tensor.clone().requires_grad_() for tensor in (cur, mem, extra, numbers)]
+    assert torch.autograd.gradcheck(step, inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("fast_sigmoid", [1 / 36, 1.0, 1 / 3.5**2]), ("compact", [0.0, 1.0, 0.0])],
+)
+def test_surrogate_gradients_equal_their_formula(name, expected):
+    excess = torch.tensor([0.2, 0.0, -0.1], dtype=torch.float64, requires_grad=True)
+    spk = reference.fire_function(Neuron(surrogate=name))(excess)
+    spk.sum().backward()
+    assert spk.tolist() == [1.0, 0.0, 0.0]
+    torch.testing.assert_close(excess.grad, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_surrogates_have_the_same_height_and_area():
+    excess = torch.linspace(-400, 400, 8_000_001, dtype=torch.float64).requires_grad_()
+    areas = []
+    for name in reference.SURROGATES:
+        (grad,) = torch.autograd.grad(reference.fire_function(Neuron(surrogate=name))(excess).sum(), excess)
+        areas.append(float(grad.sum() * 1e-4))
+    assert areas == pytest.approx([2 / 25, 2 / 25], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "leeky"}, "Did you mean 'leaky'"),
+        ({"beta": 1.5}, r"`beta` must be a number in \[0, 1\]"),
+        ({"surrogate": "none"}, "`surrogate` must be one of"),
+        ({"slope": 0}, "`slope` must be a number > 0"),
+        ({"threshold": float("nan")}, "`threshold`"),
+        ({"beta": torch.ones(3)}, "a number or a tensor of one element"),
+    ],
+)
+def test_neuron_refuses_wrong_parameters(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Neuron(**arguments)
+
+
+def test_batch_norm_counts_batches_as_torch_does():
+    module = torch.nn.BatchNorm2d(4)
+    BatchNorm.of(module)
+    BatchNorm.of(module.eval())
+    assert int(module.num_batches_tracked) == 1
