@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from snn_helpers.datasets import load_dataset as load_dataset
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
+    from snn_helpers.neurons import ALIF as ALIF
     from snn_helpers.neurons import Leaky as Leaky
+    from snn_helpers.neurons import Synaptic as Synaptic
     from snn_helpers.training.config import TrainConfig as TrainConfig
     from snn_helpers.training.loop import train as train
 
@@ -19,6 +21,8 @@ _HOMES = {
     "load_dataset": "datasets",
     "SpikingCNN": "models.cnn",
     "Leaky": "neurons",
+    "Synaptic": "neurons",
+    "ALIF": "neurons",
     "TrainConfig": "training.config",
     "train": "training.loop",
 }

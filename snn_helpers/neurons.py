@@ -1,17 +1,86 @@
-"""Spiking neurons over time as modules: currents [T, B, ...] in, spikes and membranes [T, B, ...] out."""
+"""Spiking neurons as modules: over all time steps at once, or one step at a time inside a loop."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from snn_helpers._checks import check_float
+from snn_helpers._checks import check_choice, check_float
+from snn_helpers.engine.reference import STEPS, Neuron, State, fire_function, run
+
+ENGINES = ("auto", "reference", "cpu", "cuda")
 
 
-class Leaky(nn.Module):
-    """Leaky integrate-and-fire neurons, run over all time steps of a batch by `snntorch.Leaky`.
+class _Neurons(nn.Module):
+    """Neurons of one kind; the subclasses name their equation and their own parameters."""
 
-    The state starts at zero in every call and does not outlive it, so that no batch can leak into the next.
+    kind: str
+    _ranges: ClassVar = {"beta": (0, 1), "threshold": (0, None)}
+
+    def __init__(self, engine: str, surrogate: str, slope: float, learn: tuple[str, ...], **numbers: float):
+        super().__init__()
+        self.engine = check_choice("engine", engine, ENGINES)
+        self.surrogate, self.slope = surrogate, slope
+        for name, value in numbers.items():
+            low, high = self._ranges[name]
+            value = check_float(name, value, low=low, high=high, above=name == "threshold")
+            # Only what is learned stands in the state_dict: the rest is a setting of the model.
+            setattr(self, name, nn.Parameter(torch.tensor(value)) if name in learn else value)
+        self._names = tuple(numbers)
+        self.neuron()  # checks surrogate and slope
+
+    def neuron(self) -> Neuron:
+        """Return the equation and its parameters, as the engines take them."""
+        numbers = {name: getattr(self, name) for name in self._names}
+        return Neuron(self.kind, **numbers, surrogate=self.surrogate, slope=self.slope)
+
+    def forward(self, cur: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the neurons over time from a state of zero, of which nothing stays behind.
+
+        Parameters
+        ----------
+        cur : Tensor [T, B, ...]
+            Input currents, in units of the membrane.
+
+        Returns
+        -------
+        spk_rec, mem_rec : Tensor [T, B, ...]
+            Spikes in {0, 1}; membranes before the reset, which is subtracted one step later.
+        """
+        engine = self.engine
+        if engine == "auto":
+            fast = cur.dtype == torch.float32 and cur.device.type == "cpu"
+            engine = "cpu" if fast else "cuda" if cur.is_cuda else "reference"
+        if engine == "cpu":
+            from snn_helpers.engine import cpu
+
+            return cpu.neurons(cur, self.neuron())
+        if engine == "cuda":
+            from snn_helpers.engine import cuda
+
+            return cuda.neurons(cur, self.neuron())
+        return run(cur, self.neuron())
+
+    def _step(self, cur: Tensor, mem: Tensor | None, extra: Tensor | None) -> State:
+        neuron = self.neuron()
+        numbers, fire = neuron.numbers(cur), fire_function(neuron)
+        mem = torch.zeros_like(cur) if mem is None else mem
+        extra = torch.zeros_like(cur) if extra is None else extra
+        # The spike of the step before is not handed on, as in snnTorch's loops: it follows from the state.
+        threshold = numbers.threshold + numbers.adaptation * extra if self.kind == "alif" else numbers.threshold
+        spk = fire(mem - threshold)
+        return STEPS[self.kind](cur, State(spk, mem, extra), numbers, fire)
+
+    def extra_repr(self) -> str:
+        """Return the parameters, as `print(model)` shows them."""
+        shown = ", ".join(f"{name}={float(getattr(self, name)):.4g}" for name in self._names)
+        return f"{shown}, surrogate={self.surrogate!r}, slope={self.slope:g}, engine={self.engine!r}"
+
+
+class Leaky(_Neurons):
+    """Leaky integrate-and-fire neurons.
 
     Parameters
     ----------
@@ -19,8 +88,14 @@ class Leaky(nn.Module):
         Decay of the membrane per step, exp(-dt / tau).
     threshold : float > 0
         A membrane strictly above it fires.
+    engine : {"auto", "reference", "cpu", "cuda"}
+        What computes all steps at once; "auto" takes the fastest for the device and type of the currents.
+    surrogate : {"fast_sigmoid", "compact"}
+        Gradient of a spike, see `snn_helpers.engine.Neuron`.
     slope : float > 0
-        Steepness k of the surrogate gradient 1 / (1 + k |mem - threshold|)^2.
+        Steepness k of the surrogate.
+    learn : tuple of str
+        Parameters to learn, of "beta" and "threshold".
 
     Raises
     ------
@@ -29,18 +104,42 @@ class Leaky(nn.Module):
 
     Notes
     -----
-    mem[t] = beta mem[t-1] + cur[t] - threshold spk[t-1]; spk[t] = 1 where mem[t] > threshold. The reset is subtracted
-    one step later and is not differentiated. J. K. Eshraghian et al., Proceedings of the IEEE 111 (2023), eq. 4 and 8.
+    Equation `leaky` of `engine/reference.py`: mem[t] = beta mem[t-1] + cur[t] - threshold spk[t-1]; spk[t] = 1 where
+    mem[t] > threshold. J. K. Eshraghian et al., Proceedings of the IEEE 111 (2023), eq. 4 and 8.
     """
 
-    def __init__(self, beta: float = 0.9, threshold: float = 1.0, slope: float = 25.0):
-        super().__init__()
-        self.beta = check_float("beta", beta, low=0, high=1)
-        self.threshold = check_float("threshold", threshold, low=0, above=True)
-        self.slope = check_float("slope", slope, low=0, above=True)
+    kind = "leaky"
 
-    def forward(self, cur: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the neurons over time; `cur`, the spikes and the membranes are [T, B, ...]."""
+    def __init__(
+        self,
+        beta: float = 0.9,
+        threshold: float = 1.0,
+        engine: str = "auto",
+        surrogate: str = "fast_sigmoid",
+        slope: float = 25.0,
+        learn: tuple[str, ...] = (),
+    ):
+        super().__init__(engine, surrogate, slope, learn, beta=beta, threshold=threshold)
+
+    def step(self, cur: Tensor, mem: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Advance by one step, as `snntorch.Leaky` does: (cur, mem) [B, ...] to (spk, mem); None starts at zero."""
+        state = self._step(cur, mem, None)
+        return state.spk, state.mem
+
+    def snntorch_neuron(self):
+        """Return a new `snntorch.Leaky` with these parameters, to be called one step at a time."""
+        import snntorch
+
+        neuron = snntorch.Leaky(0.0, 1.0, spike_grad=fire_function(self.neuron()))
+        neuron.beta, neuron.threshold = (
+            value if isinstance(value, Tensor) else torch.tensor(value) for value in (self.beta, self.threshold)
+        )
+        # snnTorch lists every neuron ever built in this class attribute, which would keep it alive for good.
+        snntorch.SpikingNeuron.instances.remove(neuron)
+        return neuron
+
+    def run_snntorch(self, cur: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `forward` does by a loop over `snntorch.Leaky`: the independent reference."""
         neuron = self.snntorch_neuron().to(cur.device)
         mem = torch.zeros_like(cur[0])
         spk_rec, mem_rec = [], []
@@ -50,16 +149,95 @@ class Leaky(nn.Module):
             mem_rec.append(mem)
         return torch.stack(spk_rec), torch.stack(mem_rec)
 
-    def snntorch_neuron(self):
-        """Return a new `snntorch.Leaky` with these parameters, to be called one step at a time."""
-        import snntorch
-        from snntorch import surrogate
 
-        neuron = snntorch.Leaky(self.beta, self.threshold, spike_grad=surrogate.fast_sigmoid(self.slope))
-        # snnTorch lists every neuron ever built in this class attribute, which would keep it alive for good.
-        snntorch.SpikingNeuron.instances.remove(neuron)
-        return neuron
+class Synaptic(_Neurons):
+    """Leaky neurons behind a synapse whose current decays, too.
 
-    def extra_repr(self) -> str:
-        """Return the parameters, as `print(model)` shows them."""
-        return f"beta={self.beta}, threshold={self.threshold}, slope={self.slope}"
+    Parameters
+    ----------
+    alpha : float in [0, 1]
+        Decay of the synaptic current per step, exp(-dt / tau_syn).
+    beta, threshold, engine, surrogate, slope
+        As for `Leaky`.
+    learn : tuple of str
+        Parameters to learn, of "alpha", "beta" and "threshold".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of the wrong type or out of range.
+
+    Notes
+    -----
+    Equation `synaptic` of `engine/reference.py`; equal to `snntorch.Synaptic`.
+    """
+
+    kind = "synaptic"
+    _ranges: ClassVar = {**_Neurons._ranges, "alpha": (0, 1)}
+
+    def __init__(
+        self,
+        alpha: float = 0.9,
+        beta: float = 0.9,
+        threshold: float = 1.0,
+        engine: str = "auto",
+        surrogate: str = "fast_sigmoid",
+        slope: float = 25.0,
+        learn: tuple[str, ...] = (),
+    ):
+        super().__init__(engine, surrogate, slope, learn, alpha=alpha, beta=beta, threshold=threshold)
+
+    def step(self, cur: Tensor, syn: Tensor | None = None, mem: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Advance by one step, as `snntorch.Synaptic` does: (cur, syn, mem) [B, ...] to (spk, syn, mem)."""
+        state = self._step(cur, mem, syn)
+        return state.spk, state.extra, state.mem
+
+
+class ALIF(_Neurons):
+    """Leaky neurons whose threshold rises with their own firing.
+
+    Parameters
+    ----------
+    beta, threshold, engine, surrogate, slope
+        As for `Leaky`.
+    rho : float in [0, 1]
+        Decay of the adaptation per step, exp(-dt / tau_adaptation).
+    adaptation : float >= 0
+        How far a neuron that always fires raises its threshold; b in the source.
+    learn : tuple of str
+        Parameters to learn, of "beta", "threshold", "rho" and "adaptation".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of the wrong type or out of range.
+
+    Notes
+    -----
+    Equation `alif` of `engine/reference.py`: G. Bellec et al., Long short-term memory and learning-to-learn in networks
+    of spiking neurons, NeurIPS 2018. snnTorch has no such neuron.
+    """
+
+    kind = "alif"
+    _ranges: ClassVar = {**_Neurons._ranges, "rho": (0, 1), "adaptation": (0, None)}
+
+    def __init__(
+        self,
+        beta: float = 0.9,
+        threshold: float = 1.0,
+        rho: float = 0.97,
+        adaptation: float = 1.0,
+        engine: str = "auto",
+        surrogate: str = "fast_sigmoid",
+        slope: float = 25.0,
+        learn: tuple[str, ...] = (),
+    ):
+        numbers = {"beta": beta, "threshold": threshold, "rho": rho, "adaptation": adaptation}
+        super().__init__(engine, surrogate, slope, learn, **numbers)
+
+    def step(
+        self, cur: Tensor, mem: Tensor | None = None, adapted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Advance by one step inside a loop: (cur, mem, adapted) [B, ...] to (spk, mem, adapted)."""
+        state = self._step(cur, mem, adapted)
+        return state.spk, state.mem, state.extra

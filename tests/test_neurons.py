@@ -7,7 +7,7 @@ import pytest
 import snntorch
 import torch
 
-from snn_helpers.neurons import Leaky
+from snn_helpers.neurons import ALIF, Leaky, Synaptic
 
 # beta = 0.5, threshold = 1. Each membrane is half the last one plus the current, less 1 where the last one fired:
 # 0.5; 0.25 + 0.875; 0.5625 + 0.5 - 1; 0.03125 + 0.25; 0.140625 + 1.5; 0.8203125 + 0 - 1.
@@ -111,7 +111,8 @@ def test_leaky_leaves_other_peoples_neurons_in_snntorchs_list():
 
 
 def test_leaky_shows_its_parameters():
-    assert repr(Leaky(0.5, 2.0, 10.0)) == "Leaky(beta=0.5, threshold=2.0, slope=10.0)"
+    shown = "Leaky(beta=0.5, threshold=2, surrogate='fast_sigmoid', slope=10, engine='auto')"
+    assert repr(Leaky(0.5, 2.0, slope=10.0)) == shown
 
 
 @pytest.mark.parametrize(
@@ -126,3 +127,61 @@ def test_leaky_shows_its_parameters():
 def test_leaky_refuses_bad_values(arguments, error, message):
     with pytest.raises(error, match=message):
         Leaky(**arguments)
+
+
+@pytest.mark.parametrize("make", [Leaky, Synaptic, ALIF])
+@pytest.mark.parametrize("engine", ["auto", "cpu", "reference"])
+def test_steps_in_a_loop_equal_all_steps_at_once(make, engine):
+    neuron = make(beta=0.75, threshold=0.5, engine=engine)
+    cur = torch.randn(12, 3, 4, generator=torch.Generator().manual_seed(0))
+    spk_rec, mem_rec = neuron(cur)
+    assert 0 < spk_rec.mean() < 1
+    state = ()
+    for step in range(12):
+        spk, *state = neuron.step(cur[step], *state)
+        mem = state[-1] if make is Synaptic else state[0]
+        assert torch.equal(spk, spk_rec[step])
+        assert torch.equal(mem, mem_rec[step])
+
+
+def test_leaky_and_synaptic_equal_snntorchs_in_a_loop():
+    cur = torch.randn(12, 3, 4, generator=torch.Generator().manual_seed(0))
+    leaky, synaptic = snntorch.Leaky(0.75, 0.5), snntorch.Synaptic(0.5, 0.75, 0.5)
+    mem, syn, syn_mem = leaky.reset_mem(), *synaptic.reset_mem()
+    for neuron in (leaky, synaptic):
+        snntorch.SpikingNeuron.instances.remove(neuron)
+    ours, ours_synaptic = Leaky(0.75, 0.5)(cur), Synaptic(0.5, 0.75, 0.5)(cur)
+    for step in range(12):
+        spk, mem = leaky(cur[step], mem)
+        assert torch.equal(spk, ours[0][step])
+        assert torch.equal(mem, ours[1][step])
+        spk, syn, syn_mem = synaptic(cur[step], syn, syn_mem)
+        assert torch.equal(spk, ours_synaptic[0][step])
+        assert torch.equal(syn_mem, ours_synaptic[1][step])
+
+
+def test_alif_follows_the_golden_trace():
+    # beta 0.5, rho 0.5, b 2, threshold 1. u: 2; 1 + 2 - 1; 1 + 1 - 0. a: 0; 0.5; 0.25, so thresholds 1; 2; 1.5.
+    # The second membrane stands exactly at its raised threshold and must not fire.
+    spk_rec, mem_rec = ALIF(beta=0.5, threshold=1.0, rho=0.5, adaptation=2.0)(trace([2.0, 2.0, 1.0]))
+    assert mem_rec.flatten().tolist() == [2.0, 2.0, 2.0]
+    assert spk_rec.flatten().tolist() == [1.0, 0.0, 1.0]
+
+
+def test_alif_without_adaptation_and_synaptic_without_alpha_are_leaky():
+    cur = torch.randn(12, 3, 4, generator=torch.Generator().manual_seed(0))
+    expected = Leaky(0.75, 0.5)(cur)
+    for neuron in (ALIF(0.75, 0.5, adaptation=0.0), Synaptic(0.0, 0.75, 0.5)):
+        for ours, theirs in zip(neuron(cur), expected):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+def test_learned_parameters_get_gradients_and_stand_in_the_state_dict(engine):
+    neuron = Leaky(0.75, 0.5, engine=engine, learn=("beta", "threshold"))
+    cur = torch.randn(12, 3, 4, generator=torch.Generator().manual_seed(0))
+    neuron(cur)[0].sum().backward()
+    assert set(neuron.state_dict()) == {"beta", "threshold"}
+    assert neuron.beta.grad.abs() > 0
+    assert neuron.threshold.grad < 0  # a higher threshold fires less
+    assert not Leaky().state_dict()

@@ -294,7 +294,7 @@ def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch):
 
     monkeypatch.setattr(loop, "build_model", broken)
     with pytest.raises(FloatingPointError, match=r"the gradient's norm is nan at epoch 1, step 1\. Lower `lr`"):
-        train(make_config())
+        train(make_config(engine="snntorch"))
 
 
 def test_num_samples_limits_training_and_smoke_limits_testing(make_config, monkeypatch):

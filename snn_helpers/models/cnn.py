@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_helpers._checks import check_choice, check_float, check_int
+from snn_helpers.engine import BatchNorm, Spikes
 from snn_helpers.neurons import Leaky
 
-ENGINES = ("auto", "snntorch")
+ENGINES = ("auto", "snntorch", "cpu", "cuda")
 NORMS = ("batch", "none")
 CHANNELS = (32, 64, 128)
 HIDDEN = 256
@@ -58,14 +62,18 @@ class SpikingCNN(nn.Module):
         Firing threshold of all neurons.
     dropout : float in [0, 1)
         Share of the hidden layer's spikes dropped in training, each step on its own.
-    engine : {"auto", "snntorch"}
-        What computes the neurons; `model.engine` says what "auto" chose.
+    engine : {"auto", "snntorch", "cpu", "cuda"}
+        What computes the layers. "snntorch" loops over snnTorch's neurons; "cpu" is event-driven; "auto" takes the
+        fastest for the device of the weights, and `model.engine` says what that is.
     norm : {"batch", "none"}
         "batch": batch normalisation over time and batch, which therefore sees whole recordings: layer by layer.
     num_classes : int
         Output neurons.
     in_channels, image_size : int
         Polarities and side length of the frames.
+    surrogate : {"fast_sigmoid", "compact"}
+        Gradient of a spike; "compact" is zero far from the threshold, which makes the backward pass faster and the
+        gradients different.
 
     Raises
     ------
@@ -83,10 +91,10 @@ class SpikingCNN(nn.Module):
         num_classes: int = 10,
         in_channels: int = 2,
         image_size: int = 34,
+        surrogate: str = "fast_sigmoid",
     ):
         super().__init__()
-        check_choice("engine", engine, ENGINES)
-        self.engine = "snntorch"
+        self._engine_asked = check_choice("engine", engine, ENGINES)
         self.norm = check_choice("norm", norm, NORMS)
         self.dropout = check_float("dropout", dropout, low=0, high=0.999)
         self.num_classes = check_int("num_classes", num_classes, low=2)
@@ -100,12 +108,12 @@ class SpikingCNN(nn.Module):
             nn.Conv2d(before, after, 3, padding=1, bias=not use_norm) for before, after in zip(widths, CHANNELS)
         )
         self.conv_norms = nn.ModuleList(nn.BatchNorm2d(width) if use_norm else nn.Identity() for width in CHANNELS)
-        self.conv_neurons = nn.ModuleList(Leaky(beta, threshold) for _ in CHANNELS)
+        self.conv_neurons = nn.ModuleList(Leaky(beta, threshold, surrogate=surrogate) for _ in CHANNELS)
         self.hidden = nn.Linear(CHANNELS[-1] * side**2, HIDDEN, bias=not use_norm)
         self.hidden_norm = nn.BatchNorm1d(HIDDEN) if use_norm else nn.Identity()
-        self.hidden_neurons = Leaky(beta, threshold)
+        self.hidden_neurons = Leaky(beta, threshold, surrogate=surrogate)
         self.output = nn.Linear(HIDDEN, num_classes)
-        self.output_neurons = Leaky(beta, threshold)
+        self.output_neurons = Leaky(beta, threshold, surrogate=surrogate)
         self._init_gains(threshold)
 
     def _init_gains(self, threshold: float) -> None:
@@ -125,7 +133,17 @@ class SpikingCNN(nn.Module):
             self.output.weight.normal_(0, _OUTPUT_GAIN * threshold / HIDDEN**0.5)
             self.output.bias.zero_()
 
-    def forward(self, frames: Tensor, watch: Watch | None = None) -> SpikeOutput:
+    @property
+    def engine(self) -> str:
+        """What computes this model where its weights are now: "snntorch", "cpu" or "cuda"."""
+        if self._engine_asked != "auto":
+            return self._engine_asked
+        weight = self.output.weight
+        if weight.is_cuda:
+            return "cuda"
+        return "cpu" if weight.device.type == "cpu" and weight.dtype == torch.float32 else "snntorch"
+
+    def forward(self, frames: Tensor, watch: Watch | None = None, fractions: dict | None = None) -> SpikeOutput:
         """Run the network over time.
 
         Parameters
@@ -134,7 +152,9 @@ class SpikingCNN(nn.Module):
             Event counts, uint8 or float.
         watch : callable or None
             Called as watch(layer, spk_rec, mem_rec) for "conv1", "conv2", "conv3", "hidden", "output", each tensor
-            [T, B, ...].
+            [T, B, ...], detached: spikes uint8, membranes float.
+        fractions : dict or None
+            Filled with each layer's mean spike fraction, a scalar tensor with gradient.
 
         Returns
         -------
@@ -147,15 +167,67 @@ class SpikingCNN(nn.Module):
             If the frames are not of the shape that the model was built for.
         """
         self._check_frames(frames)
-        frames = frames.to(self.output.weight.dtype)
-        # One mask for all steps and both orders of computation, so that they draw the same random numbers.
-        keep = F.dropout(frames.new_ones(*frames.shape[:2], HIDDEN), self.dropout, self.training)
-        run = self._step_by_step if self.norm == "none" else self._layer_by_layer
-        recorded = run(frames, keep)
-        if watch is not None:
-            for name, (spk_rec, mem_rec) in recorded.items():
-                watch(name, spk_rec, mem_rec)
+        # One mask for all steps and engines, so that they draw the same random numbers.
+        keep = F.dropout(self.output.weight.new_ones(*frames.shape[:2], HIDDEN), self.dropout, self.training)
+        engine = self._usable_engine(frames)
+        if engine == "cpu":
+            engine = self._compiled_engine()
+        if engine == "snntorch":
+            loop = self._step_by_step if self.norm == "none" else self._layer_by_layer
+            recorded = loop(frames.to(self.output.weight.dtype), keep)
+        else:
+            recorded = self._fast(engine, frames, keep, keep_mem=watch is not None)
+        for name, (spk_rec, mem_rec) in recorded.items():
+            if watch is not None:
+                spk = spk_rec.count if isinstance(spk_rec, Spikes) else spk_rec.detach().to(torch.uint8)
+                watch(name, spk, mem_rec.detach())
+            if fractions is not None:
+                fractions[name] = spk_rec.fraction() if isinstance(spk_rec, Spikes) else spk_rec.mean()
         return SpikeOutput(*recorded["output"])
+
+    def _usable_engine(self, frames: Tensor) -> str:
+        """Return the engine for these frames: what is no count, or asks for a gradient, goes through the loop."""
+        engine = self.engine
+        if engine == "snntorch" or frames.dtype == torch.uint8:
+            return engine
+        reason = "they ask for a gradient" if frames.requires_grad else _no_counts(frames)
+        if reason is None:
+            return engine
+        warnings.warn(f"`frames`: {reason}; computed by the loop over snnTorch instead of {engine!r}.", stacklevel=3)
+        return "snntorch"
+
+    def _compiled_engine(self) -> str:
+        """Return "cpu", or fall back for good, with one warning, where its kernels cannot be compiled."""
+        from snn_helpers.engine.cpu_runtime import EngineCompileError
+
+        try:
+            _compile_kernels()
+        except EngineCompileError as err:
+            self._engine_asked = "snntorch"
+            warnings.warn(f"The loop over snnTorch takes over, which is slower: {err}", stacklevel=4)
+        return self.engine
+
+    def _fast(self, engine: str, frames: Tensor, keep: Tensor, keep_mem: bool) -> dict[str, tuple]:
+        """Run layer by layer on an engine, whose module has conv_layer, linear and neurons."""
+        layers = importlib.import_module(f"snn_helpers.engine.{engine}")
+        recorded = {}
+        spikes = frames
+        for number, (conv, norm, neurons) in enumerate(zip(self.convs, self.conv_norms, self.conv_neurons), 1):
+            spikes = layers.conv_layer(
+                spikes,
+                conv.weight,
+                conv.bias,
+                neurons.neuron(),
+                norm=BatchNorm.of(norm) if self.norm == "batch" else None,
+                pool=2,
+                keep_mem=keep_mem,
+            )
+            recorded[f"conv{number}"] = spikes, spikes.mem
+        cur = layers.linear(spikes, self.hidden.weight, self.hidden.bias)  # [T, B, 256]
+        cur = self.hidden_norm(cur.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        recorded["hidden"] = spk, _ = layers.neurons(cur, self.hidden_neurons.neuron())
+        recorded["output"] = layers.neurons(self.output(spk * keep), self.output_neurons.neuron())
+        return recorded
 
     def _layer_by_layer(self, frames: Tensor, keep: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Finish all time steps of a layer before the next, as normalisation over time asks for."""
@@ -163,10 +235,10 @@ class SpikingCNN(nn.Module):
         spk = frames
         for number, (conv, norm, neurons) in enumerate(zip(self.convs, self.conv_norms, self.conv_neurons), 1):
             cur = F.max_pool2d(norm(conv(spk.flatten(0, 1))), 2)  # [T * B, C, H / 2, W / 2]
-            recorded[f"conv{number}"] = spk, _ = neurons(cur.unflatten(0, frames.shape[:2]))
+            recorded[f"conv{number}"] = spk, _ = neurons.run_snntorch(cur.unflatten(0, frames.shape[:2]))
         cur = self.hidden_norm(self.hidden(spk.flatten(2).flatten(0, 1)))
-        recorded["hidden"] = spk, _ = self.hidden_neurons(cur.unflatten(0, frames.shape[:2]))
-        recorded["output"] = self.output_neurons(self.output(spk * keep))
+        recorded["hidden"] = spk, _ = self.hidden_neurons.run_snntorch(cur.unflatten(0, frames.shape[:2]))
+        recorded["output"] = self.output_neurons.run_snntorch(self.output(spk * keep))
         return recorded
 
     def _step_by_step(self, frames: Tensor, keep: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -204,3 +276,20 @@ class SpikingCNN(nn.Module):
             )
         if 0 in frames.shape[:2]:
             raise ValueError(f"`frames` must have at least one step and one recording; got {tuple(frames.shape)}.")
+
+
+@functools.cache
+def _compile_kernels() -> None:
+    """Compile the event-driven kernels, or load them from disk, once in a process."""
+    from snn_helpers.engine import cpu
+
+    with torch.inference_mode(False), torch.enable_grad():  # it goes backward, too, whatever the caller does
+        cpu.warm_up()
+
+
+def _no_counts(frames: Tensor) -> str | None:
+    """Say why float frames are not event counts of a byte, or return None if they are."""
+    if frames.isnan().any():
+        raise ValueError("`frames` contains NaN.")
+    whole = bool(((frames >= 0) & (frames <= 255) & (frames == frames.round())).all())
+    return None if whole else "they are no whole counts in 0..255"

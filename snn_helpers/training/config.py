@@ -76,7 +76,13 @@ class TrainConfig:
     threshold: float = _flag(0.1, "firing threshold of all neurons; weights scale with it", low=0, above=True)
     dropout: float = _flag(0.2, "share of the hidden layer's spikes dropped in training", low=0, high=0.999)
     norm: str = _flag("batch", "normalisation over time and batch", choices=("batch", "none"))
-    engine: str = _flag("auto", "what computes the neurons", choices=("auto", "snntorch"))
+    engine: str = _flag("auto", "what computes the layers", choices=("auto", "snntorch", "cpu", "cuda"))
+    surrogate: str = _flag(
+        "fast_sigmoid",
+        "gradient of a spike; compact is zero far from the threshold, which is faster and learns differently",
+        choices=("fast_sigmoid", "compact"),
+    )
+    spike_penalty: float = _flag(0.0, "weight of the hidden layers' mean spike fraction in the loss", low=0)
     max_shift: int = _flag(2, "augmentation: shift by up to so many pixels", low=0)
     event_drop: float = _flag(0.0, "augmentation: share of events left out", low=0, high=0.999)
     seed: int = _flag(0, "seed of weights, order, augmentation and dropout", low=0)

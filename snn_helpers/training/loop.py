@@ -35,7 +35,8 @@ from snn_helpers.training.config import TrainConfig
 MODEL_FLAGS = ("model", "beta", "threshold", "norm")
 # Settings without which a run would not go on as it began.
 RUN_FLAGS = (*MODEL_FLAGS, "profile", "dataset", "num_samples", "time_steps", "epochs", "batch_size", "lr")
-RUN_FLAGS += ("weight_decay", "scheduler", "loss", "dropout", "max_shift", "event_drop", "seed")
+RUN_FLAGS += ("weight_decay", "scheduler", "loss", "dropout", "max_shift", "event_drop", "seed", "surrogate")
+RUN_FLAGS += ("spike_penalty",)
 
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "output_spikes")
 _EVAL_BATCH = 64
@@ -88,6 +89,7 @@ def build_model(config: TrainConfig) -> nn.Module:
             dropout=config.dropout,
             engine=config.engine,
             norm=config.norm,
+            surrogate=config.surrogate,
         )
 
 
@@ -225,8 +227,12 @@ class _Run:
         bar = tqdm(self.loader.batches(epoch), f"epoch {epoch + 1}", len(self.loader), leave=False, disable=None)
         for step, (frames, labels) in enumerate(bar):
             labels = labels.to(self.device)
-            output = self.model(frames.to(self.device))
+            fractions: dict[str, Tensor] = {}
+            output = self.model(frames.to(self.device), fractions=fractions)
             loss = self.criterion(output.spk_rec, labels)
+            if self.config.spike_penalty:
+                hidden = [fraction for name, fraction in fractions.items() if name != "output"]
+                loss = loss + self.config.spike_penalty * torch.stack(hidden).mean()
             if not torch.isfinite(loss):
                 raise self._diverged("the loss", loss, epoch, step)
             self.optimizer.zero_grad(set_to_none=True)
