@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -17,6 +18,7 @@ from numba.extending import intrinsic
 from snn_helpers.engine.cpu_runtime import part
 
 _F32 = ir.FloatType()
+_REGISTER = 16 if get_host_cpu_features().get("avx512f") else 8  # float32 numbers in a vector register
 _FUSE = ("contract",)  # multiply-add in one rounding is welcome here: only sums, never a membrane update
 
 
@@ -32,11 +34,11 @@ def _vector_at(builder, pointer, vector):
 def _row_sum_block(width, scaled):
     """Return an intrinsic that walks a list with the sum of `width` columns in registers and stores it once.
 
-    Blocks up to 32 wide keep two partial sums, so that one addition need not wait for the one before.
+    It keeps as many partial sums as make eight registers, so that an addition need not wait for the one before.
     """
     vector = ir.VectorType(_F32, width)
     broadcast = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-    lanes = 2 if width <= 32 else 1
+    lanes = min(4, max(1, 8 * _REGISTER // width))
 
     def codegen(context, builder, signature, args):
         out, out_at, rows, stride, column, index, low, high, shift, value = args
