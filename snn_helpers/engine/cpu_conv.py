@@ -15,7 +15,7 @@ import numpy as np
 
 from snn_helpers.engine.cpu_neurons import step_forward
 from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row
-from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu_runtime import ONE, ZERO, kernel, part
 
 _ZERO = np.float32(0)
 
@@ -166,7 +166,7 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, pool, capacity, numbers
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
     for b in range(low, high):
         for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, 1, first, pixels, found)
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, ONE, first, pixels, found)
             count = first[channels]
             if count < cells:
                 mark_reached(pixels, count, height, width, pool, reached)
@@ -193,7 +193,7 @@ def current_forward(chunk, num_chunks, dense, pool, numbers, mem, spk, winner):
     for b in range(low, high):
         for t in range(num_steps):
             won, image = winner[t, b] if keep_winner else scratch, dense[t, b].reshape(-1)
-            pool_image(image, channels, height, width, pool, row, 0, shift, everywhere, cur, won)
+            pool_image(image, channels, height, width, pool, row, ZERO, shift, everywhere, cur, won)
             fire(t, b, cur, numbers, mem_to, keep_mem, extra, spk)
 
 

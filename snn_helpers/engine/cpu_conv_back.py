@@ -12,7 +12,7 @@ import numpy as np
 from snn_helpers.engine.cpu_conv import aligned, chunk_range, list_by_channel, mark_reached
 from snn_helpers.engine.cpu_neurons import ALIF, KIND, SYNAPTIC, add_number_gradients, recompute_extra, step_backward
 from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, unpool_cell
-from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu_runtime import ONE, ZERO, kernel, part
 
 _ZERO = np.float32(0)
 
@@ -54,7 +54,7 @@ def list_winners(grad, n_out, height, width, pool, winner, starts, channel, valu
     The list of pixel p is `starts[p]` to `starts[p + 1]` of `channel`, which holds column * n_out + channel (columns
     counted from the margin on), and of `value`, which holds the gradients.
     """
-    padded, end = width + 2, 0
+    padded, end = width + 2, ZERO
     starts[: padded + 1] = 0
     for y in range(height):
         pixel = (y + 1) * padded + 1
@@ -163,7 +163,7 @@ def conv_backward(
             add_shift_gradient(into, grad_shift[chunk])
             step_in = (t * batch + b) * size
             won = winner[t, b] if pool == 2 else only
-            list_by_channel(spk_in_flat, step_in, height, width, channels, 1, first, pixels, found)
+            list_by_channel(spk_in_flat, step_in, height, width, channels, ONE, first, pixels, found)
             count = first[channels]
             if count > 0:
                 few = count < cells
@@ -197,4 +197,4 @@ def current_backward(chunk, num_chunks, pool, numbers, mem, spk, winner, grad_sp
             image, won = grad_dense[t, b].reshape(-1), winner[t, b] if pool == 2 else only
             if height % pool or width % pool:
                 image[:] = _ZERO
-            unpool(into, channels, height, width, pool, won, image, width * channels, 0, everywhere)
+            unpool(into, channels, height, width, pool, won, image, width * channels, ZERO, everywhere)

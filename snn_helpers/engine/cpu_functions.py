@@ -13,8 +13,17 @@ from snn_helpers.engine.cpu_runtime import run_chunks
 from snn_helpers.engine.reference import KINDS, SURROGATES, Neuron, Numbers
 from snn_helpers.engine.spikes import no_path
 
-# Shares of the batch, each with its own sums of gradients: a fixed number, so that results do not depend on threads.
-MAX_CHUNKS = 16
+MAX_CHUNKS = 64
+MAX_SUMS = 2**20  # float32 numbers
+
+
+def share_out(batch: int, sums: int = 0) -> int:
+    """Return into how many shares a batch is cut: many, so that threads end together, but bounded memory for sums.
+
+    Each share has its own sums of gradients, `sums` numbers; the number of threads plays no part, so that results do
+    not depend on it.
+    """
+    return min(batch, MAX_CHUNKS, max(8, MAX_SUMS // max(1, sums)))
 
 
 def numbers_array(neuron: Neuron, numbers: tuple[Tensor, ...]) -> np.ndarray:
@@ -94,7 +103,7 @@ class ConvNeurons(torch.autograd.Function):
         mem, winner, spk = _outputs(
             ctx, batch, (num_steps, height, width), n_out, pool, any(ctx.needs_input_grad), keep_mem
         )
-        values, chunks = numbers_array(neuron, numbers), min(batch, MAX_CHUNKS)
+        values, chunks = numbers_array(neuron, numbers), share_out(batch)
         run_chunks(
             cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift), pool,
             capacity, values, mem.numpy(), spk.numpy(), winner.numpy(),
@@ -108,7 +117,7 @@ class ConvNeurons(torch.autograd.Function):
         """Compute a gradient for each argument of `forward`."""
         count, weight, mem, winner, spk = ctx.saved_tensors
         n_out, channels = weight.shape[:2]
-        chunks = min(count.shape[1], MAX_CHUNKS)
+        chunks = share_out(count.shape[1], weight.numel())
         grad_rows = torch.zeros(chunks, 9 * channels * n_out)
         grad_shift = torch.zeros(chunks, n_out, dtype=torch.float64)
         sums = torch.zeros(chunks, 5, dtype=torch.float64)
@@ -136,7 +145,7 @@ class PoolNeurons(torch.autograd.Function):
         mem, winner, spk = _outputs(
             ctx, batch, (num_steps, height, width), channels, pool, any(ctx.needs_input_grad), keep_mem
         )
-        values, chunks = numbers_array(neuron, numbers), min(batch, MAX_CHUNKS)
+        values, chunks = numbers_array(neuron, numbers), share_out(batch)
         run_chunks(
             cpu_conv.current_forward, chunks, chunks, array(cur), pool, values, mem.numpy(), spk.numpy(), winner.numpy()
         )
@@ -148,7 +157,7 @@ class PoolNeurons(torch.autograd.Function):
     def backward(ctx, _, grad_spk, __):
         """Compute a gradient for each argument of `forward`."""
         mem, winner, spk = ctx.saved_tensors
-        chunks = min(ctx.shape[1], MAX_CHUNKS)
+        chunks = share_out(ctx.shape[1])
         sums, grad_cur = torch.zeros(chunks, 5, dtype=torch.float64), empty(*ctx.shape)
         run_chunks(
             cpu_conv_back.current_backward, chunks, chunks, ctx.pool, ctx.values, mem.numpy(), spk.numpy(),
@@ -168,7 +177,7 @@ class CurrentSums(torch.autograd.Function):
     def forward(ctx, count, path, weight, capacity):
         """Compute the outputs, and keep what the way back needs."""
         n_out, channels = weight.shape[:2]
-        chunks, train = min(count.shape[1], MAX_CHUNKS), any(ctx.needs_input_grad)
+        chunks, train = share_out(count.shape[1], weight.numel()), any(ctx.needs_input_grad)
         sums = torch.zeros(chunks, 2, n_out, dtype=torch.float64)
         taps = torch.zeros(chunks, 9 * channels, dtype=torch.float64)
         products = torch.zeros(chunks if train else 1, 9 * channels * n_out)
@@ -195,7 +204,7 @@ class CurrentSums(torch.autograd.Function):
         gain = (2.0 * grad_squares).float()
         constant = grad_sum.float()[None, :, None, None].expand(1, -1, *count.shape[2:4])
         constant = F.conv_transpose2d(constant, weight.detach(), padding=1)[0].permute(1, 2, 0)
-        chunks = min(count.shape[1], MAX_CHUNKS)
+        chunks = share_out(count.shape[1])
         run_chunks(
             cpu_norm.statistics_backward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1),
             array(weight_rows_back(weight), -1), array(there_and_back(weight.detach(), gain), -1), array(constant, -1),
@@ -211,7 +220,7 @@ class NormCurrents(torch.autograd.Function):
     def forward(ctx, cur, gain, shift, eps):
         """Compute the outputs, and keep what the way back needs."""
         cur = channels_last(cur)
-        ctx.size, chunks = cur[..., 0].numel(), min(cur.shape[1], MAX_CHUNKS)
+        ctx.size, chunks = cur[..., 0].numel(), share_out(cur.shape[1])
         mean, mean_square = NormCurrents.means(cur, cur)
         var = (mean_square - mean * mean).clamp(min=0)
         inverse = 1.0 / torch.sqrt(var + eps)
@@ -226,7 +235,7 @@ class NormCurrents(torch.autograd.Function):
     def backward(ctx, grad, _, __):
         """Compute a gradient for each argument of `forward`."""
         cur, gain, mean, inverse = ctx.saved_tensors
-        grad, chunks = channels_last(grad), min(cur.shape[1], MAX_CHUNKS)
+        grad, chunks = channels_last(grad), share_out(cur.shape[1])
         of_shift, with_cur = NormCurrents.means(cur, grad)
         of_gain = (with_cur - mean * of_shift) * inverse
         scale = gain * inverse
@@ -238,7 +247,7 @@ class NormCurrents(torch.autograd.Function):
     @staticmethod
     def means(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Return the means over all but channels of `second` and `first * second`, float64 [C]."""
-        chunks = min(first.shape[1], MAX_CHUNKS)
+        chunks = share_out(first.shape[1])
         sums = torch.zeros(chunks, 2, first.shape[-1], dtype=torch.float64)
         run_chunks(cpu_norm.product_sums, chunks, chunks, first.numpy(), second.numpy(), sums.numpy())
         total = sums.sum(0) / first[..., 0].numel()
@@ -296,7 +305,7 @@ class Linear(torch.autograd.Function):
 
 def count_events(count: Tensor) -> tuple[int, int]:
     """Return the most events in any step of any recording, and all events, of uint8 [T, B, H, W, C]."""
-    chunks = min(count.shape[1], MAX_CHUNKS)
+    chunks = share_out(count.shape[1])
     most, total = np.zeros(chunks, np.int64), np.zeros(chunks, np.int64)
     run_chunks(cpu_conv.count_events, chunks, chunks, count.numpy(), most, total)
     return int(most.max()), int(total.sum())

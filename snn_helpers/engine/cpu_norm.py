@@ -20,7 +20,7 @@ from snn_helpers.engine.cpu_conv import (
 )
 from snn_helpers.engine.cpu_conv_back import add_weight_gradient
 from snn_helpers.engine.cpu_rows import add_scaled_rows, spread_row
-from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu_runtime import ONE, TWO, ZERO, kernel, part
 
 _ZERO = np.float32(0)
 
@@ -98,14 +98,14 @@ def statistics_forward(chunk, num_chunks, spk_in, rows, capacity, wants_gradient
     total, squares = np.empty(n_out, np.float32), np.empty(n_out, np.float32)
     for b in range(low, high):
         for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, 1, first, pixels, found)
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, ONE, first, pixels, found)
             count = first[channels]
             if count == 0:
                 continue
             if count < cells:
-                mark_reached(pixels, count, height, width, 1, reached)
+                mark_reached(pixels, count, height, width, ONE, reached)
             here = reached if count < cells else everywhere
-            clear_reached(image, n_out, height, width, 1, padded * n_out, (padded + 1) * n_out, here)
+            clear_reached(image, n_out, height, width, ONE, padded * n_out, (padded + 1) * n_out, here)
             spread_events(image, n_out, rows, channels, padded, first, pixels)
             add_sums(image, n_out, height, width, here, total, squares, sums[chunk])
             if wants_gradient:
@@ -135,7 +135,7 @@ def subtract_outside(grad, image, n_out, height, width, channels, gain, rows_bac
                 r, s = y + tap // 3 - 1, x - tap % 3 + 1
                 if 0 <= r < height and 0 <= s < width:
                     place = (r * width + s) * channels
-                    add_scaled_rows(grad, place, rows_back, channels, everyone, 0, n_out, tap * n_out, weighted)
+                    add_scaled_rows(grad, place, rows_back, channels, everyone, ZERO, n_out, tap * n_out, weighted)
 
 
 @kernel
@@ -170,7 +170,7 @@ def statistics_backward(chunk, num_chunks, spk_in, rows, rows_back, twice, const
             grad = grad_in[t, b].reshape(-1)
             for k in range(size):
                 grad[k] += constant[k]
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, 2, first, pixels, found)
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, TWO, first, pixels, found)
             if first[channels] == 0:
                 continue
             wide[:] = _ZERO

@@ -38,7 +38,7 @@ def _row_sum_block(width, scaled):
     """
     vector = ir.VectorType(_F32, width)
     broadcast = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-    lanes = min(4, max(1, 8 * _REGISTER // width))
+    lanes = 2 if width <= 32 else 1
 
     def codegen(context, builder, signature, args):
         out, out_at, rows, stride, column, index, low, high, shift, value = args

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from numba import njit
 from numba.core import errors, event
@@ -16,6 +17,7 @@ from numba.core import errors, event
 # No fastmath: the membrane update must round as snnTorch's does. `error_model` spares a branch on each division,
 # which would keep loops from being vectorised. `nogil` lets the threads below run side by side.
 part = njit(nogil=True, error_model="numpy")  # becomes a part of the kernels that call it
+ZERO, ONE, TWO = np.int64(0), np.int64(1), np.int64(2)  # typed: a bare literal makes numba compile a part once more
 kernel = njit(nogil=True, cache=True, error_model="numpy")  # what Python calls: compiled once, kept on disk
 
 
