@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from snn_helpers.datasets import load_dataset as load_dataset
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
+    from snn_helpers.models.firing import balance_firing as balance_firing
+    from snn_helpers.models.resnet import SpikingResNet as SpikingResNet
     from snn_helpers.neurons import ALIF as ALIF
     from snn_helpers.neurons import Leaky as Leaky
     from snn_helpers.neurons import Synaptic as Synaptic
@@ -20,6 +22,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "load_dataset": "datasets",
     "SpikingCNN": "models.cnn",
+    "SpikingResNet": "models.resnet",
+    "balance_firing": "models.firing",
     "Leaky": "neurons",
     "Synaptic": "neurons",
     "ALIF": "neurons",

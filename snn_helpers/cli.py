@@ -81,11 +81,13 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
             continue
         default = "" if item.default is None else f" (default {item.default})"
         options = {"help": (checks["help"] + default).replace("%", "%%"), "default": item.default}
+        if checks["bare"]:
+            options |= {"nargs": "?", "const": checks["bare"]}
         if checks["choices"]:
             options["choices"] = checks["choices"]
         elif not checks["path"]:
-            options["type"] = {"int": int, "float": float}[kind]
-            options["metavar"] = {"int": "N", "float": "X"}[kind]
+            options["type"] = {"int": int, "float": float, "str": str}[kind]
+            options["metavar"] = {"int": "N", "float": "X", "str": "NAMES"}[kind]
         else:
             options["metavar"] = "PATH"
         parser.add_argument(flag, **options)
@@ -94,8 +96,14 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace) -> None:
     from snn_helpers.training.loop import train
 
-    result = train(TrainConfig.from_params({item.name: getattr(args, item.name) for item in fields(TrainConfig)}))
+    config = TrainConfig.from_params({item.name: getattr(args, item.name) for item in fields(TrainConfig)})
+    result = train(config)
     print(f"written to {result.paths['save_dir']}")
+    if config.visualize:
+        from snn_helpers.run_figures import write_run_figures
+
+        for path in write_run_figures(result):
+            print(path)
 
 
 def _visualize_data(args: argparse.Namespace) -> None:

@@ -163,6 +163,24 @@ def layer_bars(values: Mapping[str, float], ax: Axes | None = None, label: str =
     return ax
 
 
+def stacked_bars(rows: Mapping[str, Mapping[str, float]], ax: Axes | None = None, label: str = "ms") -> Axes:
+    """Draw one bar a row {name: {part: value}}, the first on top, cut into its parts, with the sum beside it."""
+    ax = _axes(ax)
+    parts = list(next(iter(rows.values())))
+    colours = mpl.colormaps["viridis"](np.linspace(0.15, 0.95, len(parts)))
+    starts = np.zeros(len(rows))
+    for part, colour in zip(parts, colours):
+        widths = np.array([row[part] for row in rows.values()])
+        bars = ax.barh(list(rows), widths, left=starts, color=colour, edgecolor="white", label=part)
+        starts += widths
+    ax.bar_label(bars, [f" {total:.3g}" for total in starts], color=GREY)
+    ax.invert_yaxis()
+    ax.margins(x=0.1)
+    ax.set(xlabel=label)
+    ax.legend(loc="lower left", ncols=len(parts), borderaxespad=0, bbox_to_anchor=(0, 1), frameon=False, fontsize=8)
+    return ax
+
+
 def network(layers: Sequence[Mapping], ax: Axes | None = None) -> Axes:
     """Draw a network as boxes from left to right.
 

@@ -24,6 +24,7 @@ def state(**changes):
         "config": {"model": "cnn", "data_dir": None},
         "history": [{"epoch": 0, "lr": 0.1}],
         "rng": random_state(),
+        "initial_firing": {"conv1": 0.08},
     }
     return {**plain, **changes}
 

@@ -172,3 +172,24 @@ def test_visualize_data_refuses_nothing(folder, flag, capsys, tmp_path):
     ]
     assert main([*command, flag, "0"]) == 1
     assert_one_line(capsys.readouterr().err, "must be a whole number >= 1; got 0")
+
+
+def test_bare_scheduler_means_cosine_and_visualize_writes_figures(folder, tmp_path, capsys):
+    flags = [
+        "train",
+        "--model",
+        "resnet",
+        "--dataset",
+        "nmnist",
+        "--epochs",
+        "1",
+        "--time_steps",
+        "3",
+        "--scheduler",
+        "--visualize",
+    ]
+    assert main([*flags, "--data_dir", str(folder), "--save_dir", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    for name in ("curves", "firing", "confusion", "output"):
+        assert str(tmp_path / "run" / "figures" / f"{name}.png") in out
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["config"]["scheduler"] == "cosine"

@@ -54,6 +54,13 @@ def test_from_params_refuses_an_unknown_name_and_suggests_the_nearest(name, near
         ("event_drop", 1.0, r"`event_drop` must be a number in \[0, 0.999\]"),
         ("seed", -1, "`seed` must be a whole number >= 0; got -1"),
         ("device", "gpu", "`device` must be one of"),
+        ("alpha", -0.1, r"`alpha` must be a number in \[0, 1\]; got -0.1"),
+        ("rho", 1.5, r"`rho` must be a number in \[0, 1\]; got 1.5"),
+        ("adaptation", -1, "`adaptation` must be a number >= 0; got -1"),
+        ("skip", "add", "`skip` must be one of 'spike', 'membrane', 'none'; got 'add'"),
+        ("learn", "betta", "`learn` must be one of 'beta', 'threshold', 'none'; got 'betta'. Did you mean 'beta'"),
+        ("learn", "beta,rho", "`learn` must be one of 'beta', 'threshold', 'none'; got 'rho'"),
+        ("init_rate", 0.6, r"`init_rate` must be a number in \[0, 0.5\]; got 0.6"),
     ],
 )
 def test_config_refuses_values_out_of_range(name, value, message):
@@ -69,6 +76,7 @@ def test_config_refuses_values_out_of_range(name, value, message):
         *[(name, "0.1", f"`{name}` must be a number") for name in ("lr", "weight_decay", "beta", "threshold")],
         *[(name, None, f"`{name}` must be a number") for name in ("dropout", "event_drop")],
         ("seed", True, "`seed` must be a whole number"),
+        ("learn", 3, "`learn` must be text; got 3"),
         ("test_only", 1, "`test_only` must be True or False; got 1"),
         ("test_only", None, "`test_only` must be True or False; got None"),
         *[(name, 3, f"`{name}` must be a path; got 3") for name in ("data_dir", "save_dir", "resume")],
@@ -153,3 +161,8 @@ def test_profile_of_the_environment_is_checked(monkeypatch):
     monkeypatch.setenv("SNN_PROFILE", "smoek")
     with pytest.raises(ValueError, match=r"`SNN_PROFILE` must be one of .* Did you mean 'smoke'"):
         TrainConfig().resolve()
+
+
+def test_learned_numbers_are_those_of_the_network():
+    assert TrainConfig().learned == ()
+    assert TrainConfig(model="resnet", learn="beta, rho").learned == ("beta", "rho")

@@ -182,6 +182,89 @@ def test_learned_parameters_get_gradients_and_stand_in_the_state_dict(engine):
     cur = torch.randn(12, 3, 4, generator=torch.Generator().manual_seed(0))
     neuron(cur)[0].sum().backward()
     assert set(neuron.state_dict()) == {"beta", "threshold"}
+    assert neuron.number("beta") == 0.75
+    assert "beta=0.75" in repr(neuron)
     assert neuron.beta.grad.abs() > 0
     assert neuron.threshold.grad < 0  # a higher threshold fires less
     assert not Leaky().state_dict()
+
+
+@pytest.mark.parametrize("make", [Leaky, Synaptic, ALIF])
+def test_loop_over_snntorchs_neuron_equals_the_reference_and_its_gradients(make):
+    neurons = make(beta=0.75, threshold=0.5, engine="reference", learn=tuple(make.ranges)).double()
+    cur = torch.randn(12, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    gradients = []
+    for run in (neurons, neurons.run_snntorch):
+        spk_rec, mem_rec = run(cur)
+        assert 0 < spk_rec.mean() < 1
+        gradients.append(torch.autograd.grad((spk_rec.cumsum(0) * mem_rec.cos()).sum(), [cur, *neurons.parameters()]))
+        gradients[-1] = [*gradients[-1], spk_rec, mem_rec]
+    for ours, theirs in zip(*gradients):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("make", [Leaky, Synaptic, ALIF])
+def test_snntorch_neurons_are_not_kept_alive(make):
+    listed = len(snntorch.SpikingNeuron.instances)
+    gone = weakref.ref(make().snntorch_neuron())
+    gc.collect()
+    assert gone() is None
+    assert len(snntorch.SpikingNeuron.instances) == listed
+
+
+# Six steps worked by hand; beta = 0.5, threshold = 1.
+# Synaptic, alpha = 0.5: i = 0.5, 0.75, 0.375, 0.9375, 0.46875, 0.234375. u: 0.5; 0.25 + 0.75 = 1 exactly, which does
+# not fire; 0.5 + 0.375; 0.4375 + 0.9375, fires; 0.6875 + 0.46875 - 1; 0.078125 + 0.234375.
+SYN_CURRENTS = [0.5, 0.5, 0.0, 0.75, 0.0, 0.0]
+SYN_MEMBRANES = [0.5, 1.0, 0.875, 1.375, 0.15625, 0.3125]
+SYN_SPIKES = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+# ALIF, rho = 0.5, b = 2: a = 0, 0.5, 0.25, 0.625, 0.3125, 0.15625; thresholds 1, 2, 1.5, 2.25, 1.625, 1.3125.
+# u: 2, fires; 1 + 2 - 1 = 2, exactly at its threshold; 1 + 1 = 2, fires; 1 + 0.5 - 1.5; 0 + 1.625, exactly at its
+# threshold; 0.8125 + 1, fires.
+ALIF_CURRENTS = [2.0, 2.0, 1.0, 0.5, 1.625, 1.0]
+ALIF_MEMBRANES = [2.0, 2.0, 2.0, 0.0, 1.625, 1.8125]
+ALIF_SPIKES = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("way", ["cpu", "reference", "snntorch"])
+@pytest.mark.parametrize(
+    ("make", "numbers", "currents", "membranes", "spikes"),
+    [
+        (Leaky, {}, CURRENTS, MEMBRANES, SPIKES),
+        (Synaptic, {"alpha": 0.5}, SYN_CURRENTS, SYN_MEMBRANES, SYN_SPIKES),
+        (ALIF, {"rho": 0.5, "adaptation": 2.0}, ALIF_CURRENTS, ALIF_MEMBRANES, ALIF_SPIKES),
+    ],
+)
+def test_golden_trace_of_six_steps(way, make, numbers, currents, membranes, spikes):
+    neurons = make(beta=0.5, threshold=1.0, engine="reference" if way == "snntorch" else way, **numbers)
+    run = neurons.run_snntorch if way == "snntorch" else neurons
+    spk_rec, mem_rec = run(trace(currents))
+    assert mem_rec.flatten().tolist() == membranes
+    assert spk_rec.flatten().tolist() == spikes
+
+
+@pytest.mark.parametrize("make", [Leaky, Synaptic, ALIF])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_learned_parameters_stay_in_range_under_a_large_learning_rate(make, sign):
+    neurons = make(learn=tuple(make.ranges))
+    optimizer = torch.optim.SGD(neurons.parameters(), lr=100.0)
+    cur = torch.randn(12, 3, 4, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        for name in make.ranges:
+            neurons.get_parameter(name).grad = torch.tensor(float(sign))
+        optimizer.step()
+        for name, (low, high) in make.ranges.items():
+            value = neurons.number(name)
+            assert low <= value <= (value if high is None else high)
+            assert name != "threshold" or value > 0
+        spk_rec, _ = neurons(cur)
+        assert spk_rec.isfinite().all()
+    # At the edge of its range a parameter can still come back.
+    spk_rec, mem_rec = neurons(cur)
+    (spk_rec.sum() + mem_rec.sum()).backward()
+    assert neurons.get_parameter("beta").grad.abs() > 0
+
+
+def test_unknown_parameter_to_learn_is_refused():
+    with pytest.raises(ValueError, match="`learn` must be one of 'beta', 'threshold'; got 'alpha'"):
+        Leaky(learn=("alpha",))

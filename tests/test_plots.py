@@ -79,6 +79,12 @@ def test_training_curves_and_bars_hold_the_values():
     assert [bar.get_width() for bar in ax.patches] == [3, 4]
 
 
+def test_stacked_bars_lay_parts_end_to_end_and_write_their_sum():
+    ax = plots.stacked_bars({"slow": {"a": 3.0, "b": 4.0}, "fast": {"a": 1.0, "b": 0.5}})
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 3), (0, 1), (3, 4), (1, 0.5)]
+    assert [text.get_text().strip() for text in ax.texts] == ["7", "1.5"]
+
+
 def test_confusion_writes_every_count():
     ax = plots.confusion(np.array([[3, 1], [0, 2]]))
     assert sorted(text.get_text() for text in ax.texts) == ["1", "2", "3"]

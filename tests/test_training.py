@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snn_helpers.datasets import load_dataset
-from snn_helpers.models.cnn import SpikeOutput
+from snn_helpers.models.network import SpikeOutput
 from snn_helpers.training import loop
 from snn_helpers.training.checkpoint import CheckpointError
 from snn_helpers.training.config import TrainConfig
@@ -34,6 +34,7 @@ def make_config(folder, tmp_path):
             "batch_size": 16,
             "epochs": 2,
             "event_drop": 0.1,
+            "init_rate": 0.0,
             "save_dir": tmp_path / name,
         }
         return TrainConfig(**{**settings, **changes})
@@ -196,6 +197,7 @@ def test_resume_of_a_finished_run_changes_nothing(make_config, tmp_path):
     [
         ({"norm": "none"}, "norm 'batch', not 'none'"),
         ({"beta": 0.5}, "beta 0.75, not 0.5"),
+        ({"model": "resnet"}, "model 'cnn', not 'resnet'"),
         ({"threshold": 2.0}, "threshold 1.5, not 2.0"),
         ({"epochs": 7}, "epochs 1, not 7"),
         ({"seed": 3, "lr": 0.5}, "lr 0.004, not 0.5; seed 0, not 3"),
@@ -379,3 +381,39 @@ def test_build_model_draws_from_the_configs_seed_only():
     third = build_model(TrainConfig(seed=4))
     assert torch.equal(first.output.weight, second.output.weight)
     assert not torch.equal(first.output.weight, third.output.weight)
+
+
+def test_resnet_trains_with_learned_numbers_in_range_and_resumes(make_config, tmp_path):
+    options = {"model": "resnet", "learn": "beta,alpha,threshold", "threshold": 0.2, "lr": 0.05, "weight_decay": 0.5}
+    result = train(make_config(epochs=2, **options))
+    model, config = load_model(tmp_path / "run" / "last.pt")
+    assert (config.model, config.learned) == ("resnet", ("beta", "alpha", "threshold"))
+    for layer in model.spiking_layers().values():
+        assert 0 <= layer.neurons.number("beta") <= 1
+        assert layer.neurons.number("threshold") > 0
+    assert model.stem_neurons.number("beta") != pytest.approx(0.9, abs=1e-4)
+    train(TrainConfig(resume=result.paths["last"]))
+
+
+def test_training_starts_from_layers_that_fire_at_the_share_asked_for(make_config, tmp_path, capsys):
+    result = train(make_config(epochs=1, init_rate=0.2, num_samples=40))
+    told = result.metrics["initial_firing"]
+    assert list(told) == ["conv1", "conv2", "conv3", "hidden", "output"]
+    for name in ("conv1", "conv2", "conv3"):
+        assert told[name] == pytest.approx(0.2, rel=0.05)
+    assert "before training, % of steps with a spike: conv1 " in capsys.readouterr().out
+    # A resumed run has begun already, and remembers it.
+    resumed = train(TrainConfig(resume=tmp_path / "run" / "last.pt"))
+    assert resumed.metrics["initial_firing"] == told
+
+
+def test_no_share_leaves_the_weights_alone(make_config):
+    assert train(make_config(epochs=1, init_rate=0.0)).metrics["initial_firing"] == {}
+
+
+def test_neurons_numbers_are_spared_from_weight_decay():
+    model = build_model(TrainConfig(model="resnet", learn="beta"))
+    weights_group, numbers_group = loop._parameter_groups(model)
+    assert numbers_group["weight_decay"] == 0.0
+    assert {parameter.dim() for parameter in numbers_group["params"]} == {0}
+    assert len(weights_group["params"]) + len(numbers_group["params"]) == len(list(model.parameters()))

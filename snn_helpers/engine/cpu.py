@@ -8,6 +8,7 @@ within rounding of each other either may win its pool window and get the gradien
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,18 +23,18 @@ from snn_helpers.engine.cpu_functions import (
     PoolNeurons,
     count_events,
 )
-from snn_helpers.engine.cpu_memory import channels_first, channels_last
+from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
 from snn_helpers.engine.reference import BatchNorm, Neuron
 from snn_helpers.engine.spikes import Spikes, as_spikes
 
-__all__ = ["DENSE_FROM", "EngineCompileError", "conv_layer", "linear", "neurons", "unsupported", "warm_up"]
+__all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "unsupported", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
-# Events per input from which the library's convolution is used. Without statistics to take, both ways meet at about 0.3
-# (layers of 32 x 17 x 17 and 64 x 8 x 8, two cores); with them, the events' second pass makes it earlier.
-DENSE_FROM = 0.25
-DENSE_FROM_WITH_STATISTICS = 0.15
+# Events per input from which the library's convolution is used, by side of the pool and whether statistics are taken,
+# measured on layers of 32 to 64 channels and 17 x 17 or 8 x 8 pixels, two cores. Statistics cost the events a second
+# pass; without a pool, every position hands on a gradient instead of one in four.
+DENSE_FROM = {(2, False): 0.25, (2, True): 0.1, (1, False): 0.05, (1, True): 0.015}
 
 
 def unsupported(*tensors: Tensor | None) -> str | None:
@@ -165,7 +166,7 @@ def conv_layer(
     check_choice("path", path, PATHS)
     count = channels_last(spikes.count)
     capacity, total = count_events(count)
-    limit = DENSE_FROM_WITH_STATISTICS if norm is not None and norm.training else DENSE_FROM
+    limit = DENSE_FROM[pool, norm is not None and norm.training]
     if path == "dense" or (path == "auto" and total > limit * count.numel()):
         cur = F.conv2d(
             spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=1
@@ -243,7 +244,7 @@ def _check_supported(name: str, *tensors: Tensor | None) -> None:
 
 
 def _check_no_nan(name: str, tensor: Tensor) -> None:
-    if tensor.detach().sum().isnan() and tensor.isnan().any():  # the sum is fast, but infinities can cancel in it
+    if np.isnan(array(tensor).min(initial=0)):  # not by torch: its threads spin on for a while, beside the kernels'
         raise ValueError(f"`{name}` contains NaN.")
 
 

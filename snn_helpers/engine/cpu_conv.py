@@ -44,13 +44,17 @@ def list_by_channel(spk, at, height, width, channels, margin, first, pixels, fou
     hits = find_nonzero(spk, at, at + size, found)
     first[:] = 0
     for k in range(hits):
-        first[found[k] % channels + 1] += spk[at + found[k]]
+        pixel = found[k] // channels
+        c = found[k] - pixel * channels
+        first[c + 1] += spk[at + found[k]]
     for c in range(channels):
         first[c + 1] += first[c]
     for k in range(hits):
-        c, pixel = found[k] % channels, found[k] // channels
+        pixel = found[k] // channels
+        c = found[k] - pixel * channels
+        y = pixel // width
         for _ in range(spk[at + found[k]]):
-            pixels[first[c]] = (pixel // width + margin) * (width + 2 * margin) + pixel % width + margin
+            pixels[first[c]] = pixel + 2 * margin * y + (width + 2 * margin + 1) * margin
             first[c] += 1
     for c in range(channels, 0, -1):
         first[c] = first[c - 1]

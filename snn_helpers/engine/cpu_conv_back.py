@@ -54,18 +54,18 @@ def list_winners(grad, n_out, height, width, pool, winner, starts, channel, valu
     The list of pixel p is `starts[p]` to `starts[p + 1]` of `channel`, which holds column * n_out + channel (columns
     counted from the margin on), and of `value`, which holds the gradients.
     """
-    padded, end = width + 2, ZERO
+    down, across, padded, end = height // pool, width // pool, width + 2, ZERO
     starts[: padded + 1] = 0
-    for y in range(height):
+    for y in range(down * pool):
         pixel = (y + 1) * padded + 1
-        for x in range(width):
-            starts[pixel + x] = end
-            if y // pool < height // pool and x // pool < width // pool:
-                at = (y // pool * (width // pool) + x // pool) * n_out
-                which = y % pool * pool + x % pool
+        for s in range(across):
+            at = (y // pool * across + s) * n_out
+            for x in range(s * pool, (s + 1) * pool):
+                starts[pixel + x] = end
+                which = y % pool * pool + x - s * pool
                 end = find_winners(winner, grad, at, n_out, which, (x + 1) * n_out, channel, value, end)
-        starts[pixel + width : pixel + padded] = end
-    starts[(height + 1) * padded :] = end
+        starts[pixel + across * pool : pixel + padded] = end
+    starts[(down * pool + 1) * padded :] = end
 
 
 @part

@@ -89,6 +89,7 @@ def _as_spikes(ctx, spk, mem, shape, keep_mem):
     count = spk.view(shape)
     mem = mem.view(shape) if keep_mem else None
     ctx.mark_non_differentiable(count, *([] if mem is None else [mem]))
+    ctx.set_materialize_grads(False)  # else zeros are made for the counts
     return count, no_path(channels_first(count)), mem
 
 

@@ -3,21 +3,62 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 import torch
 from torch import Tensor
 
+LINE = 64  # bytes of a cache line
+SMALL = 2**18  # bytes; smaller arrays are not kept
+
+
+class Stock:
+    """Memory that was given back, kept for the next array of its size: each training step needs the same again.
+
+    First touches of fresh memory, which the system clears page by page, were an eighth of a training step. Every change
+    is one operation that no other thread can interrupt, so that there is no lock to wait for in a destructor.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes kept at most; beyond, all are let go, so that sizes no longer in use do not pile up.
+    """
+
+    def __init__(self, limit: int):
+        self.limit = limit
+        self.kept: dict[int, list[np.ndarray]] = {}
+
+    def take(self, shape: tuple[int, ...], dtype) -> np.ndarray:
+        """Return an uninitialised array on a cache line, whose memory comes back here when it is freed.
+
+        Make a tensor of it, or views that NumPy lets outlive it will see their memory used again.
+        """
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        try:
+            buffer = self.kept[size].pop()
+        except (KeyError, IndexError):
+            buffer = np.empty(size + LINE, np.uint8)  # NumPy asks Linux for huge pages, torch does not
+        start = -buffer.ctypes.data % LINE
+        taken = buffer[start : start + size].view(dtype).reshape(shape)
+        if size >= SMALL:
+            weakref.finalize(taken, self._give_back, size, buffer).atexit = False
+        return taken
+
+    def _give_back(self, size: int, buffer: np.ndarray) -> None:
+        if size > self.limit:
+            return
+        if size + sum(size * len(buffers) for size, buffers in [*self.kept.items()]) > self.limit:
+            self.kept = {}
+        self.kept.setdefault(size, []).append(buffer)
+
+
+_stock = Stock(limit=2**29)
+
 
 def empty(*shape: int, dtype=np.float32) -> Tensor:
-    """Return an uninitialised tensor that starts on a cache line.
-
-    NumPy asks Linux for huge pages, torch does not: first touches of fresh memory were a quarter of a training step.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    buffer = np.empty(size + 64, np.uint8)
-    start = -buffer.ctypes.data % 64
-    return torch.from_numpy(buffer[start : start + size].view(dtype).reshape(shape))
+    """Return an uninitialised tensor that starts on a cache line, in memory that an earlier one used if possible."""
+    return torch.from_numpy(_stock.take(shape, dtype))  # which holds this very array
 
 
 def array(tensor: Tensor, *shape: int) -> np.ndarray:

@@ -317,6 +317,26 @@ def _equal_mask(typingctx, data, at, byte):
 
 
 @intrinsic
+def _winner_mask(typingctx, winner, grad, at, which):
+    """Bit i of the result is set where `winner[at + i] == which` and `grad[at + i]` is not zero, for i below 32."""
+
+    def codegen(context, builder, signature, args):
+        winner, grad, at, which = args
+        bytes_, floats = ir.VectorType(ir.IntType(8), 32), ir.VectorType(_F32, 32)
+        pointer = _vector_at(builder, _pointer(context, builder, signature.args[0], winner, at), bytes_)
+        lane = builder.insert_element(ir.Constant(bytes_, ir.Undefined), which, ir.Constant(ir.IntType(32), 0))
+        every = builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), 32), [0] * 32))
+        won = builder.icmp_unsigned("==", builder.load(pointer, align=1), every)
+        values = builder.load(
+            _vector_at(builder, _pointer(context, builder, signature.args[1], grad, at), floats), align=4
+        )
+        some = builder.fcmp_unordered("!=", values, ir.Constant(floats, [0.0] * 32))
+        return builder.zext(builder.bitcast(builder.and_(won, some), ir.IntType(32)), ir.IntType(64))
+
+    return types.uint64(winner, grad, types.intp, types.uint8), codegen
+
+
+@intrinsic
 def _trailing_zeros(typingctx, bits):
     def codegen(context, builder, signature, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -353,15 +373,15 @@ def find_winners(winner, grad, at, n, which, base, found, value, start):
     end = start
     one = types.uint64(1)
     k = 0
-    while n - k >= 64:
-        bits = _equal_mask(winner, at + k, np.uint8(which))
+    while n - k >= 32:
+        bits = _winner_mask(winner, grad, at + k, np.uint8(which))
         while bits != 0:
             place = k + types.int64(_trailing_zeros(bits))
             found[end] = base + place
             value[end] = grad[at + place]
-            end += 1 if grad[at + place] != 0 else 0
+            end += 1
             bits &= bits - one
-        k += 64
+        k += 32
     for place in range(k, n):
         if winner[at + place] == which and grad[at + place] != 0:
             found[end] = base + place

@@ -28,6 +28,11 @@ class Spikes:
     path: Tensor | None = None
     mem: Tensor | None = None
 
+    @classmethod
+    def of(cls, spk_rec: Tensor, mem: Tensor | None = None) -> Spikes:
+        """Return float spikes [T, B, ...], which carry the gradient, as `Spikes`."""
+        return cls(spk_rec.detach().to(torch.uint8), spk_rec if spk_rec.requires_grad else None, mem)
+
     @property
     def shape(self) -> torch.Size:
         """Shape of the spikes, [T, B, ...]."""

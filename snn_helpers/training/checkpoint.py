@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-KEYS = ("model", "optimizer", "scheduler", "epoch", "config", "history", "rng")
+KEYS = ("model", "optimizer", "scheduler", "epoch", "config", "history", "rng", "initial_firing")
 FORMAT_VERSION = 1
 
 

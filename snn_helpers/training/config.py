@@ -10,6 +10,9 @@ from typing import Any
 
 from snn_helpers._checks import check_choice, check_float, check_int
 
+# What the neurons of a network can learn beside the weights.
+LEARNABLE = {"cnn": ("beta", "threshold"), "resnet": ("alpha", "beta", "threshold", "rho", "adaptation")}
+
 PROFILE_VARIABLE = "SNN_PROFILE"
 
 PROFILES = ("smoke", "teach", "full")
@@ -31,8 +34,10 @@ _FILL_IN: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
 _DATASET = {"smoke": "simulated", "teach": "simulated", "full": "nmnist"}
 
 
-def _flag(default, help_text: str, *, low=None, high=None, above=False, choices=None, path=False):
+def _flag(default, help_text: str, *, low=None, high=None, above=False, choices=None, path=False, bare=None):
+    """Describe a setting; `bare` is what the flag means where it is given without a value."""
     checks = {"help": help_text, "low": low, "high": high, "above": above, "choices": choices, "path": path}
+    checks["bare"] = bare
     return field(default=default, metadata=checks)
 
 
@@ -49,7 +54,7 @@ class TrainConfig:
         If a value is of the wrong type or out of range, or an unknown choice.
     """
 
-    model: str = _flag("cnn", "network to train", choices=("cnn",))
+    model: str = _flag("cnn", "network to train", choices=("cnn", "resnet"))
     profile: str | None = _flag(
         None,
         f"what fills in the settings left out: smoke (seconds), teach (minutes), full; default ${PROFILE_VARIABLE}, "
@@ -64,7 +69,12 @@ class TrainConfig:
     batch_size: int | None = _flag(None, "recordings a step", low=1)
     lr: float = _flag(2e-3, "learning rate at its highest", low=0, above=True)
     weight_decay: float = _flag(1e-4, "weight decay of AdamW", low=0)
-    scheduler: str = _flag("onecycle", "course of the learning rate", choices=("onecycle", "cosine", "none"))
+    scheduler: str = _flag(
+        "onecycle",
+        "course of the learning rate; without a value cosine",
+        choices=("onecycle", "cosine", "none"),
+        bare="cosine",
+    )
     loss: str = _flag(
         "ce_count_loss",
         "loss of snntorch.functional on the output spikes",
@@ -74,6 +84,21 @@ class TrainConfig:
     # The surrogate gradient has a fixed width, 1 / 25: against a low threshold, and currents that scale with it, it is
     # wide, and more neurons learn. On validation data 0.1 learned several times faster than 1.0.
     threshold: float = _flag(0.1, "firing threshold of all neurons; weights scale with it", low=0, above=True)
+    alpha: float = _flag(0.8, "resnet: decay of the synaptic currents per step, exp(-dt / tau)", low=0, high=1)
+    rho: float = _flag(0.9, "resnet: decay of the adaptation per step, exp(-dt / tau)", low=0, high=1)
+    adaptation: float = _flag(
+        1.0, "resnet: rise of the threshold of a neuron that always fires, in units of the threshold", low=0
+    )
+    skip: str = _flag("spike", "resnet: where the residual blocks' skips join", choices=("spike", "membrane", "none"))
+    learn: str = _flag(
+        "none", "numbers of the neurons to learn, joined by commas: beta,threshold, and alpha,rho,adaptation (resnet)"
+    )
+    init_rate: float = _flag(
+        0.08,
+        "share of steps at which every layer fires before training, set on the first batch; 0 leaves the weights alone",
+        low=0,
+        high=0.5,
+    )
     dropout: float = _flag(0.2, "share of the hidden layer's spikes dropped in training", low=0, high=0.999)
     norm: str = _flag("batch", "normalisation over time and batch", choices=("batch", "none"))
     engine: str = _flag("auto", "what computes the layers", choices=("auto", "snntorch", "cpu", "cuda"))
@@ -90,6 +115,7 @@ class TrainConfig:
     save_dir: str | None = _flag(None, "folder of this run; default a new one under checkpoints/", path=True)
     resume: str | None = _flag(None, "checkpoint to go on from, or to test", path=True)
     test_only: bool = _flag(False, "do not train: test the checkpoint given by --resume")
+    visualize: bool = _flag(False, "write the figures of the run into its folder")
 
     def __post_init__(self):
         for item in fields(self):
@@ -97,6 +123,13 @@ class TrainConfig:
             if value is None and item.default is None:
                 continue
             object.__setattr__(self, item.name, _checked(item.name, value, item.type, item.metadata))
+        for name in self.learned:
+            check_choice("learn", name, (*LEARNABLE[self.model], "none"))
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The numbers of the neurons to learn."""
+        return () if self.learn == "none" else tuple(name.strip() for name in self.learn.split(","))
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> TrainConfig:
@@ -131,6 +164,10 @@ def _checked(name: str, value: Any, annotation: str, checks: Mapping[str, Any]) 
     if kind == "bool":
         if not isinstance(value, bool):
             raise TypeError(f"`{name}` must be True or False; got {value!r}.")
+        return value
+    if kind == "str":
+        if not isinstance(value, str):
+            raise TypeError(f"`{name}` must be text; got {value!r}.")
         return value
     if kind == "int":
         return check_int(name, value, checks["low"], checks["high"])

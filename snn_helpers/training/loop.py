@@ -21,7 +21,10 @@ from snn_helpers._checks import check_choice
 from snn_helpers._paths import runs_home
 from snn_helpers._stats import wilson_interval
 from snn_helpers.datasets import Augment, EventDataset, load_dataset
-from snn_helpers.models.cnn import SpikeOutput, SpikingCNN
+from snn_helpers.models.cnn import SpikingCNN
+from snn_helpers.models.firing import balance_firing
+from snn_helpers.models.network import SpikeOutput, SpikingNetwork
+from snn_helpers.models.resnet import SpikingResNet
 from snn_helpers.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -31,12 +34,13 @@ from snn_helpers.training.checkpoint import (
 )
 from snn_helpers.training.config import TrainConfig
 
+NETWORKS = {"cnn": SpikingCNN, "resnet": SpikingResNet}
 # Settings that make another network: a checkpoint is only good for the same ones.
-MODEL_FLAGS = ("model", "beta", "threshold", "norm")
+MODEL_FLAGS = ("model", "beta", "threshold", "norm", "alpha", "rho", "adaptation", "skip", "learn")
 # Settings without which a run would not go on as it began.
 RUN_FLAGS = (*MODEL_FLAGS, "profile", "dataset", "num_samples", "time_steps", "epochs", "batch_size", "lr")
 RUN_FLAGS += ("weight_decay", "scheduler", "loss", "dropout", "max_shift", "event_drop", "seed", "surrogate")
-RUN_FLAGS += ("spike_penalty",)
+RUN_FLAGS += ("spike_penalty", "init_rate")
 
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "output_spikes")
 _EVAL_BATCH = 64
@@ -79,21 +83,17 @@ class TrainResult:
     paths: dict[str, Path]
 
 
-def build_model(config: TrainConfig) -> nn.Module:
+def build_model(config: TrainConfig) -> SpikingNetwork:
     """Build the untrained network that `config` asks for, its weights drawn from `config.seed`."""
+    names = ["beta", "threshold", "dropout", "engine", "norm", "surrogate"]
+    if config.model == "resnet":
+        names += ["alpha", "rho", "adaptation", "skip"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return SpikingCNN(
-            beta=config.beta,
-            threshold=config.threshold,
-            dropout=config.dropout,
-            engine=config.engine,
-            norm=config.norm,
-            surrogate=config.surrogate,
-        )
+        return NETWORKS[config.model](**{name: getattr(config, name) for name in names}, learn=config.learned)
 
 
-def load_model(path: str | os.PathLike) -> tuple[nn.Module, TrainConfig]:
+def load_model(path: str | os.PathLike) -> tuple[SpikingNetwork, TrainConfig]:
     """Return the trained network of a checkpoint, in eval mode, and the config it was trained with."""
     state = load_checkpoint(path)
     config = TrainConfig.from_params(state["config"])
@@ -162,18 +162,19 @@ def train(config: TrainConfig) -> TrainResult:
 
     if config.test_only:
         model.load_state_dict(state["model"])
-        history, train_provenance = state["history"], None
+        history, train_provenance, firing = state["history"], None, state["initial_firing"]
     else:
         train_set = load_dataset(config.dataset, config.data_dir, "train").take(config.num_samples)
         valid_set = load_dataset(config.dataset, config.data_dir, "valid").take(_VALID_LIMITS[config.profile])
         train_provenance = train_set.provenance.as_dict()
         run = _Run(config, model, train_set, valid_set, criterion, device, folder)
-        history = run.fit(state)
+        history, firing = run.fit(state), run.initial_firing
         model.load_state_dict(load_checkpoint(folder / "best.pt")["model"])
 
     batches = test_set.loader(_EVAL_BATCH, config.time_steps, shuffle=False)
     score = evaluate(model, batches, criterion, device)
     metrics = _metrics(config, score, time.perf_counter() - started)
+    metrics["initial_firing"] = firing
     metrics["provenance"] = {"train": train_provenance, "test": test_set.provenance.as_dict()}
     _write_whole(folder / "result.json", json.dumps(metrics, indent=1))
     print(
@@ -195,9 +196,10 @@ class _Run:
         augment = Augment(config.max_shift, config.event_drop)
         self.loader = train_set.loader(config.batch_size, config.time_steps, seed=config.seed, augment=augment)
         self.valid_loader = valid_set.loader(_EVAL_BATCH, config.time_steps, shuffle=False)
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(_parameter_groups(model), lr=config.lr, weight_decay=config.weight_decay)
         self.scheduler = _scheduler(self.optimizer, config, len(self.loader))
         self.history: list[dict[str, float]] = []
+        self.initial_firing: dict[str, float] = {}
 
     def fit(self, state: dict[str, Any] | None) -> list[dict[str, float]]:
         config = self.config
@@ -205,6 +207,10 @@ class _Run:
         if state:
             self._restore(state)
             self._carry_best(state)
+        elif config.init_rate:
+            frames, _ = next(iter(self.loader.batches(0)))
+            self.initial_firing = balance_firing(self.model, frames.to(self.device), config.init_rate)
+            print(_firing_line(self.initial_firing), flush=True)
         started, done_before = time.perf_counter(), len(self.history)
         for epoch in range(len(self.history), config.epochs):
             lr = self.optimizer.param_groups[0]["lr"]
@@ -264,6 +270,7 @@ class _Run:
             "config": self.config.as_dict(),
             "history": self.history,
             "rng": random_state(),
+            "initial_firing": self.initial_firing,
         }
         save_checkpoint(self.folder / "last.pt", state)
         accuracies = [row["valid_accuracy"] for row in self.history]
@@ -277,6 +284,7 @@ class _Run:
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
         self.history = list(state["history"])
+        self.initial_firing = dict(state["initial_firing"])
         restore_random_state(state["rng"])
 
     def _carry_best(self, state: dict[str, Any]) -> None:
@@ -358,6 +366,18 @@ def loss_function(name: str):
 
     check_choice("loss", name, ("ce_count_loss", "ce_rate_loss", "mse_count_loss"))
     return getattr(functional, name)()
+
+
+def _parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Spare the neurons' own numbers from weight decay, which would pull every decay and threshold to zero."""
+    numbers = [parameter for parameter in model.parameters() if parameter.dim() == 0]
+    weights = [parameter for parameter in model.parameters() if parameter.dim() > 0]
+    return [{"params": weights}, *([{"params": numbers, "weight_decay": 0.0}] if numbers else [])]
+
+
+def _firing_line(firing: dict[str, float]) -> str:
+    shares = ", ".join(f"{name} {100 * share:.1f}" for name, share in firing.items())
+    return f"before training, % of steps with a spike: {shares}"
 
 
 def _scheduler(optimizer, config: TrainConfig, steps_per_epoch: int):

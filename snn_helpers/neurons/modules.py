@@ -1,4 +1,4 @@
-"""Spiking neurons as modules: over all time steps at once, or one step at a time inside a loop."""
+"""The modules: one class a neuron, each over all time steps at once or one step at a time."""
 
 from __future__ import annotations
 
@@ -11,30 +11,47 @@ from snn_helpers._checks import check_choice, check_float
 from snn_helpers.engine.reference import STEPS, Neuron, State, fire_function, run
 
 ENGINES = ("auto", "reference", "cpu", "cuda")
+LEAST_THRESHOLD = 1e-6  # where a learned threshold stops
 
 
 class _Neurons(nn.Module):
-    """Neurons of one kind; the subclasses name their equation and their own parameters."""
+    """Neurons of one kind; the subclasses name their equation and their own parameters, with their ranges."""
 
     kind: str
-    _ranges: ClassVar = {"beta": (0, 1), "threshold": (0, None)}
+    ranges: ClassVar = {"beta": (0, 1), "threshold": (0, None)}
+    _mem_place = 0  # of the membrane among the states that a step hands on
+    _num_states = 1
 
     def __init__(self, engine: str, surrogate: str, slope: float, learn: tuple[str, ...], **numbers: float):
         super().__init__()
         self.engine = check_choice("engine", engine, ENGINES)
         self.surrogate, self.slope = surrogate, slope
+        for name in learn:
+            check_choice("learn", name, tuple(numbers))
         for name, value in numbers.items():
-            low, high = self._ranges[name]
+            low, high = self.ranges[name]
             value = check_float(name, value, low=low, high=high, above=name == "threshold")
             # Only what is learned stands in the state_dict: the rest is a setting of the model.
             setattr(self, name, nn.Parameter(torch.tensor(value)) if name in learn else value)
         self._names = tuple(numbers)
         self.neuron()  # checks surrogate and slope
 
+    def __getattr__(self, name: str):
+        """Return a parameter; a learned one that an optimiser has carried out of its range is set back to its edge."""
+        value = super().__getattr__(name)
+        if name in self.ranges:
+            low, high = self.ranges[name]
+            value.data.clamp_(LEAST_THRESHOLD if name == "threshold" else low, high)
+        return value
+
     def neuron(self) -> Neuron:
         """Return the equation and its parameters, as the engines take them."""
         numbers = {name: getattr(self, name) for name in self._names}
         return Neuron(self.kind, **numbers, surrogate=self.surrogate, slope=self.slope)
+
+    def number(self, name: str) -> float:
+        """Return the present value of a parameter, for example "beta", whether it is learned or not."""
+        return float(torch.as_tensor(getattr(self, name)).detach())
 
     def forward(self, cur: Tensor) -> tuple[Tensor, Tensor]:
         """Run the neurons over time from a state of zero, of which nothing stays behind.
@@ -66,16 +83,48 @@ class _Neurons(nn.Module):
     def _step(self, cur: Tensor, mem: Tensor | None, extra: Tensor | None) -> State:
         neuron = self.neuron()
         numbers, fire = neuron.numbers(cur), fire_function(neuron)
-        mem = torch.zeros_like(cur) if mem is None else mem
+        if mem is None:
+            zero = torch.zeros_like(cur)
+            return STEPS[self.kind](cur, State(zero, zero, zero), numbers, fire)
         extra = torch.zeros_like(cur) if extra is None else extra
         # The spike of the step before is not handed on, as in snnTorch's loops: it follows from the state.
         threshold = numbers.threshold + numbers.adaptation * extra if self.kind == "alif" else numbers.threshold
         spk = fire(mem - threshold)
         return STEPS[self.kind](cur, State(spk, mem, extra), numbers, fire)
 
+    def snntorch_neuron(self):
+        """Return a new neuron of snnTorch's with these parameters, called one step at a time with its state."""
+        import snntorch
+
+        numbers = {name: getattr(self, name) for name in self._names}
+        numbers = {k: value if isinstance(value, Tensor) else torch.tensor(value) for k, value in numbers.items()}
+        neuron = self._new_snntorch(numbers, fire_function(self.neuron()))
+        # snnTorch lists every neuron ever built in this class attribute, which would keep it alive for good.
+        snntorch.SpikingNeuron.instances[:] = [n for n in snntorch.SpikingNeuron.instances if n is not neuron]
+        return neuron
+
+    def run_snntorch(self, cur: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `forward` does by a loop over snnTorch's neuron: the independent reference."""
+        neuron = self.snntorch_neuron().to(cur.device)
+        state = self.start()
+        spk_rec, mem_rec = [], []
+        for cur_now in cur:
+            spk, *state = neuron(cur_now, *state)
+            spk_rec.append(spk)
+            mem_rec.append(self.membrane(state))
+        return torch.stack(spk_rec), torch.stack(mem_rec)
+
+    def start(self) -> list[None]:
+        """Return the states before the first step, for a new neuron of snnTorch's, which then starts at zero."""
+        return [None] * self._num_states
+
+    def membrane(self, state: list[Tensor]) -> Tensor:
+        """Return the membrane among the states that a step hands on."""
+        return state[self._mem_place]
+
     def extra_repr(self) -> str:
         """Return the parameters, as `print(model)` shows them."""
-        shown = ", ".join(f"{name}={float(getattr(self, name)):.4g}" for name in self._names)
+        shown = ", ".join(f"{name}={self.number(name):.4g}" for name in self._names)
         return f"{shown}, surrogate={self.surrogate!r}, slope={self.slope:g}, engine={self.engine!r}"
 
 
@@ -126,28 +175,10 @@ class Leaky(_Neurons):
         state = self._step(cur, mem, None)
         return state.spk, state.mem
 
-    def snntorch_neuron(self):
-        """Return a new `snntorch.Leaky` with these parameters, to be called one step at a time."""
+    def _new_snntorch(self, numbers, spike_grad):
         import snntorch
 
-        neuron = snntorch.Leaky(0.0, 1.0, spike_grad=fire_function(self.neuron()))
-        neuron.beta, neuron.threshold = (
-            value if isinstance(value, Tensor) else torch.tensor(value) for value in (self.beta, self.threshold)
-        )
-        # snnTorch lists every neuron ever built in this class attribute, which would keep it alive for good.
-        snntorch.SpikingNeuron.instances.remove(neuron)
-        return neuron
-
-    def run_snntorch(self, cur: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `forward` does by a loop over `snntorch.Leaky`: the independent reference."""
-        neuron = self.snntorch_neuron().to(cur.device)
-        mem = torch.zeros_like(cur[0])
-        spk_rec, mem_rec = [], []
-        for cur_now in cur:
-            spk, mem = neuron(cur_now, mem)
-            spk_rec.append(spk)
-            mem_rec.append(mem)
-        return torch.stack(spk_rec), torch.stack(mem_rec)
+        return _with(snntorch.Leaky(0.0, 1.0, spike_grad=spike_grad), numbers)
 
 
 class Synaptic(_Neurons):
@@ -173,7 +204,8 @@ class Synaptic(_Neurons):
     """
 
     kind = "synaptic"
-    _ranges: ClassVar = {**_Neurons._ranges, "alpha": (0, 1)}
+    ranges: ClassVar = {**_Neurons.ranges, "alpha": (0, 1)}
+    _mem_place, _num_states = 1, 2
 
     def __init__(
         self,
@@ -191,6 +223,11 @@ class Synaptic(_Neurons):
         """Advance by one step, as `snntorch.Synaptic` does: (cur, syn, mem) [B, ...] to (spk, syn, mem)."""
         state = self._step(cur, mem, syn)
         return state.spk, state.extra, state.mem
+
+    def _new_snntorch(self, numbers, spike_grad):
+        import snntorch
+
+        return _with(snntorch.Synaptic(0.0, 0.0, 1.0, spike_grad=spike_grad), numbers)
 
 
 class ALIF(_Neurons):
@@ -219,7 +256,8 @@ class ALIF(_Neurons):
     """
 
     kind = "alif"
-    _ranges: ClassVar = {**_Neurons._ranges, "rho": (0, 1), "adaptation": (0, None)}
+    ranges: ClassVar = {**_Neurons.ranges, "rho": (0, 1), "adaptation": (0, None)}
+    _num_states = 2
 
     def __init__(
         self,
@@ -241,3 +279,15 @@ class ALIF(_Neurons):
         """Advance by one step inside a loop: (cur, mem, adapted) [B, ...] to (spk, mem, adapted)."""
         state = self._step(cur, mem, adapted)
         return state.spk, state.mem, state.extra
+
+    def _new_snntorch(self, numbers, spike_grad):
+        from snn_helpers.neurons.snntorch_alif import SNNTorchALIF
+
+        return SNNTorchALIF(**numbers, spike_grad=spike_grad)
+
+
+def _with(neuron, numbers: dict[str, Tensor]):
+    """Give one of snnTorch's neurons these very tensors, so that what is learned gets its gradient."""
+    for name, value in numbers.items():
+        setattr(neuron, name, value)
+    return neuron

@@ -1,0 +1,49 @@
+"""What a notebook found, kept for the next ones and for the table at the end of the series."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from snn_helpers._paths import results_home
+
+
+def machine() -> str:
+    """Say in a few words what this machine is, for beside a measured time."""
+    import torch
+
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
+
+
+def write_results(notebook: str, question: str, findings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Keep what a notebook found, for the next ones and for the table at the end of the series.
+
+    Parameters
+    ----------
+    notebook : str
+        Its name without the suffix, for example "01_events".
+    question : str
+        The one question it answers.
+    findings : dict
+        A few answers in words and numbers, shown in the table: name to text.
+    facts : dict of plain JSON values
+        Numbers and paths that other notebooks read.
+    """
+    versions = {name: version(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")}
+    row = {"notebook": notebook, "question": question, "findings": dict(findings), "facts": dict(facts)}
+    row |= {"profile_variable": os.environ.get("SNN_PROFILE"), "versions": versions, "machine": machine()}
+    folder = results_home()
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{notebook}.{os.getpid()}.part"
+    part.write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, folder / f"{notebook}.json")
+
+
+def read_results(notebook: str) -> dict[str, Any] | None:
+    """Return what `write_results` kept of a notebook, or None if it has not been run here."""
+    path = results_home() / f"{notebook}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,0 +1,79 @@
+"""The figures of a training run: its checkpoint and history in, PNG files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor
+
+from snn_helpers import plots
+from snn_helpers.datasets import load_dataset
+from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.loop import TrainResult, decide, load_model
+
+RECORDINGS = 500  # of the test split, at most
+_BATCH = 50
+
+
+def write_run_figures(result: TrainResult) -> list[Path]:
+    """Draw how a run went and what its best network does, into the folder `figures` of the run.
+
+    Parameters
+    ----------
+    result : TrainResult
+        What `train` returned.
+
+    Returns
+    -------
+    list of Path
+        curves.png (loss and accuracy an epoch), firing.png (share of steps with a spike, a layer), confusion.png, and
+        output.png (output spikes and membranes of one test recording).
+    """
+    folder = result.paths["save_dir"] / "figures"
+    folder.mkdir(exist_ok=True)
+    config = TrainConfig.from_params(result.metrics["config"])
+    checkpoint = Path(config.resume) if config.test_only else result.paths["best"]
+    model, _ = load_model(checkpoint)
+    test_set = load_dataset(config.dataset, config.data_dir, "test").take(RECORDINGS)
+    matrix, firing, first = _what_it_does(model, test_set, config.time_steps)
+    provenance = f"{test_set.provenance}, n = {len(test_set)}, seed {config.seed}"
+
+    drawn = {"firing": plots.layer_bars({name: 100 * share for name, share in firing.items()}).figure}
+    confusion, ax = plots.new_figure(width=4.8, height=4.6)
+    plots.confusion(matrix, ax)
+    drawn["confusion"] = confusion
+    output, (above, below) = plots.new_figure(2, 1, height=4.2)
+    plots.raster(first[0], above).set(title=f"output neurons on one test recording, digit {test_set.labels[0]}")
+    plots.membrane_traces(first[1], model.output_neurons.number("threshold"), below)
+    drawn["output"] = output
+    if result.history:
+        curves, axes = plots.new_figure(1, 2, height=3.0)
+        plots.training_curves(result.history, "loss", axes[0])
+        plots.training_curves(result.history, "accuracy", axes[1], scale=100).set(ylabel="accuracy, %")
+        drawn = {"curves": curves, **drawn}
+
+    paths = []
+    for name, figure in drawn.items():
+        paths.append(folder / f"{name}.png")
+        plots.stamp(figure, provenance).savefig(paths[-1])
+        plt.close(figure)
+    return paths
+
+
+def _what_it_does(model, test_set, time_steps: int) -> tuple[np.ndarray, dict[str, float], tuple]:
+    """Return the confusion matrix, each layer's spikes a neuron and step, and output spikes and membranes of one."""
+    matrix = np.zeros((model.num_classes, model.num_classes), int)
+    spikes: dict[str, float] = {}
+    first = None
+    with torch.inference_mode():
+        for frames, labels in test_set.loader(_BATCH, time_steps, shuffle=False):
+            fractions: dict[str, Tensor] = {}
+            out = model(frames, fractions=fractions)
+            np.add.at(matrix, (labels.numpy(), decide(out).numpy()), 1)
+            for name, fraction in fractions.items():
+                spikes[name] = spikes.get(name, 0.0) + float(fraction) * len(labels) / len(test_set)
+            first = first or tuple(part[:, 0].numpy() for part in out)
+    return matrix, spikes, first
