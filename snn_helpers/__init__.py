@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from snn_helpers.activity import diagnose as diagnose
+    from snn_helpers.activity import record as record
     from snn_helpers.datasets import load_dataset as load_dataset
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
     from snn_helpers.models.firing import balance_firing as balance_firing
@@ -29,6 +31,8 @@ _HOMES = {
     "ALIF": "neurons",
     "TrainConfig": "training.config",
     "train": "training.loop",
+    "record": "activity",
+    "diagnose": "activity",
 }
 
 __all__ = [*_HOMES]

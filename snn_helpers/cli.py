@@ -12,6 +12,10 @@ from pathlib import Path
 from snn_helpers._checks import check_int
 from snn_helpers.training.config import PROFILES, TrainConfig
 
+# The keys of `activity_report.FIGURES`, here so that --help does not load torch.
+ACTIVATION_FIGURES = ("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls")
+ACTIVATION_FIGURES += ("confusion", "tsne", "cost", "attribution")
+
 
 class _Parser(argparse.ArgumentParser):
     """Says which flag a misspelt one was likely meant to be."""
@@ -60,6 +64,7 @@ def _make_parser() -> argparse.ArgumentParser:
     view.add_argument("--log_dir", default="logs/data", help="folder for the figures (default logs/data)")
     view.set_defaults(command=_visualize_data, parser=view)
 
+    _add_activation_flags(commands)
     run = commands.add_parser("run", help="execute notebooks headlessly, in order", allow_abbrev=False)
     run.add_argument("notebooks", nargs="+", type=Path, help="notebooks to execute")
     run.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for the executed notebooks")
@@ -70,6 +75,24 @@ def _make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     run.set_defaults(command=_run, parser=run)
     return parser
+
+
+def _add_activation_flags(commands) -> None:
+    look = commands.add_parser(
+        "visualize-activations", help="draw what a trained network does, with an HTML report", allow_abbrev=False
+    )
+    look.add_argument("--model", default="cnn", choices=("cnn", "resnet"), help="default cnn")
+    look.add_argument("--resume", help="checkpoint to look at; default the newest best.pt of this model")
+    look.add_argument("--dataset", choices=("simulated", "nmnist"), help="default what it was trained on")
+    look.add_argument("--data_dir", help="folder of recordings (nmnist) or of built stores (simulated)")
+    look.add_argument("--split", default="valid", choices=("train", "valid", "test"), help="default valid")
+    look.add_argument("--num_samples", type=int, default=200, help="recordings to look at (default 200)")
+    look.add_argument("--sample", type=int, default=0, help="which of them is shown alone (default 0)")
+    look.add_argument("--log_dir", default="logs/activations", help="folder (default logs/activations)")
+    look.add_argument("--visualize_all", action="store_true", help="every figure below")
+    for name in ACTIVATION_FIGURES:
+        look.add_argument(f"--{name}", action="store_true", help=f"draw {name.replace('_', ' ')}")
+    look.set_defaults(command=_visualize_activations, parser=look)
 
 
 def _add_config_flags(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +144,19 @@ def _visualize_data(args: argparse.Namespace) -> None:
         figure = draw_recording_sheet(dataset.events(index), frames, f"digit {label}", str(dataset.provenance))
         path = folder / f"{args.dataset}-{args.split}-{index:03d}-digit{label}.png"
         figure.savefig(path)
+        print(path)
+
+
+def _visualize_activations(args: argparse.Namespace) -> None:
+    from snn_helpers.activity_report import find_checkpoint, write_activity_report
+
+    figures = [name for name in ACTIVATION_FIGURES if args.visualize_all or getattr(args, name)]
+    if not figures:
+        args.parser.error(f"say what to draw: --visualize_all, or any of --{', --'.join(ACTIVATION_FIGURES)}")
+    checkpoint = args.resume or find_checkpoint(args.model)
+    print(f"looking at {checkpoint}")
+    recordings = (args.dataset, args.data_dir, args.split, args.num_samples, args.sample)
+    for path in write_activity_report(checkpoint, args.log_dir, figures, *recordings):
         print(path)
 
 

@@ -106,6 +106,22 @@ class SpikingNetwork(nn.Module):
                 fractions[name] = spk_rec.fraction() if isinstance(spk_rec, Spikes) else spk_rec.mean()
         return SpikeOutput(*recorded["output"])
 
+    @torch.no_grad()
+    def lead(self, frames: Tensor, wrap: Callable) -> None:
+        """Lead `wrap(run)`, which stands between this network and what carries its frames, through all layers.
+
+        Parameters
+        ----------
+        frames : Tensor [T, B, C, H, W]
+            Event counts.
+        wrap : callable
+            Takes a run (see `passes`) and returns one with the same methods, which may look at what goes into them.
+            There is no dropout, and every layer sees all steps at once.
+        """
+        self._check_frames(frames)
+        run, frames = self._pass(frames, keep_mem=False, over_time=True)
+        self.route(wrap(run), frames, self.output.weight.new_ones(()))
+
     def _run(self, frames: Tensor, keep: Tensor, keep_mem: bool) -> dict[str, tuple]:
         run, frames = self._pass(frames, keep_mem)
         if isinstance(run, StepByStep):

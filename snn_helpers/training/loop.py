@@ -23,7 +23,8 @@ from snn_helpers._stats import wilson_interval
 from snn_helpers.datasets import Augment, EventDataset, load_dataset
 from snn_helpers.models.cnn import SpikingCNN
 from snn_helpers.models.firing import balance_firing
-from snn_helpers.models.network import SpikeOutput, SpikingNetwork
+from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.models.readout import decide
 from snn_helpers.models.resnet import SpikingResNet
 from snn_helpers.training.checkpoint import (
     CheckpointError,
@@ -100,13 +101,6 @@ def load_model(path: str | os.PathLike) -> tuple[SpikingNetwork, TrainConfig]:
     model = build_model(config)
     model.load_state_dict(state["model"])
     return model.eval(), config
-
-
-def decide(output: SpikeOutput) -> Tensor:
-    """Return the class of each recording, int64 [B]: the neuron with most spikes, of equals the higher membrane."""
-    counts = output.spk_rec.sum(0)
-    membrane = output.mem_rec.mean(0)
-    return (counts + torch.sigmoid(membrane) / 2).argmax(1)
 
 
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], criterion, device="cpu") -> Score:

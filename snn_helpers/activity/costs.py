@@ -1,0 +1,194 @@
+"""What an answer costs: synaptic operations, layer by layer, beside the multiplications of a dense network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snn_helpers.engine import Spikes
+from snn_helpers.models.network import SpikingNetwork
+
+PICOJOULES_PER_SPIKE = (0.9, 23.6)
+"""Energy of one synaptic operation, in pJ: from the addition alone, 32-bit float in 45 nm (M. Horowitz, ISSCC 2014,
+fig. 1.1.9), to what Loihi takes, memory and routing included (M. Davies et al., IEEE Micro 38(1), 2018, table 1)."""
+PICOJOULES_PER_MAC = 4.6
+"""Energy of a 32-bit float multiplication and addition alone in 45 nm, in pJ (Horowitz 2014)."""
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer's connections do for one recording, all steps together.
+
+    Attributes
+    ----------
+    operations : float
+        Synaptic operations: pairs of an input that is not zero and a weight that is not zero. NeuroBench's "effective".
+    dense : float
+        Multiply-accumulates of a network that does not look for zeros; places in the padding are not counted.
+    spiking : bool
+        The inputs were 0 or 1 throughout, so that an operation is an addition; else it is a multiplication, too.
+    """
+
+    operations: float
+    dense: float
+    spiking: bool
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one recording's synaptic operations in nJ, as a range; see `estimate_energy`."""
+
+    low_nj: float
+    high_nj: float
+    dense_nj: float
+    caveat: str
+
+
+def synaptic_operations(model: nn.Module, frames: Tensor) -> dict[str, LayerCost]:
+    """Count the synaptic operations of each layer's connections, in a mean recording.
+
+    Parameters
+    ----------
+    model : nn.Module
+        One of our networks; or any module whose connections are `nn.Conv2d` and `nn.Linear`.
+    frames : Tensor [T, B, ...]
+        What it is run on, in eval mode and without gradients.
+
+    Returns
+    -------
+    dict of str to LayerCost
+        By name of the layer, for our networks, else of the connections' module.
+
+    Notes
+    -----
+    As NeuroBench counts them (J. Yik et al., Nature Communications 16:1545, 2025): biases, normalisation and the
+    neurons themselves are not counted, and an input of 2 counts as one multiplication.
+    """
+    counts: dict[str, _Count] = {}
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        if isinstance(model, SpikingNetwork):
+            weights = {name: layer.weights for name, layer in model.spiking_layers().items()}
+            model.lead(frames, lambda run: _Counting(run, counts, weights))
+        else:
+            _count_with_hooks(model, frames, counts)
+    finally:
+        for module, training in modes:
+            module.training = training
+    if not counts:
+        raise ValueError(f"{type(model).__name__} ran through neither nn.Conv2d nor nn.Linear: nothing to count.")
+    batch = frames.shape[1]
+    return {name: LayerCost(c.operations / batch, c.dense / batch, c.spiking) for name, c in counts.items()}
+
+
+def activation_sparsity(spikes: Mapping[str, np.ndarray]) -> float:
+    """Return the share of zeros among all neurons, steps and recordings of the layers [T, B, ...] given."""
+    if not spikes:
+        raise ValueError("`spikes`: nothing was recorded; record with what=('spk',).")
+    total = sum(spk.size for spk in spikes.values())
+    return 1 - sum(int(np.count_nonzero(spk)) for spk in spikes.values()) / total
+
+
+def estimate_energy(costs: Mapping[str, LayerCost]) -> Energy:
+    """Return the energy of a recording's synaptic operations as a range, and the dense network's arithmetic.
+
+    The range is between arithmetic alone and a chip that was measured; what really is paid depends on where weights and
+    states are kept. No number of this kind compares two machines.
+    """
+    operations = sum(cost.operations for cost in costs.values())
+    low, high = (1e-3 * picojoules * operations for picojoules in PICOJOULES_PER_SPIKE)
+    caveat = (
+        "low: additions alone, 45 nm (Horowitz 2014); high: 23.6 pJ an operation, measured on Loihi (Davies et al. "
+        "2018); dense: multiplications alone. Neuron updates, memory for states and the camera are not in it."
+    )
+    return Energy(low, high, 1e-3 * PICOJOULES_PER_MAC * sum(cost.dense for cost in costs.values()), caveat)
+
+
+@dataclass
+class _Count:
+    operations: float = 0.0
+    dense: float = 0.0
+    spiking: bool = True
+
+
+class _Counting:
+    """Walks a route with the `run` it wraps, and counts what goes into each layer."""
+
+    def __init__(self, run, counts: dict[str, _Count], weights: dict[str, nn.Module]):
+        self.run, self.counts, self.weights = run, counts, weights
+
+    def conv(self, name: str, spk, **options):
+        _add(self.counts, name, self.weights[name], _plain(spk).flatten(0, 1))
+        return self.run.conv(name, spk, **options)
+
+    def full(self, name: str, spk):
+        _add(self.counts, name, self.weights[name], _plain(spk).flatten(2).flatten(0, 1))
+        return self.run.full(name, spk)
+
+    def add(self, first, second):
+        return self.run.add(first, second)
+
+    def drop(self, spk, keep):
+        return spk
+
+
+def _plain(spk: Spikes | Tensor) -> Tensor:
+    return spk.count if isinstance(spk, Spikes) else spk
+
+
+def _count_with_hooks(model: nn.Module, frames: Tensor, counts: dict[str, _Count]) -> None:
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+
+            def hook(module, args, name=name):
+                _add(counts, name, module, args[0].detach())
+
+            hooks.append(module.register_forward_pre_hook(hook))
+    try:
+        with torch.no_grad():
+            model(frames)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _add(counts: dict[str, _Count], name: str, weights: nn.Module, inputs: Tensor) -> None:
+    """Add what one call of `weights` on inputs [..., C, H, W] or [..., features] does."""
+    count = counts.setdefault(name, _Count())
+    live = inputs != 0
+    fan_out, dense = _fan_out(weights, inputs)
+    # Each input of a kind, summed over the batch first: the sums are whole numbers, far below 2^53.
+    per_input = live.reshape(-1, *fan_out.shape).sum(0).double()
+    count.operations += float((per_input * fan_out).sum())
+    count.dense += dense * (live.numel() // fan_out.numel())
+    count.spiking &= bool((inputs[live] == 1).all()) if inputs.dtype == torch.uint8 else _ones(inputs, live)
+
+
+def _ones(inputs: Tensor, live: Tensor) -> bool:
+    return bool((inputs[live].abs() == 1).all())
+
+
+def _fan_out(weights: nn.Module, inputs: Tensor) -> tuple[Tensor, float]:
+    """Return the weights that are not zero behind each input, in the shape of one input, and all weights together."""
+    live = (weights.weight.detach() != 0).double()
+    if isinstance(weights, nn.Linear):
+        return live.sum(0), float(live.numel())
+    shape = inputs.shape[-3:]
+    like = torch.zeros(1, *shape, dtype=torch.float64, device=live.device)
+    options = {"stride": weights.stride, "padding": weights.padding, "dilation": weights.dilation}
+    options["groups"] = weights.groups
+    if isinstance(weights.padding, str) or weights.padding_mode != "zeros":
+        raise ValueError("synaptic operations of a convolution are counted for padding by a number of zeros only.")
+    out = F.conv2d(like, live, **options)
+    fan_out, every = (
+        torch.nn.grad.conv2d_input(like.shape, kernel, torch.ones_like(out), **options)[0]
+        for kernel in (live, torch.ones_like(live))
+    )
+    return fan_out.round(), float(every.round().sum())

@@ -1,0 +1,397 @@
+"""The figures of a trained network's activity, and one HTML page that holds them all."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from snn_helpers import activity, plots
+from snn_helpers._checks import check_choice, check_int
+from snn_helpers._paths import runs_home
+from snn_helpers.datasets import EventDataset, load_dataset
+from snn_helpers.training.loop import load_model
+
+RECORDING_MS = 300.0
+_ATTRIBUTED = 6
+_MAPS, _TRACES, _ROWS = 32, 5, 100
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands with a figure: a title, one sentence that says what to see, and words for who cannot see it."""
+
+    title: str
+    sentence: str
+    alt: str
+
+
+class Subject:
+    """A trained network and recordings of one split, with everything that figures share, computed once.
+
+    Parameters
+    ----------
+    checkpoint : path
+        Of a training run.
+    dataset : EventDataset
+        Recordings to look at.
+    sample : int
+        The recording that the figures of a single one show.
+    """
+
+    def __init__(self, checkpoint: Path, dataset: EventDataset, sample: int = 0):
+        self.checkpoint, self.dataset = Path(checkpoint), dataset
+        self.model, self.config = load_model(checkpoint)
+        self.sample = check_int("sample", sample, low=0, high=len(dataset) - 1)
+        self.frames = dataset.frames(range(len(dataset)), self.config.time_steps)
+        self.labels = dataset.labels
+
+    @property
+    def step_ms(self) -> float:
+        """Length of a step, for N-MNIST's 300 ms."""
+        return RECORDING_MS / self.config.time_steps
+
+    @cached_property
+    def recording(self) -> activity.Recording:
+        """All layers, on all recordings."""
+        return activity.record(self.model, torch.from_numpy(self.frames))
+
+    @cached_property
+    def decided(self) -> activity.Decisions:
+        """What the network would answer after each step."""
+        return activity.decisions(self.recording.spk["output"], self.recording.mem["output"])
+
+    @cached_property
+    def firing(self) -> dict[str, activity.Rates]:
+        """Firing rates by layer."""
+        return activity.firing_rates(self.recording.spk)
+
+    def __str__(self) -> str:
+        return f"{self.dataset.provenance}, {self.config.model}, seed {self.config.seed}"
+
+
+def find_checkpoint(model: str) -> Path:
+    """Return the newest `best.pt` of this kind of network in the folder of runs.
+
+    Raises
+    ------
+    ValueError
+        If there is none; it says how to make one.
+    """
+    found = sorted(runs_home().glob(f"train-{model}-*/best.pt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ValueError(
+            f"there is no trained {model} under {runs_home()}. Make one with `snn-helpers train --model {model}`, or "
+            "name a checkpoint with --resume PATH."
+        )
+    return found[-1]
+
+
+def _draw_events(subject: Subject) -> tuple[Figure, Caption]:
+    events, label = subject.dataset.events(subject.sample), subject.labels[subject.sample]
+    figure = plots.draw_recording_sheet(events, subject.frames[:, subject.sample], f"digit {label}", "")
+    sentence = "One recording as the camera saw it, and below the frames that the network gets."
+    return figure, Caption("What goes in", sentence, "Events over time, event rate with saccades, and frames.")
+
+
+def _draw_network(subject: Subject) -> tuple[Figure, Caption]:
+    rows = activity.network_rows(subject.model, torch.from_numpy(subject.frames[:, :32]))
+    figure, ax = plots.new_figure(width=max(7.2, 1.35 * len(rows)), height=2.6)
+    plots.network(rows, ax)
+    sentence = (
+        "The network, read off the module: shape of each layer, its weights, and its share of steps with a spike."
+    )
+    return figure, Caption("The network", sentence, "Boxes from left to right, one a layer.")
+
+
+def _draw_rates(subject: Subject) -> tuple[Figure, Caption]:
+    figure, (left, right) = plots.new_figure(1, 2, height=0.9 + 0.33 * len(subject.firing))
+    plots.layer_bars({name: 100 * rates.spike_fraction for name, rates in subject.firing.items()}, left)
+    plots.stacked_bars(
+        {
+            name: {"dead": 100 * rates.dead, "saturated": 100 * rates.saturated}
+            for name, rates in subject.firing.items()
+        },
+        right,
+        "share of neurons, %",
+    )
+    right.set_yticklabels([])
+    sentence = "How often each layer fires, and how many of its neurons never or nearly always do on these recordings."
+    return figure, Caption(
+        "Firing rates", sentence, "Bars of firing and of dead and saturated neurons, one row a layer."
+    )
+
+
+def _draw_raster(subject: Subject) -> tuple[Figure, Caption]:
+    names = list(subject.recording)
+    figure, axes = plots.new_figure(len(names), 1, height=1.3 * len(names), sharex=True)
+    for name, ax in zip(names, axes):
+        spk = subject.recording.spk[name][:, subject.sample].reshape(subject.config.time_steps, -1)
+        busiest = np.sort(np.argsort(-spk.sum(0, dtype=int), kind="stable")[:_ROWS])
+        plots.raster(spk[:, busiest], ax, subject.step_ms).set(
+            xlabel="", title=f"{name}, {len(busiest)} busiest neurons"
+        )
+    axes[-1].set(xlabel="time, ms")
+    sentence = f"Who fires when, while the network looks at a {subject.labels[subject.sample]}."
+    return figure, Caption("Spike rasters", sentence, "One raster a layer, time across, neurons up.")
+
+
+def _draw_membrane(subject: Subject) -> tuple[Figure, Caption]:
+    names = list(subject.recording)
+    figure, axes = plots.new_figure(len(names), 1, height=1.45 * len(names), sharex=True)
+    for name, ax in zip(names, axes):
+        mem = subject.recording.mem[name][:, subject.sample].reshape(subject.config.time_steps, -1)
+        spikes = subject.recording.spk[name][:, subject.sample].reshape(mem.shape).sum(0, dtype=int)
+        shown = np.argsort(-spikes, kind="stable")[: _TRACES * 4 : 4]
+        threshold = subject.model.spiking_layers()[name].neurons.number("threshold")
+        plots.membrane_traces(mem[:, shown], threshold, ax).set(xlabel="", title=name)
+    axes[-1].set(xlabel="time step")
+    sentence = "Membranes of a few busy neurons of each layer: where a line is above the threshold, the neuron fires."
+    return figure, Caption(
+        "Membranes", sentence, "One panel a layer, membrane lines over time steps, threshold dashed."
+    )
+
+
+def _draw_feature_maps(subject: Subject) -> tuple[Figure, Caption]:
+    spk = {name: spk for name, spk in subject.recording.spk.items() if spk.ndim == 5}
+    figure, axes = plots.new_figure(len(spk), 1, height=1.35 * len(spk), squeeze=False)
+    for (name, layer), ax in zip(spk.items(), axes[:, 0]):
+        plots.feature_maps(layer[:, subject.sample].sum(0, dtype=int)[:_MAPS], ax).set(title=name)
+    sentence = f"Where the first {_MAPS} channels of each convolution fired, all steps together."
+    return figure, Caption("Feature maps", sentence, "Small images, one a channel, the stronger the more spikes.")
+
+
+def _draw_race(subject: Subject) -> tuple[Figure, Caption]:
+    wrong = np.flatnonzero(subject.decided.final != subject.labels)
+    shown = [("the recording above", subject.sample), *([("one decided wrongly", int(wrong[0]))] if len(wrong) else [])]
+    figure, axes = plots.new_figure(1, len(shown), height=2.8, squeeze=False)
+    for (words, index), ax in zip(shown, axes[0]):
+        counts = activity.output_race(subject.recording.spk["output"], index)
+        plots.race(counts, ax, subject.step_ms, int(subject.labels[index])).set(title=words)
+    return figure, Caption(
+        "The output neurons' race",
+        "Spikes so far of each output neuron: green the true digit, vermilion its rivals.",
+        "Stepped lines, one an output neuron.",
+    )
+
+
+def _draw_tsne(subject: Subject) -> tuple[Figure, Caption]:
+    names = [name for name, spk in subject.recording.spk.items() if spk.ndim == 3]
+    spikes = {name: subject.recording.spk[name] for name in names}
+    found = activity.embed_layers(spikes, subject.frames)
+    figure, axes = plots.new_figure(1, len(found), width=3.4 * len(found), height=3.6)
+    for (name, one), ax in zip(found.items(), axes):
+        agree = activity.neighbour_agreement(
+            activity.spike_counts(subject.frames if name == "input" else spikes[name]), subject.labels
+        )
+        plots.embedding(one.points, subject.labels, ax)
+        ax.set(title=f"{name}: trustworthy {one.trustworthiness:.2f}\nneighbours of one digit {100 * agree:.0f} %")
+    setting = next(iter(found.values()))
+    sentence = (
+        f"t-SNE (perplexity {setting.perplexity:.3g}, seed {setting.seed}) of event counts and of spike counts; "
+        f"distances between groups mean nothing. {setting.message}"
+    )
+    return figure, Caption("Recordings in the plane", sentence.strip(), "Scatter plots, a colour and number a digit.")
+
+
+def _draw_confusion(subject: Subject) -> tuple[Figure, Caption]:
+    figure, ax = plots.new_figure(width=4.8, height=4.6)
+    plots.confusion(activity.confusion_matrix(subject.labels, subject.decided.final, subject.model.num_classes), ax)
+    return figure, Caption("Mistakes", "True digits down, decided ones across; mistakes coloured.", "Table of counts.")
+
+
+def _draw_anytime(subject: Subject) -> tuple[Figure, Caption]:
+    curve = activity.anytime(subject.decided, subject.labels, subject.step_ms)
+    figure, (left, right) = plots.new_figure(1, 2, height=2.8)
+    plots.anytime_curve({"": (curve.elapsed_ms, curve.accuracy, curve.low, curve.high)}, left)
+    settled = np.bincount(subject.decided.settled, minlength=len(subject.frames))
+    right.bar((np.arange(len(settled)) + 1) * subject.step_ms, 100 * settled / settled.sum(), 0.8 * subject.step_ms,
+              color=plots.ON)  # fmt: skip
+    right.set(xlabel="answer final after, ms", ylabel="recordings, %")
+    sentence = (
+        "Left the accuracy if the recording ended there, with 95 % intervals; right when the answer last changed."
+    )
+    return figure, Caption("When it decides", sentence, "A rising curve of accuracy, and a histogram of times.")
+
+
+def _draw_controls(subject: Subject) -> tuple[Figure, Caption]:
+    scores = activity.score_controls(subject.model, subject.frames, subject.labels)
+    rows = [(name, score.accuracy, score.low, score.high) for name, score in scores.items()]
+    figure, ax = plots.new_figure(height=2.8)
+    plots.accuracy_bars([*rows[1:], rows[0]], ax)
+    sentence = "Accuracy of this network on spoilt recordings: what it needs shows in what it cannot do without."
+    return figure, Caption("Controls", sentence, "Bars of accuracy with 95 % intervals, one a control.")
+
+
+def _draw_cost(subject: Subject) -> tuple[Figure, Caption]:
+    costs = activity.synaptic_operations(subject.model, torch.from_numpy(subject.frames[:, :64]))
+    figure, ax = plots.new_figure(height=0.9 + 0.45 * len(costs))
+    plots.cost_bars({name: (cost.operations, cost.dense) for name, cost in costs.items()}, ax)
+    energy = activity.estimate_energy(costs)
+    sentence = (
+        f"Synaptic operations beside a dense network's. Energy {energy.low_nj / 1000:.2g} to "
+        f"{energy.high_nj / 1000:.2g} µJ a recording: {energy.caveat}"
+    )
+    return figure, Caption("What an answer costs", sentence, "Pairs of bars, one pair a layer, logarithmic.")
+
+
+def _draw_attribution(subject: Subject) -> tuple[Figure, Caption]:
+    chosen = [subject.sample, *(i for i in range(len(subject.labels)) if i != subject.sample)][:_ATTRIBUTED]
+    frames = torch.from_numpy(np.ascontiguousarray(subject.frames[:, chosen]))
+    found = activity.attribute_events(subject.model, frames)
+    checked = activity.faithfulness(subject.model, frames, found)
+    figure, (cloud, curves) = plots.new_figure(2, 1, height=5.4)
+    events = subject.dataset.events(subject.sample)
+    plots.attribution_cloud(events, activity.event_values(events, found.values[:, 0]), cloud)
+    cloud.set(title=f"answer {found.targets[0]}, true {subject.labels[subject.sample]}")
+    by_lot = {"deletion": checked.random_deletion, "insertion": checked.random_insertion}
+    by_rank = {"deletion": checked.deletion, "insertion": checked.insertion}
+    plots.deletion_insertion(checked.shares, by_rank, by_lot, curves)
+    sentence = (
+        f"Blue events spoke for the answer, vermilion against it. Below the test, on {len(chosen)} recordings: a good "
+        "ranking falls faster than random under deletion and rises faster under insertion."
+    )
+    return figure, Caption("Which events it rests on", sentence, "Events coloured by weight; four curves.")
+
+
+FIGURES: dict[str, Callable[[Subject], tuple[Figure, Caption]]] = {
+    "events": _draw_events,
+    "network": _draw_network,
+    "rates": _draw_rates,
+    "raster": _draw_raster,
+    "membrane": _draw_membrane,
+    "feature_maps": _draw_feature_maps,
+    "race": _draw_race,
+    "anytime": _draw_anytime,
+    "controls": _draw_controls,
+    "confusion": _draw_confusion,
+    "tsne": _draw_tsne,
+    "cost": _draw_cost,
+    "attribution": _draw_attribution,
+}
+"""What can be drawn, by the name of its flag."""
+
+
+def write_activity_report(
+    checkpoint: str | Path,
+    log_dir: str | Path,
+    figures: Sequence[str] = tuple(FIGURES),
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    split: str = "valid",
+    num_samples: int = 200,
+    sample: int = 0,
+) -> list[Path]:
+    """Draw a trained network's activity into a folder, and an HTML page that holds every figure.
+
+    Parameters
+    ----------
+    checkpoint : path
+        Of a training run.
+    log_dir : path
+        Folder for the figures and `report.html`; made if need be.
+    figures : sequence of str
+        Keys of `FIGURES`.
+    dataset, data_dir : str or None
+        Recordings to look at; None takes those that the network was trained on.
+    split : {"valid", "train", "test"}
+        Of them; looking at the test split again and again spoils it.
+    num_samples : int
+        Recordings, the same share of every class.
+    sample : int
+        Which of them stands in the figures of a single recording.
+
+    Returns
+    -------
+    list of Path
+        The PNG files, and `report.html` last. The page needs no network and no other file.
+    """
+    for name in figures:
+        check_choice("figures", name, tuple(FIGURES))
+    if not figures:
+        raise ValueError(f"`figures` is empty; there are {', '.join(FIGURES)}.")
+    _, config = load_model(checkpoint)
+    same = dataset in (None, config.dataset)
+    recordings = load_dataset(dataset or config.dataset, data_dir or (config.data_dir if same else None), split)
+    subject = Subject(checkpoint, recordings.take(check_int("num_samples", num_samples, low=10)), sample)
+    folder = Path(log_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths, sections = [], []
+    for name in FIGURES:
+        if name not in figures:
+            continue
+        figure, caption = FIGURES[name](subject)
+        plots.stamp(figure, str(subject))
+        image = io.BytesIO()
+        figure.savefig(image, format="png")
+        plt.close(figure)
+        paths.append(folder / f"{name}.png")
+        paths[-1].write_bytes(image.getvalue())
+        sections.append(_section(name, caption, image.getvalue()))
+    paths.append(folder / "report.html")
+    paths[-1].write_text(_page(subject, sections), encoding="utf-8")
+    return paths
+
+
+def _section(name: str, caption: Caption, image: bytes) -> str:
+    data = base64.b64encode(image).decode("ascii")
+    title, sentence, alt = (html.escape(text) for text in (caption.title, caption.sentence, caption.alt))
+    picture = f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+    return (
+        f'<section id="{name}"><h2>{title}</h2><figure>{picture}<figcaption>{sentence}</figcaption></figure></section>'
+    )
+
+
+def _page(subject: Subject, sections: Sequence[str]) -> str:
+    right = subject.decided.final == subject.labels
+    curve = activity.anytime(subject.decided, subject.labels, subject.step_ms)
+    facts = {
+        "checkpoint": subject.checkpoint.name,
+        "recordings": str(subject.dataset.provenance),
+        "accuracy on them": f"{100 * right.mean():.1f} %, 95 % interval {100 * curve.low[-1]:.1f} to "
+        f"{100 * curve.high[-1]:.1f} %, n = {curve.total}",
+        "steps": f"T = {subject.config.time_steps}, {subject.step_ms:.3g} ms each",
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+    }
+    rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items())
+    title = f"What the {subject.config.model} does"
+    return _PAGE.format(title=html.escape(title), rows=rows, sections="\n".join(sections))
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --paper: #fff; --ink: #1a1a1a; --line: #d5d5d5; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --paper: #16181c; --ink: #e8e8e8; --line: #3a3d44; }} }}
+body {{ background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
+  max-width: 62rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; }}
+th, td {{ border-bottom: 1px solid var(--line); padding: .25rem .75rem .25rem 0; text-align: left;
+  font-weight: normal; }}
+figure {{ margin: 0; }}
+img {{ background: #fff; border-radius: 6px; display: block; height: auto; max-width: 100%; padding: 6px; }}
+figcaption {{ margin-top: .4rem; max-width: 45rem; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<table>{rows}</table>
+{sections}
+</body>
+</html>
+"""

@@ -1,0 +1,182 @@
+"""What the layers of a network are made of, and what they do over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from snn_helpers.plots.style import GREY, HIGHLIGHT, OFF, ON, ink, make_axes, paper
+
+
+def raster(spikes: np.ndarray, ax: Axes | None = None, step_ms: float | None = None) -> Axes:
+    """Draw spikes [T, N], time against neuron, as `snntorch.spikeplot.raster` does, as strokes that fill a row."""
+    ax = make_axes(ax)
+    spikes = np.asarray(spikes)
+    steps, neurons = np.nonzero(spikes)
+    # A stroke covers most of its neuron's row, so that a raster of ten neurons reads as well as one of hundreds.
+    height = 0.8 * ax.get_window_extent().height * 72 / ax.figure.dpi / max(1, spikes.shape[1])
+    size = float(np.clip(height, 1.5, 9)) ** 2
+    ax.scatter(
+        steps if step_ms is None else steps * step_ms, neurons, s=size, marker="|" if size > 9 else "o", color=ink(ax),
+        linewidths=1.6 if size > 9 else 0,
+    )  # fmt: skip
+    ax.set(xlabel="time step" if step_ms is None else "time, ms", ylabel="neuron")
+    ax.set_xlim(-0.5 * (step_ms or 1), (len(spikes) - 0.5) * (step_ms or 1))
+    ax.set_ylim(-0.5, spikes.shape[1] - 0.5)
+    return ax
+
+
+def membrane_traces(mem: np.ndarray, threshold: float, ax: Axes | None = None, names: Sequence[str] = ()) -> Axes:
+    """Draw membranes [T, N] over time steps with the firing threshold as a dashed line."""
+    ax = make_axes(ax)
+    for neuron, trace in enumerate(np.asarray(mem).T):
+        ax.plot(trace, label=names[neuron] if len(names) else None, linewidth=1.4)
+    ax.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
+    ax.text(0.995, threshold, "threshold ", transform=ax.get_yaxis_transform(), ha="right", va="bottom", color=GREY)
+    ax.set(xlabel="time step", ylabel="membrane")
+    if len(names):
+        ax.legend(loc="lower left", ncols=len(names), borderaxespad=0, bbox_to_anchor=(0, 1), frameon=False)
+    return ax
+
+
+def layer_bars(values: Mapping[str, float], ax: Axes | None = None, label: str = "steps with a spike, %") -> Axes:
+    """Draw one bar a layer, the first on top, its value written beside it."""
+    ax = make_axes(ax)
+    names = list(values)
+    bars = ax.barh(names, list(values.values()), color=ON)
+    ax.bar_label(bars, fmt=" %.3g", color=GREY)
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+    ax.set(xlabel=label)
+    return ax
+
+
+def stacked_bars(rows: Mapping[str, Mapping[str, float]], ax: Axes | None = None, label: str = "ms") -> Axes:
+    """Draw one bar a row {name: {part: value}}, the first on top, cut into its parts, with the sum beside it."""
+    ax = make_axes(ax)
+    parts = list(next(iter(rows.values())))
+    colours = mpl.colormaps["viridis"](np.linspace(0.15, 0.95, len(parts)))
+    starts = np.zeros(len(rows))
+    for part, colour in zip(parts, colours):
+        widths = np.array([row[part] for row in rows.values()])
+        bars = ax.barh(list(rows), widths, left=starts, color=colour, edgecolor="white", label=part)
+        starts += widths
+    ax.bar_label(bars, [f" {total:.3g}" for total in starts], color=GREY)
+    ax.invert_yaxis()
+    ax.margins(x=0.1)
+    ax.set(xlabel=label)
+    ax.legend(loc="lower left", ncols=len(parts), borderaxespad=0, bbox_to_anchor=(0, 1), frameon=False, fontsize=8)
+    return ax
+
+
+def network(layers: Sequence[Mapping], ax: Axes | None = None) -> Axes:
+    """Draw a network as boxes from left to right.
+
+    Parameters
+    ----------
+    layers : sequence of mappings
+        "name", "shape" (of one step, without the batch), "parameters" (int), "spike_fraction" (float or None).
+    ax : Axes or None
+        Where to draw.
+    """
+    ax = make_axes(ax)
+    tallest = max(np.prod(layer["shape"]) for layer in layers)
+    for position, layer in enumerate(layers):
+        height = 0.25 + 0.75 * np.log1p(np.prod(layer["shape"])) / np.log1p(tallest)
+        ax.add_patch(
+            plt.Rectangle(
+                (position - 0.32, -height / 2), 0.64, height, facecolor=mpl.colors.to_rgba(ON, 0.22), edgecolor=ON
+            )
+        )
+        ax.text(position, 0.68, layer["name"], ha="center", va="bottom", fontweight="bold", color=ink(ax))
+        ax.text(
+            position, 0.56, " × ".join(map(str, layer["shape"])), ha="center", va="bottom", fontsize=9, color=ink(ax)
+        )
+        below = [f"{layer['parameters']:,} weights"] if layer["parameters"] else ["no weights"]
+        if layer["spike_fraction"] is not None:
+            below.append(f"{100 * layer['spike_fraction']:.1f} % active")
+        ax.text(position, -0.58, "\n".join(below), ha="center", va="top", fontsize=9, color=GREY)
+        if position:
+            ax.annotate("", (position - 0.34, 0), (position - 0.66, 0), arrowprops={"arrowstyle": "->", "color": GREY})
+    ax.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-0.95, 0.9))
+    ax.axis("off")
+    return ax
+
+
+def feature_maps(counts: np.ndarray, ax: Axes | None = None, columns: int = 16) -> Axes:
+    """Draw the spikes of a convolutional layer, one small image a channel, all on one scale.
+
+    Parameters
+    ----------
+    counts : ndarray [C, H, W]
+        Spikes of one recording summed over its steps, or of one step.
+    ax : Axes or None
+        Where to draw.
+    columns : int
+        Channels in a row.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 3:
+        raise ValueError(f"`counts` must be [C, H, W]; got shape {list(counts.shape)}.")
+    ax = make_axes(ax)
+    channels, height, width = counts.shape
+    columns = min(columns, channels)
+    rows = -(-channels // columns)
+    tiled = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)
+    for channel, image in enumerate(counts):
+        top, left = channel // columns * (height + 1), channel % columns * (width + 1)
+        tiled[top : top + height, left : left + width] = image
+    blends = mpl.colors.LinearSegmentedColormap.from_list("spikes", [paper(ax), ON, HIGHLIGHT])
+    blends = blends.with_extremes(bad=mpl.colors.to_rgba(GREY, 0.35))
+    image = ax.imshow(tiled, cmap=blends, vmin=0, vmax=max(1, counts.max()))
+    ax.figure.colorbar(image, ax=ax, label="spikes", fraction=0.03, pad=0.01)
+    ax.set(xticks=[], yticks=[], xlabel=f"{channels} channels, {columns} a row")
+    return ax
+
+
+def race(counts: np.ndarray, ax: Axes | None = None, step_ms: float = 1.0, true_class: int | None = None) -> Axes:
+    """Draw the output neurons' spikes so far, int [T, classes], as a race: who leads, who is right, who comes second.
+
+    Parameters
+    ----------
+    counts : ndarray [T, classes]
+        Spikes so far after each step.
+    ax : Axes or None
+        Where to draw.
+    step_ms : float
+        Length of a step.
+    true_class : int or None
+        Drawn in green, all others by their place at the end.
+    """
+    ax = make_axes(ax)
+    counts = np.asarray(counts)
+    times = np.arange(len(counts) + 1) * step_ms
+    places = np.argsort(-counts[-1], kind="stable")
+    for neuron in places[::-1]:
+        told = neuron in places[:2] or neuron == true_class
+        colour = HIGHLIGHT if neuron == true_class else OFF if neuron == places[0] or told else GREY
+        ax.plot(times, np.r_[0, counts[:, neuron]], color=colour, linewidth=2.2 if told else 1,
+                alpha=1 if told else 0.5, drawstyle="steps-post", label=f"{neuron}" if told else None)  # fmt: skip
+    told = {int(neuron) for neuron in (*places[:2], *([] if true_class is None else [true_class]))}
+    for rank, neuron in enumerate(sorted(told, key=lambda n: -counts[-1, n])):
+        word = f" {neuron}" + (" (true)" if neuron == true_class else "")
+        colour = HIGHLIGHT if neuron == true_class else OFF
+        ax.annotate(word, (times[-1], counts[-1, neuron]), (4, -11 * (rank and counts[-1, neuron] == counts[-1].max())),
+                    textcoords="offset points", va="center", color=colour, annotation_clip=False)  # fmt: skip
+    ax.set(xlabel="time step" if step_ms == 1 else "time, ms", ylabel="output spikes so far", xlim=(0, times[-1]))
+    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    return ax
+
+
+def interval_histogram(steps: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw how often each inter-spike interval occurs; int [n], in steps."""
+    ax = make_axes(ax)
+    counts = np.bincount(np.asarray(steps, dtype=np.int64), minlength=2)[1:]
+    ax.bar(np.arange(1, len(counts) + 1), 100 * counts / max(1, counts.sum()), color=ON)
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    ax.set(xlabel="interval between spikes, steps", ylabel="share of intervals, %")
+    return ax

@@ -1,0 +1,109 @@
+"""Recordings and frames as an event camera sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from snn_helpers.plots.style import GREY, HIGHLIGHT, OFF, ON, ink, make_axes, new_figure, paper, stamp
+
+SACCADES_MS = ((0, 95), (105, 205), (222, 305))
+"""The three camera movements of an N-MNIST recording, in ms (Orchard et al. 2015)."""
+
+
+def polarity_image(frame: np.ndarray, background: str | tuple = "white") -> np.ndarray:
+    """Colour event counts [2, H, W] (OFF, ON) as RGB [H, W, 3] in [0, 1]; where nothing happened is `background`."""
+    counts = np.asarray(frame, dtype=float)
+    scale = max(1.0, np.percentile(counts[counts > 0], 95) if (counts > 0).any() else 1.0)
+    strength = np.clip(counts / scale, 0, 1)[..., None]
+    empty = np.array(mpl.colors.to_rgb(background))
+    off, on = (empty - np.array(mpl.colors.to_rgb(colour)) for colour in (OFF, ON))
+    return np.clip(empty - strength[0] * off - strength[1] * on, 0, 1)
+
+
+def frame(counts: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw one frame of event counts [2, H, W]: ON blue, OFF vermilion, the stronger the more events."""
+    ax = make_axes(ax)
+    ax.imshow(polarity_image(counts, paper(ax)))
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.spines[:].set_visible(True)
+    return ax
+
+
+def frames_strip(frames: np.ndarray, ax: Axes | None = None, step_ms: float | None = None) -> Axes:
+    """Draw frames [T, 2, H, W] side by side, each under its step's number and, if `step_ms` is given, its start in ms.
+
+    Every frame is coloured by the same scale, so that a weak one looks weak.
+    """
+    ax = make_axes(ax)
+    num_steps, _, height, width = frames.shape
+    joined = np.zeros((2, height, num_steps * (width + 1) - 1))
+    for step in range(num_steps):
+        joined[:, :, step * (width + 1) : step * (width + 1) + width] = frames[step]
+    ax.imshow(polarity_image(joined, paper(ax)))
+    for step in range(1, num_steps):
+        ax.axvline(step * (width + 1) - 1, color=GREY, linewidth=0.6)
+    labels = [str(step) if step_ms is None else f"{step * step_ms:.0f}" for step in range(num_steps)]
+    ax.set_xticks([step * (width + 1) + width / 2 for step in range(num_steps)], labels)
+    ax.set(yticks=[], xlabel="time step" if step_ms is None else "frame start, ms")
+    return ax
+
+
+def shade_saccades(ax: Axes) -> Axes:
+    """Shade the times of the three saccades on an axis of ms and number them."""
+    for number, (start, stop) in enumerate(SACCADES_MS, 1):
+        ax.axvspan(start, stop, color=ink(ax), alpha=0.06, linewidth=0)
+        middle = (start + stop) / 2
+        ax.text(
+            middle, 1, f"saccade {number}", transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=8,
+            color=GREY,
+        )  # fmt: skip
+    return ax
+
+
+def event_cloud(events: np.ndarray, ax: Axes | None = None, axis: str = "x") -> Axes:
+    """Draw events (structured array with x, y, t in µs, p) as dots: time in ms against the pixel along `axis`."""
+    ax = make_axes(ax)
+    for polarity, colour, name in ((1, ON, "ON"), (0, OFF, "OFF")):
+        chosen = events[events["p"] == polarity]
+        ax.plot(chosen["t"] / 1000, chosen[axis], ".", color=colour, markersize=1.5, alpha=0.6, label=name)
+    ax.set(xlabel="time, ms", ylabel=f"{axis}, pixels")
+    ax.legend(loc="lower right", markerscale=6, ncols=2, borderaxespad=0, bbox_to_anchor=(1, 1), frameon=False)
+    return ax
+
+
+def event_rate(events: np.ndarray, ax: Axes | None = None, bin_ms: float = 5.0, end_ms: float = 320.0) -> Axes:
+    """Draw events per ms over time, per polarity, for events with t in µs."""
+    ax = make_axes(ax)
+    edges = np.arange(0, end_ms + bin_ms, bin_ms)
+    for polarity, colour, name in ((1, ON, "ON"), (0, OFF, "OFF")):
+        counts, _ = np.histogram(events["t"][events["p"] == polarity] / 1000, edges)
+        ax.stairs(counts / bin_ms, edges, color=colour, label=name)
+    ax.set(xlabel="time, ms", ylabel="events / ms", xlim=(0, end_ms))
+    return ax
+
+
+def rate_curves(curves: Mapping[str, np.ndarray], ax: Axes | None = None, bin_ms: float = 5.0) -> Axes:
+    """Draw event-rate curves {name: events per bin [bins]} over time, as events per ms."""
+    ax = make_axes(ax)
+    for (name, counts), style in zip(curves.items(), ("-", "--", ":")):
+        times = (np.arange(len(counts)) + 0.5) * bin_ms
+        ax.plot(times, np.asarray(counts) / bin_ms, style, color=ink(ax) if style == "-" else HIGHLIGHT, label=name)
+    ax.set(xlabel="time, ms", ylabel="events / ms")
+    ax.legend(frameon=False)
+    return ax
+
+
+def draw_recording_sheet(events: np.ndarray, frames: np.ndarray, title: str, provenance: str) -> Figure:
+    """Draw one recording on one page: event cloud, event rate and frames [T, 2, H, W]."""
+    duration_ms = (events["t"][-1] - events["t"][0]) / 1000 if len(events) else 0.0
+    figure, axes = new_figure(3, 1, height=6.0, height_ratios=[2, 1.1, 1.1])
+    event_cloud(events, axes[0]).set_title(f"{title}: {len(events):,} events in {duration_ms:.0f} ms")
+    shade_saccades(event_rate(events, axes[1]))
+    axes[0].set_xlim(axes[1].get_xlim())
+    frames_strip(frames, axes[2], duration_ms / len(frames))
+    return stamp(figure, provenance)

@@ -1,0 +1,138 @@
+"""How well a network does: curves of training, accuracies with intervals, and which mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+from snn_helpers._stats import wilson_interval
+from snn_helpers.plots.style import CYCLE, GREY, OFF, ON, ink, make_axes, paper
+
+
+def training_curves(
+    history: Sequence[Mapping],
+    quantity: str,
+    ax: Axes | None = None,
+    scale: float = 1.0,
+    valid_total: int | None = None,
+) -> Axes:
+    """Draw `train_<quantity>` and `valid_<quantity>` of a run's history against the epoch.
+
+    Parameters
+    ----------
+    history : sequence of mappings
+        One an epoch.
+    quantity : str
+        "loss" or "accuracy".
+    ax : Axes or None
+        Where to draw.
+    scale : float
+        Factor on the values, 100 for %.
+    valid_total : int or None
+        Recordings validated on: the 95 % Wilson interval of an accuracy is shaded.
+    """
+    ax = make_axes(ax)
+    epochs = [row["epoch"] + 1 for row in history]
+    for part, style, colour in (("train", "--", GREY), ("valid", "-", ON)):
+        ax.plot(epochs, [scale * row[f"{part}_{quantity}"] for row in history], style, color=colour, marker="o",
+                markersize=3.5, label=part)  # fmt: skip
+    if valid_total:
+        shares = [row[f"valid_{quantity}"] for row in history]
+        bounds = scale * np.array([wilson_interval(round(share * valid_total), valid_total) for share in shares])
+        ax.fill_between(epochs, *bounds.T, color=ON, alpha=0.18, linewidth=0, label="95 % interval")
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel=quantity)
+    ax.legend(frameon=False)
+    return ax
+
+
+def accuracy_bars(rows: Sequence[tuple[str, float, float, float]], ax: Axes | None = None) -> Axes:
+    """Draw (name, accuracy, low, high), shares in [0, 1], as bars in % with their intervals; the first on top."""
+    ax = make_axes(ax)
+    names, values, lows, highs = zip(*rows)
+    values = 100 * np.array(values)
+    errors = np.abs(100 * np.array([lows, highs]) - values)
+    ax.barh(names, values, xerr=errors, color=[GREY] * (len(rows) - 1) + [ON], ecolor=ink(ax), capsize=3, alpha=0.85)
+    for row, (value, high) in enumerate(zip(values, highs)):
+        ax.text(100 * high + 1.5, row, f"{value:.1f} %", va="center", fontsize=9, color=ink(ax))
+    ax.invert_yaxis()
+    ax.set(xlabel="accuracy, %", xlim=(0, 112), xticks=range(0, 101, 20))
+    return ax
+
+
+def confusion(matrix: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw a confusion matrix [true class, decided class]: counts, errors coloured, right answers grey."""
+    ax = make_axes(ax)
+    matrix = np.asarray(matrix)
+    errors = matrix - np.diag(np.diag(matrix))
+    blends = mpl.colors.LinearSegmentedColormap.from_list("errors", [paper(ax), OFF])
+    ax.imshow(errors, cmap=blends, vmax=max(1, errors.max()))
+    for row, column in zip(*np.nonzero(matrix)):
+        strong = errors[row, column] > 0.6 * max(1, errors.max())
+        ax.text(column, row, matrix[row, column], ha="center", va="center", fontsize=8,
+                color="white" if strong else (GREY if row == column else ink(ax)))  # fmt: skip
+    classes = range(len(matrix))
+    ax.set(xticks=classes, yticks=classes, xlabel="decided", ylabel="true digit")
+    ax.spines[:].set_visible(True)
+    return ax
+
+
+def anytime_curve(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], ax: Axes | None = None
+) -> Axes:
+    """Draw accuracy against elapsed time: {name: (elapsed_ms, accuracy, low, high)}, each [T], shares in [0, 1]."""
+    ax = make_axes(ax)
+    for (name, (elapsed, accuracy, low, high)), colour in zip(curves.items(), CYCLE):
+        ax.plot(elapsed, 100 * np.asarray(accuracy), "o-", color=colour, markersize=3.5, label=name)
+        ax.fill_between(elapsed, 100 * np.asarray(low), 100 * np.asarray(high), color=colour, alpha=0.18, linewidth=0)
+    ax.set(xlabel="seen of the recording, ms", ylabel="accuracy, %", ylim=(0, 102), xlim=(0, None))
+    if len(curves) > 1:
+        ax.legend(loc="lower right")
+    return ax
+
+
+def deletion_insertion(
+    shares: np.ndarray,
+    curves: Mapping[str, np.ndarray],
+    by_lot: Mapping[str, np.ndarray],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how a decision fares as events are taken away or shown, by rank [S] and in random orders [R, S].
+
+    Parameters
+    ----------
+    shares : ndarray [S]
+        Share of events taken away or shown.
+    curves, by_lot : mappings
+        "deletion" and "insertion" to the target's probability.
+    ax : Axes or None
+        Where to draw.
+    """
+    ax = make_axes(ax)
+    for (name, curve), colour in zip(curves.items(), (OFF, ON)):
+        ax.plot(100 * shares, 100 * np.asarray(curve), "o-", color=colour, markersize=3.5, label=f"{name}, by rank")
+        for row in by_lot[name]:
+            (line,) = ax.plot(100 * shares, 100 * np.asarray(row), ":", color=colour, linewidth=1)
+        line.set_label(f"{name}, at random")
+    ax.set(xlabel="events taken away (deletion) or shown (insertion), %", ylabel="probability of the\nanswer, %")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    return ax
+
+
+def cost_bars(rows: Mapping[str, tuple[float, float]], ax: Axes | None = None) -> Axes:
+    """Draw {layer: (synaptic operations, dense multiply-accumulates)} of a recording as bars on a logarithmic axis."""
+    ax = make_axes(ax)
+    places = np.arange(len(rows))
+    for offset, part, colour, name in ((-0.2, 0, ON, "synaptic operations"), (0.2, 1, GREY, "dense network")):
+        values = [row[part] for row in rows.values()]
+        bars = ax.barh(places + offset, values, height=0.38, color=colour, label=name)
+        ax.bar_label(bars, [f" {value:,.0f}" for value in values], fontsize=8, color=GREY)
+    ax.set_yticks(places, list(rows))
+    ax.invert_yaxis()
+    ax.set(xscale="log", xlabel="operations a recording")
+    ax.margins(x=0.2)
+    ax.legend(loc="lower left", ncols=2, borderaxespad=0, bbox_to_anchor=(0, 1))
+    return ax
