@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
@@ -97,6 +98,14 @@ def find_checkpoint(model: str) -> Path:
     return found[-1]
 
 
+def spread(spk: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of the neurons in spikes [T, N] that fire, from the least to the most busy, int64 [n]."""
+    total = spk.sum(0, dtype=np.int64)
+    live = np.flatnonzero(total)
+    order = live[np.argsort(total[live], kind="stable")]
+    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+
+
 def _draw_events(subject: Subject) -> tuple[Figure, Caption]:
     events, label = subject.dataset.events(subject.sample), subject.labels[subject.sample]
     figure = plots.draw_recording_sheet(events, subject.frames[:, subject.sample], f"digit {label}", "")
@@ -137,10 +146,9 @@ def _draw_raster(subject: Subject) -> tuple[Figure, Caption]:
     figure, axes = plots.new_figure(len(names), 1, height=1.3 * len(names), sharex=True)
     for name, ax in zip(names, axes):
         spk = subject.recording.spk[name][:, subject.sample].reshape(subject.config.time_steps, -1)
-        busiest = np.sort(np.argsort(-spk.sum(0, dtype=int), kind="stable")[:_ROWS])
-        plots.raster(spk[:, busiest], ax, subject.step_ms).set(
-            xlabel="", title=f"{name}, {len(busiest)} busiest neurons"
-        )
+        shown = spread(spk, _ROWS)
+        words = f"{name}: {len(shown)} of the neurons that fire, the busiest on top"
+        plots.raster(spk[:, shown], ax, subject.step_ms).set(xlabel="", title=words)
     axes[-1].set(xlabel="time, ms")
     sentence = f"Who fires when, while the network looks at a {subject.labels[subject.sample]}."
     return figure, Caption("Spike rasters", sentence, "One raster a layer, time across, neurons up.")
@@ -151,12 +159,13 @@ def _draw_membrane(subject: Subject) -> tuple[Figure, Caption]:
     figure, axes = plots.new_figure(len(names), 1, height=1.45 * len(names), sharex=True)
     for name, ax in zip(names, axes):
         mem = subject.recording.mem[name][:, subject.sample].reshape(subject.config.time_steps, -1)
-        spikes = subject.recording.spk[name][:, subject.sample].reshape(mem.shape).sum(0, dtype=int)
-        shown = np.argsort(-spikes, kind="stable")[: _TRACES * 4 : 4]
+        shown = spread(subject.recording.spk[name][:, subject.sample].reshape(mem.shape), _TRACES)
         threshold = subject.model.spiking_layers()[name].neurons.number("threshold")
         plots.membrane_traces(mem[:, shown], threshold, ax).set(xlabel="", title=name)
     axes[-1].set(xlabel="time step")
-    sentence = "Membranes of a few busy neurons of each layer: where a line is above the threshold, the neuron fires."
+    sentence = (
+        "Membranes of a few neurons of each layer that fire: where a line is above the threshold, the neuron fires."
+    )
     return figure, Caption(
         "Membranes", sentence, "One panel a layer, membrane lines over time steps, threshold dashed."
     )
@@ -173,9 +182,10 @@ def _draw_feature_maps(subject: Subject) -> tuple[Figure, Caption]:
 
 def _draw_race(subject: Subject) -> tuple[Figure, Caption]:
     wrong = np.flatnonzero(subject.decided.final != subject.labels)
-    shown = [("the recording above", subject.sample), *([("one decided wrongly", int(wrong[0]))] if len(wrong) else [])]
+    shown = [subject.sample, *wrong[:1]]
     figure, axes = plots.new_figure(1, len(shown), height=2.8, squeeze=False)
-    for (words, index), ax in zip(shown, axes[0]):
+    for index, ax in zip(shown, axes[0]):
+        words = f"digit {subject.labels[index]}, decided {subject.decided.final[index]}"
         counts = activity.output_race(subject.recording.spk["output"], index)
         plots.race(counts, ax, subject.step_ms, int(subject.labels[index])).set(title=words)
     return figure, Caption(
@@ -228,7 +238,8 @@ def _draw_controls(subject: Subject) -> tuple[Figure, Caption]:
     scores = activity.score_controls(subject.model, subject.frames, subject.labels)
     rows = [(name, score.accuracy, score.low, score.high) for name, score in scores.items()]
     figure, ax = plots.new_figure(height=2.8)
-    plots.accuracy_bars([*rows[1:], rows[0]], ax)
+    plots.accuracy_bars([*rows[1:], rows[0]], ax).axvline(10, color=plots.GREY, linestyle=":")
+    ax.text(10, 1, " chance", transform=ax.get_xaxis_transform(), va="bottom", color=plots.GREY, fontsize=8)
     sentence = "Accuracy of this network on spoilt recordings: what it needs shows in what it cannot do without."
     return figure, Caption("Controls", sentence, "Bars of accuracy with 95 % intervals, one a control.")
 
@@ -330,10 +341,10 @@ def write_activity_report(
     for name in FIGURES:
         if name not in figures:
             continue
-        figure, caption = FIGURES[name](subject)
-        plots.stamp(figure, str(subject))
         image = io.BytesIO()
-        figure.savefig(image, format="png")
+        with mpl.rc_context(plots.theme_settings()):
+            figure, caption = FIGURES[name](subject)
+            plots.stamp(figure, str(subject)).savefig(image, format="png")
         plt.close(figure)
         paths.append(folder / f"{name}.png")
         paths[-1].write_bytes(image.getvalue())

@@ -112,3 +112,148 @@ def test_recording_sheet_carries_title_and_provenance(events):
 
 def test_recording_sheet_of_an_empty_recording_is_drawn(events):
     plots.draw_recording_sheet(events[:0], np.zeros((2, 2, 34, 34), np.uint8), "nothing", "").canvas.draw()
+
+
+def test_raster_reads_as_snntorchs(events):
+    from snntorch import spikeplot
+
+    spikes = np.zeros((5, 4))
+    spikes[1, 2] = spikes[4, 0] = 1
+    figure, (theirs, ours) = mpl.pyplot.subplots(1, 2)
+    import torch
+
+    spikeplot.raster(torch.tensor(spikes), theirs)
+    plots.raster(spikes, ours)
+    assert np.array_equal(theirs.collections[0].get_offsets(), ours.collections[0].get_offsets())
+    assert ours.get_xlim() == (-0.5, 4.5)
+    assert plots.raster(spikes, step_ms=10).collections[0].get_offsets()[:, 0].tolist() == [10, 40]
+
+
+def test_feature_maps_lie_side_by_side():
+    counts = np.arange(3 * 2 * 2).reshape(3, 2, 2)
+    drawn = plots.feature_maps(counts, columns=2).images[0].get_array()
+    assert drawn.shape == (5, 5)
+    assert np.array_equal(drawn[:2, 3:], counts[1])
+    assert np.array_equal(drawn[3:, :2], counts[2])
+    assert drawn.mask[2].all()
+    with pytest.raises(ValueError, match=r"\[C, H, W\]; got shape \[2, 2\]"):
+        plots.feature_maps(counts[0])
+
+
+def test_race_starts_at_zero_and_names_the_true_class_and_its_rivals():
+    counts = np.cumsum([[0, 1, 0], [1, 1, 0], [0, 1, 0]], axis=0)
+    ax = plots.race(counts, step_ms=10, true_class=0)
+    lines = {tuple(line.get_ydata()): line.get_color() for line in ax.lines}
+    assert lines[0, 0, 1, 1] == plots.HIGHLIGHT
+    assert lines[0, 1, 2, 3] == plots.OFF
+    assert lines[0, 0, 0, 0] == plots.GREY
+    assert ax.lines[0].get_xdata().tolist() == [0, 10, 20, 30]
+    assert sorted(text.get_text() for text in ax.texts) == [" 0 (true)", " 1"]
+
+
+def test_interval_histogram_shows_shares():
+    heights = [bar.get_height() for bar in plots.interval_histogram([1, 1, 3, 1]).patches]
+    assert heights == [75, 0, 25]
+
+
+def test_embedding_draws_each_recording_once_and_rings_the_wrong_ones():
+    points = np.arange(12.0).reshape(6, 2)
+    ax = plots.embedding(points, [0, 1, 0, 1, 7, 7], wrong=np.array([0, 0, 1, 0, 0, 0], bool))
+    *groups, rings = ax.collections
+    drawn = np.concatenate([group.get_offsets() for group in groups])
+    assert sorted(map(tuple, drawn)) == sorted(map(tuple, points))
+    assert [text.get_text() for text in ax.texts] == ["0", "1", "7"]
+    assert rings.get_offsets().tolist() == [[4, 5]]
+    with pytest.raises(ValueError, match=r"\[N, 2\] with a label each"):
+        plots.embedding(points, [0, 1])
+
+
+def test_paths_end_at_the_mean_of_the_class():
+    points = np.random.default_rng(0).normal(size=(4, 6, 2))
+    ax = plots.paths(points, np.array([0, 0, 0, 1, 1, 1]))
+    assert ax.texts[0].get_position() == pytest.approx(points[-1, :3].mean(0))
+    assert np.allclose(ax.lines[1].get_xydata(), points[:, :3].mean(1))
+
+
+def test_anytime_curve_shows_percent_with_intervals():
+    ax = plots.anytime_curve({"plain": ([10, 20], [0.5, 0.9], [0.4, 0.8], [0.6, 0.95])})
+    assert ax.lines[0].get_xydata().tolist() == [[10, 50], [20, 90]]
+    assert ax.collections[0].get_datalim(ax.transData).ymax == pytest.approx(95)
+
+
+def test_attribution_map_and_cloud_colour_by_sign(events):
+    ax = plots.attribution_map(np.array([[[1.0, 0], [0, 0]], [[1, 0], [0, -1]]]))
+    assert ax.images[0].get_array().tolist() == [[2, 0], [0, -1]]
+    cloud = plots.attribution_cloud(events, np.array([1.0, -5.0, 0.5])).collections[0]
+    assert cloud.get_array().tolist() == [0.5, 1, -5]  # what said most is drawn last
+    assert cloud.get_offsets()[-1].tolist() == [2, 2]
+
+
+def test_deletion_and_insertion_are_shown_with_every_random_order():
+    shares = np.array([0, 1])
+    rows = {"deletion": np.array([[1, 0], [0.9, 0.1]]), "insertion": np.array([[0, 1], [0.2, 0.8]])}
+    ax = plots.deletion_insertion(shares, {name: part[0] for name, part in rows.items()}, rows)
+    assert len(ax.lines) == 6
+    assert ax.lines[0].get_ydata().tolist() == [100, 0]
+    assert len(ax.get_legend().get_texts()) == 4
+
+
+def test_cost_bars_say_their_numbers():
+    ax = plots.cost_bars({"conv": (100, 2000)})
+    assert [bar.get_width() for bar in ax.patches] == [100, 2000]
+    assert [text.get_text() for text in ax.texts] == [" 100", " 2,000"]
+
+
+def test_correlations_are_drawn_on_a_scale_from_minus_one_to_one():
+    image = plots.correlation_map(np.eye(3)).images[0]
+    assert (image.norm.vmin, image.norm.vmax) == (-1, 1)
+
+
+def test_training_curve_shades_the_interval_of_an_accuracy():
+    from snn_helpers._stats import wilson_interval
+
+    history = [{"epoch": 0, "train_accuracy": 0.5, "valid_accuracy": 0.8}]
+    band = plots.training_curves(history, "accuracy", scale=100, valid_total=50).collections[0]
+    low, high = wilson_interval(40, 50)
+    assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(100 * low)
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(100 * high)
+
+
+def test_dark_theme_draws_light_ink_on_dark_paper():
+    def brightness(colour):
+        return np.mean(mpl.colors.to_rgb(colour))
+
+    spikes = np.eye(3)
+    with mpl.rc_context(plots.theme_settings("dark")):
+        dark = plots.raster(spikes)
+        empty = plots.polarity_image(np.zeros((2, 2, 2)), dark.get_facecolor())
+    light = plots.raster(spikes)
+    assert brightness(dark.get_facecolor()) < 0.2 < 0.8 < brightness(dark.collections[0].get_facecolor()[0])
+    assert brightness(light.collections[0].get_facecolor()[0]) < 0.2 < 0.8 < brightness(light.get_facecolor())
+    assert brightness(empty[0, 0]) < 0.2
+    with pytest.raises(ValueError, match="'light', 'dark'; got 'drak'"):
+        plots.theme_settings("drak")
+
+
+@pytest.mark.parametrize("theme", plots.THEMES)
+def test_every_colour_stands_out_from_its_paper_and_from_the_others(theme):
+    from itertools import combinations
+
+    with mpl.rc_context(plots.theme_settings(theme)):
+        paper = np.array(mpl.colors.to_rgb(mpl.rcParams["axes.facecolor"]))
+    named = [np.array(mpl.colors.to_rgb(colour)) for colour in (plots.ON, plots.OFF, plots.HIGHLIGHT, plots.GREY)]
+    assert all(contrast(colour, paper) > 3 for colour in named)
+    # As seen without red or green cones (matrices of Vienot, Brettel and Mollon 1999, linear light).
+    for blind in (
+        ((0.11, 0.89, 0), (0.11, 0.89, 0), (0.004, -0.004, 1)),
+        ((0.29, 0.71, 0), (0.29, 0.71, 0), (-0.02, 0.02, 1)),
+    ):
+        seen = [np.array(blind) @ colour**2.2 for colour in named[:3]]
+        assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) > 0.1
+
+
+def contrast(one, other):
+    """Return the contrast ratio of two colours as the Web Content Accessibility Guidelines define it."""
+    linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (one, other)]
+    bright, dim = sorted((float(c @ (0.2126, 0.7152, 0.0722)) + 0.05 for c in linear), reverse=True)
+    return bright / dim

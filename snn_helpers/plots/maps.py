@@ -47,7 +47,7 @@ def embedding(points: np.ndarray, labels: np.ndarray, ax: Axes | None = None, wr
     if wrong is not None and np.any(wrong):
         ax.scatter(*points[np.asarray(wrong)].T, s=55, facecolors="none", edgecolors=ink(ax), linewidths=0.9,
                    label="decided wrongly")  # fmt: skip
-        ax.legend(loc="upper left", bbox_to_anchor=(0, 0), fontsize=8, handletextpad=0.2, borderpad=0)
+        ax.legend(loc="upper left", bbox_to_anchor=(0, 0), fontsize=8, handletextpad=0.2, borderpad=0, frameon=False)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
     ax.spines[:].set_color(GREY)
@@ -98,6 +98,9 @@ def attribution_cloud(events: np.ndarray, values: np.ndarray, ax: Axes | None = 
         events["t"][order] / 1000, events[axis][order], c=values[order], cmap=blends, vmin=-limit, vmax=limit,
         s=1 + 9 * weight, alpha=np.clip(0.15 + weight, 0, 1), linewidths=0,
     )  # fmt: skip
+    for colour, word in ((ON, "spoke for the answer"), (OFF, "against it")):
+        ax.plot([], [], "o", color=colour, markersize=4, label=word)
+    ax.legend(loc="upper right", fontsize=8, frameon=False)
     ax.set(xlabel="time, ms", ylabel=f"{axis}, pixels")
     return ax
 

@@ -135,6 +135,7 @@ def feature_maps(counts: np.ndarray, ax: Axes | None = None, columns: int = 16) 
     image = ax.imshow(tiled, cmap=blends, vmin=0, vmax=max(1, counts.max()))
     ax.figure.colorbar(image, ax=ax, label="spikes", fraction=0.03, pad=0.01)
     ax.set(xticks=[], yticks=[], xlabel=f"{channels} channels, {columns} a row")
+    ax.spines[:].set_visible(False)
     return ax
 
 

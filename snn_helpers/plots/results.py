@@ -90,7 +90,7 @@ def anytime_curve(
         ax.fill_between(elapsed, 100 * np.asarray(low), 100 * np.asarray(high), color=colour, alpha=0.18, linewidth=0)
     ax.set(xlabel="seen of the recording, ms", ylabel="accuracy, %", ylim=(0, 102), xlim=(0, None))
     if len(curves) > 1:
-        ax.legend(loc="lower right")
+        ax.legend(loc="lower right", frameon=False)
     return ax
 
 
@@ -118,7 +118,7 @@ def deletion_insertion(
             (line,) = ax.plot(100 * shares, 100 * np.asarray(row), ":", color=colour, linewidth=1)
         line.set_label(f"{name}, at random")
     ax.set(xlabel="events taken away (deletion) or shown (insertion), %", ylabel="probability of the\nanswer, %")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9, frameon=False)
     return ax
 
 
@@ -134,5 +134,5 @@ def cost_bars(rows: Mapping[str, tuple[float, float]], ax: Axes | None = None) -
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel="operations a recording")
     ax.margins(x=0.2)
-    ax.legend(loc="lower left", ncols=2, borderaxespad=0, bbox_to_anchor=(0, 1))
+    ax.legend(loc="lower left", ncols=2, borderaxespad=0, bbox_to_anchor=(0, 1), frameon=False)
     return ax

@@ -1,0 +1,74 @@
+"""The HTML report opens in a real browser without network, and without a word on its console."""
+
+import os
+import shutil
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+from snn_helpers import activity_report
+
+mpl.use("Agg")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+OPTIONS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture
+def chromium():
+    """Return the path of Chromium, or skip."""
+    found = os.environ.get("SNN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found:
+        pytest.skip("no Chromium on this machine; install the package `chromium`, or set SNN_CHROMIUM to its path")
+    return found
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    """Return the path of a report with two figures, drawn from an untrained network."""
+    import numpy as np
+    import torch
+
+    from snn_helpers import SpikingCNN
+    from snn_helpers.activity_report import Subject
+    from snn_helpers.training.config import TrainConfig
+
+    torch.manual_seed(0)
+    subject = Subject.__new__(Subject)
+    subject.checkpoint, subject.sample = Path("best.pt"), 0
+    subject.model, subject.config = SpikingCNN().eval(), TrainConfig(time_steps=4)
+    subject.frames = np.random.default_rng(0).poisson(0.2, (4, 12, 2, 34, 34)).astype(np.uint8)
+    subject.labels = np.arange(12) % 10
+    subject.dataset = type("Made", (), {"provenance": "made up, n = 12"})()
+    sections = []
+    for name in ("rates", "confusion"):
+        figure, caption = activity_report.FIGURES[name](subject)
+        path = tmp_path / f"{name}.png"
+        figure.savefig(path)
+        mpl.pyplot.close(figure)
+        sections.append(activity_report._section(name, caption, path.read_bytes()))
+    page = tmp_path / "moved" / "report.html"
+    page.parent.mkdir()
+    page.write_text(activity_report._page(subject, sections), encoding="utf-8")
+    return page
+
+
+def test_report_opens_without_network_and_without_console_messages(chromium, report):
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=OPTIONS)
+        context = browser.new_context(offline=True)
+        page = context.new_page()
+        said, asked = [], []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(report.as_uri())
+        sizes = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.clientWidth])")
+        assert len(sizes) == 2
+        assert all(natural > 300 and shown > 300 for natural, shown in sizes)
+        assert page.title() == "What the cnn does"
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        assert said == []
+        assert {url.split(":")[0] for url in asked} <= {"file", "data"}
+        browser.close()
