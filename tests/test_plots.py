@@ -119,7 +119,7 @@ def test_raster_reads_as_snntorchs(events):
 
     spikes = np.zeros((5, 4))
     spikes[1, 2] = spikes[4, 0] = 1
-    figure, (theirs, ours) = mpl.pyplot.subplots(1, 2)
+    _, (theirs, ours) = mpl.pyplot.subplots(1, 2)
     import torch
 
     spikeplot.raster(torch.tensor(spikes), theirs)
@@ -244,10 +244,9 @@ def test_every_colour_stands_out_from_its_paper_and_from_the_others(theme):
     named = [np.array(mpl.colors.to_rgb(colour)) for colour in (plots.ON, plots.OFF, plots.HIGHLIGHT, plots.GREY)]
     assert all(contrast(colour, paper) > 3 for colour in named)
     # As seen without red or green cones (matrices of Vienot, Brettel and Mollon 1999, linear light).
-    for blind in (
-        ((0.11, 0.89, 0), (0.11, 0.89, 0), (0.004, -0.004, 1)),
-        ((0.29, 0.71, 0), (0.29, 0.71, 0), (-0.02, 0.02, 1)),
-    ):
+    no_red = ((0.11, 0.89, 0), (0.11, 0.89, 0), (0.004, -0.004, 1))
+    no_green = ((0.29, 0.71, 0), (0.29, 0.71, 0), (-0.02, 0.02, 1))
+    for blind in (no_red, no_green):
         seen = [np.array(blind) @ colour**2.2 for colour in named[:3]]
         assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) > 0.1
 
