@@ -43,7 +43,8 @@ def test_public_names_are_there(name):
 
 
 def test_public_names_are_those_that_callers_rely_on():
-    assert {"load_dataset", "SpikingCNN", "Leaky", "TrainConfig", "train", "record", "diagnose"} <= set(snn_helpers.__all__)
+    wanted = {"load_dataset", "SpikingCNN", "Leaky", "TrainConfig", "train", "record", "diagnose"}
+    assert wanted <= set(snn_helpers.__all__)
 
 
 def test_unknown_name_is_an_attribute_error():
@@ -53,7 +54,8 @@ def test_unknown_name_is_an_attribute_error():
 
 def test_importing_everything_uses_no_network():
     # Any attempt to reach another machine ends the process with an error.
-    modules = "datasets, neurons, plots, activity, activity_report, cli, batch, models.cnn, training.loop, training.baselines, events.simulate"
+    modules = "datasets, neurons, plots, activity, activity_report, cli, batch, models.cnn, training.loop, "
+    modules += "training.baselines, events.simulate"
     script = (
         "import socket\n"
         "def refuse(*_, **__): raise SystemExit('network used')\n"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from snn_helpers.lessons.answers import WrongAnswer as WrongAnswer
 from snn_helpers.lessons.budgets import Budget as Budget
+from snn_helpers.lessons.budgets import Look as Look
 from snn_helpers.lessons.budgets import budget as budget
+from snn_helpers.lessons.budgets import look as look
 from snn_helpers.lessons.checks_00 import check_decide as check_decide
 from snn_helpers.lessons.checks_00 import check_mean_rate as check_mean_rate
 from snn_helpers.lessons.checks_01 import check_bin_events as check_bin_events
@@ -24,7 +26,11 @@ from snn_helpers.lessons.checks_04 import check_silence as check_silence
 from snn_helpers.lessons.checks_04 import check_values_after as check_values_after
 from snn_helpers.lessons.checks_05 import check_interval as check_interval
 from snn_helpers.lessons.checks_05 import check_paired_p as check_paired_p
+from snn_helpers.lessons.checks_06 import check_count_operations as check_count_operations
+from snn_helpers.lessons.checks_06 import check_dead_and_saturated as check_dead_and_saturated
+from snn_helpers.lessons.checks_06 import check_shuffle_time as check_shuffle_time
 from snn_helpers.lessons.figures import show as show
+from snn_helpers.lessons.networks import trained_network as trained_network
 from snn_helpers.lessons.predictions import reveal as reveal
 from snn_helpers.lessons.results import machine as machine
 from snn_helpers.lessons.results import read_results as read_results

@@ -74,3 +74,37 @@ _BUDGETS = {
 def budget(profile: str) -> Budget:
     """Return what a notebook may spend in `profile`: "smoke", "teach" or "full"."""
     return _BUDGETS[check_choice("profile", profile, tuple(_BUDGETS))]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How much notebook 06 looks at in a profile.
+
+    Attributes
+    ----------
+    recordings : int
+        Recordings to record, embed and put to the controls.
+    attributed : int
+        Recordings whose decision is traced to its events.
+    short : dict
+        Settings of a network to train where none is left from notebook 05.
+    image_epochs : int
+        Passes of the network without time over the training recordings.
+    """
+
+    recordings: int
+    attributed: int
+    short: Mapping[str, Any]
+    image_epochs: int
+
+
+_LOOKS = {
+    "smoke": Look(60, 2, _BUDGETS["smoke"].compare, 1),
+    "teach": Look(500, 6, _BUDGETS["teach"].compare, 4),
+    "full": Look(1000, 20, _BUDGETS["full"].compare, 6),
+}
+
+
+def look(profile: str) -> Look:
+    """Return what notebook 06 may spend in `profile`: "smoke", "teach" or "full"."""
+    return _LOOKS[check_choice("profile", profile, tuple(_LOOKS))]
