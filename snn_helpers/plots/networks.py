@@ -38,6 +38,7 @@ def membrane_traces(mem: np.ndarray, threshold: float, ax: Axes | None = None, n
     ax.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
     ax.text(0.995, threshold, "threshold ", transform=ax.get_yaxis_transform(), ha="right", va="bottom", color=GREY)
     ax.set(xlabel="time step", ylabel="membrane")
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     if len(names):
         ax.legend(loc="lower left", ncols=len(names), borderaxespad=0, bbox_to_anchor=(0, 1), frameon=False)
     return ax
