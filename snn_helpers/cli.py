@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return args.command(args) or 0
-    except KeyboardInterrupt:
-        print("\nsnn-helpers: stopped. What was saved is kept.", file=sys.stderr)
-        return 130
-    except (ValueError, TypeError, RuntimeError, ArithmeticError, OSError, ImportError) as err:
+    except KeyboardInterrupt as stop:
+        print(f"\nsnn-helpers: {str(stop) or 'stopped. What was saved is kept.'}", file=sys.stderr)
+        return getattr(stop, "exit_code", 130)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, OSError, ImportError, MemoryError) as err:
         print(f"snn-helpers: {err}", file=sys.stderr)
         return 1
 

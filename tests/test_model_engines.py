@@ -146,7 +146,9 @@ def test_engine_has_the_loops_gradients_and_statistics(norm, surrogate, make):
             assert torch.allclose(ours.double(), theirs.double(), rtol=1e-4, atol=1e-6), name
         pairs = [(ours.grad, theirs.grad) for theirs, ours in zip(loop.parameters(), fast.parameters())]
         assert all(not ours.any() for ours, theirs in pairs if not theirs.any())
-        if all(theirs.any() for _, theirs in pairs):  # layers may be silent without a skip: no gradient, and no ratio of two
+        if all(
+            theirs.any() for _, theirs in pairs
+        ):  # layers may be silent without a skip: no gradient, and no ratio of two
             gaps.append(max(float((ours - theirs).norm() / theirs.norm()) for ours, theirs in pairs))
         if len(gaps) == 5:
             break
