@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -29,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 done, 1 failed with a message, 2 the flags were wrong."""
     parser = _make_parser()
     args, unknown = parser.parse_known_args(argv)
-    if unknown:
+    if getattr(args, "takes_flags", False):
+        args.flags = unknown
+    elif unknown:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return args.command(args) or 0
@@ -50,6 +53,16 @@ def _make_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train or test a network", allow_abbrev=False)
     _add_config_flags(train)
     train.set_defaults(command=_train, parser=train)
+
+    verify = commands.add_parser(
+        "verify-resume",
+        help="show that a killed and resumed run is the uninterrupted one",
+        description="Trains twice with the same flags, once through and once killed and resumed, and compares weights, "
+        "optimiser, schedule and history bit for bit. Takes the flags of `snn-helpers train`; default --profile smoke.",
+        allow_abbrev=False,
+    )
+    verify.add_argument("--kills", type=int, default=3, help="how often the second run is killed (default 3)")
+    verify.set_defaults(command=_verify_resume, parser=verify, takes_flags=True)
 
     view = commands.add_parser("visualize-data", help="draw recordings as figures", allow_abbrev=False)
     view.add_argument("--dataset", default="simulated", choices=("simulated", "nmnist"), help="default simulated")
@@ -93,17 +106,40 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, **options)
 
 
+def _config(args: argparse.Namespace) -> TrainConfig:
+    return TrainConfig.from_params({item.name: getattr(args, item.name) for item in fields(TrainConfig)})
+
+
 def _train(args: argparse.Namespace) -> None:
     from snn_helpers.training.loop import train
 
-    config = TrainConfig.from_params({item.name: getattr(args, item.name) for item in fields(TrainConfig)})
+    config = _config(args)
     result = train(config)
+    if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks
+        return
     print(f"written to {result.paths['save_dir']}")
     if config.visualize:
         from snn_helpers.run_figures import write_run_figures
 
         for path in write_run_figures(result):
             print(path)
+
+
+def _verify_resume(args: argparse.Namespace) -> int:
+    from snn_helpers.training.verify import verify_resume
+
+    check_int("--kills", args.kills, low=1)
+    flags = ["--profile", "smoke", *args.flags]  # of two equal flags the later one holds
+    asked = _make_parser().parse_args(["train", *flags])
+    _config(asked)
+    taken = [name for name in ("save_dir", "log_dir", "resume", "test_only", "visualize") if getattr(asked, name)]
+    if taken:
+        raise ValueError(f"`--{taken[0]}`: verify-resume chooses that itself. Leave the flag out.")
+    differing = verify_resume(flags, args.kills)
+    for where in differing:
+        print(f"differs: {where}")
+    print("NOT equal." if differing else "equal: weights, optimiser, schedule and history, bit for bit.")
+    return int(bool(differing))
 
 
 def _visualize_data(args: argparse.Namespace) -> None:

@@ -180,6 +180,22 @@ def test_penalty_pulls_on_both_engines_alike():
     assert (gradients[0] - gradients[1]).norm() <= 1e-4 * gradients[0].norm()
 
 
+@pytest.mark.parametrize("engine", ["cpu", "snntorch"])
+def test_penalty_leaves_silent_neurons_alone(engine):
+    """Else it would push them ever further from their threshold, where no gradient of the loss finds them."""
+    frames, _ = simulated_frames()
+    model = pair("none")[engine == "cpu"].eval()
+    with torch.no_grad():
+        model.convs[0].bias[:16] = -2 * THRESHOLD  # these channels stay silent, though not far from the threshold
+    spikes, fractions = watched(model, frames[:, :4]), {}
+    model(frames[:, :4], fractions=fractions)
+    fractions["conv1"].backward()
+    silent = spikes["conv1"][0].flatten(3).sum((0, 1, 3)) == 0
+    assert 0 < silent.sum() < 32
+    assert not model.convs[0].bias.grad[silent].any()
+    assert model.convs[0].bias.grad[~silent].all()
+
+
 def test_frames_that_are_no_counts_go_through_the_loop_with_a_warning():
     model = pair("none")[1].eval()
     with pytest.warns(UserWarning, match="no whole counts in 0..255; computed by the loop over snnTorch"):
