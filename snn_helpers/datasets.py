@@ -148,6 +148,12 @@ class EventDataset:
         """Return some of the recordings, int [N], as a data set of the same provenance."""
         return EventDataset(self._store, self._positions(indices), self.provenance)
 
+    def union(self, other: EventDataset) -> EventDataset:
+        """Return the recordings of both, which must be of the same store, in its order."""
+        if other._store is not self._store:
+            raise ValueError(f"data sets of different stores cannot be joined: {self} and {other}.")
+        return EventDataset(self._store, np.union1d(self._indices, other._indices), self.provenance)
+
     def take(self, count: int | None, seed: int = 0) -> EventDataset:
         """Return `count` recordings, the same share of every class as far as that goes; None or too many: all."""
         if count is None or check_int("count", count, low=1) >= len(self):

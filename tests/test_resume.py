@@ -10,10 +10,12 @@ import time
 import pytest
 import torch
 
+from snn_helpers.cli import main
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train
 from snn_helpers.training.stopping import StopRequests, TrainingStopped
+from snn_helpers.training.verify import _compare
 
 
 class StopAfter:
@@ -242,3 +244,24 @@ def test_two_runs_in_one_folder_are_refused(make_config, tmp_path):
     monitor = Second(1000)
     train(make_config(epochs=1), monitor)
     assert monitor.rows
+
+
+def test_verify_resume_says_equal(folder, capsys):
+    flags = ["--dataset=nmnist", f"--data_dir={folder}", "--time_steps=2", "--batch_size=8", "--epochs=1"]
+    assert main(["verify-resume", "--kills", "1", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "killed (1 of 1): its last checkpoint is of epoch" in out
+    assert "equal: weights, optimiser, schedule and history, bit for bit." in out
+
+
+def test_verify_resume_notices_a_bit():
+    one = {"weight": torch.zeros(3), "lr": [0.1, 0.2], "name": "x"}
+    other = {"weight": torch.tensor([0.0, 0.0, 1e-45]), "lr": [0.1, 0.2], "name": "x"}
+    assert _compare(one, one, "state") == []
+    assert _compare(one, other, "state") == ["state.weight"]
+    assert _compare(one, {**one, "lr": [0.1]}, "state") == ["state.lr"]
+
+
+def test_verify_resume_refuses_what_it_chooses_itself(capsys):
+    assert main(["verify-resume", "--save_dir", "here"]) == 1
+    assert "`--save_dir`: verify-resume chooses that itself" in capsys.readouterr().err

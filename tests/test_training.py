@@ -370,7 +370,10 @@ def test_no_share_leaves_the_weights_alone(make_config):
 
 def test_neurons_numbers_are_spared_from_weight_decay():
     model = build_model(TrainConfig(model="resnet", learn="beta"))
-    weights_group, numbers_group = make_optimizer(model, TrainConfig()).param_groups
+    optimizer = make_optimizer(model, TrainConfig(lr=0.01, threshold=0.2))
+    weights_group, scaled_group, numbers_group = optimizer.param_groups
+    assert (weights_group["lr"], scaled_group["lr"]) == (0.01, pytest.approx(0.002))
+    assert {id(weight) for weight in model.stem_norm.parameters()} < {id(weight) for weight in scaled_group["params"]}
     assert numbers_group["weight_decay"] == 0.0
     assert {parameter.dim() for parameter in numbers_group["params"]} == {0}
-    assert len(weights_group["params"]) + len(numbers_group["params"]) == len(list(model.parameters()))
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))

@@ -80,11 +80,27 @@ def loss_function(name: str, threshold: float = 1.0) -> Criterion:
     return lambda output, labels: loss(output.spk_rec.float(), labels)
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimiser; the neurons' own numbers are spared weight decay, which would pull them to zero."""
+def make_optimizer(model: SpikingNetwork, config: TrainConfig) -> torch.optim.Optimizer:
+    """Return the optimiser, its parameters in groups that learn at their own pace.
+
+    Adam moves every parameter by about the learning rate. The weights of normalised layers have no unit. What has the
+    threshold's (scales and shifts of normalisations, and the weights after the last one) moves by the learning rate
+    times the threshold, so that a low threshold does not make it race. The neurons' own numbers are spared weight
+    decay, which would pull them to zero.
+    """
+    layers = model.spiking_layers().values()
     numbers = [parameter for parameter in model.parameters() if parameter.dim() == 0]
-    weights = [parameter for parameter in model.parameters() if parameter.dim() > 0]
-    groups = [{"params": weights}, *([{"params": numbers, "weight_decay": 0.0}] if numbers else [])]
+    scaled = []
+    if model.norm != "none":
+        parts = [layer.norm if layer.normalised else layer.weights for layer in layers]
+        scaled = [weight for part in parts for weight in part.parameters()]
+    apart = {id(parameter) for parameter in (*numbers, *scaled)}
+    groups = [
+        {"params": [parameter for parameter in model.parameters() if id(parameter) not in apart]},
+        {"params": scaled, "lr": config.lr * min(config.threshold, 1.0)},
+        {"params": numbers, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     options = {"momentum": 0.9, "nesterov": True} if config.optimizer == "sgd" else {}
     return kinds[config.optimizer](groups, lr=config.lr, weight_decay=config.weight_decay, **options)
@@ -95,7 +111,9 @@ def make_scheduler(optimizer, config: TrainConfig, steps_per_epoch: int):
     schedulers = torch.optim.lr_scheduler
     total = config.epochs * steps_per_epoch
     if config.scheduler == "onecycle":
-        return schedulers.OneCycleLR(optimizer, config.lr, total_steps=total + 1)
+        return schedulers.OneCycleLR(
+            optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=total + 1
+        )
     if config.scheduler == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, total)
     if config.scheduler == "plateau":  # a step an epoch, on the validation loss

@@ -144,6 +144,10 @@ class TrainConfig:
         "checkpoint, or its folder, to go on from or to test; auto: of save_dir, else of the last unfinished run",
         path=True,
     )
+    init_from: str | None = _flag(None, "checkpoint whose weights a new run starts from", path=True)
+    select: str = _flag(
+        "best", "network to test: best on validation data, or that of the last epoch", choices=("best", "last")
+    )
     test_only: bool = _flag(False, "do not train: test the checkpoint given by --resume")
     visualize: bool = _flag(False, "write the figures of the run beside its log")
 

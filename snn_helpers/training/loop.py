@@ -31,7 +31,7 @@ MODEL_FLAGS = ("model", "beta", "threshold", "norm", "alpha", "rho", "adaptation
 # Settings without which a run would not go on as it began.
 RUN_FLAGS = (*MODEL_FLAGS, "profile", "dataset", "num_samples", "time_steps", "epochs", "batch_size", "lr")
 RUN_FLAGS += ("weight_decay", "optimizer", "scheduler", "loss", "dropout", "max_shift", "warp", "event_drop", "seed")
-RUN_FLAGS += ("surrogate", "spike_penalty", "init_rate", "precision")
+RUN_FLAGS += ("surrogate", "spike_penalty", "init_rate", "init_from", "precision", "select")
 
 RESULT = "result.json"
 _SMOKE_RECORDINGS = 64
@@ -69,7 +69,8 @@ class Splits(NamedTuple):
 def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | None = None) -> TrainResult:
     """Train as `config` says, or only test with `test_only`, and write checkpoints, history, log and result.
 
-    The test split is scored once, at the end, with the weights of the best validation accuracy. Ctrl-C, a notebook's
+    The test split is scored once, at the end, with the weights of the best validation accuracy, or those of the last
+    epoch where `select` says so. Ctrl-C, a notebook's
     stop button and SIGTERM end it after the step under way, with a checkpoint.
 
     Parameters
@@ -107,14 +108,17 @@ def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | 
         if config.test_only:
             load_weights(model, state, config.resume)
             return _test_only(config, model, criterion, device, processes, folder, state)
+        if config.init_from and not state:
+            load_weights(model, load_checkpoint(config.init_from), config.init_from)
         splits = splits or _load_splits(config)
         log_dir = _log_dir(config, folder)
         run = Run(config, model, *splits[:2], criterion, folder, log_dir, device, processes, monitor)
         if processes.size == 1 and not (state and state["epoch"] == config.epochs):
             print(estimate(config, model, run.loader, criterion, device), flush=True)
         run.fit(state)
-        processes.wait()  # until best.pt is written
-        load_weights(model, load_checkpoint(folder / BEST), folder / BEST)
+        processes.wait()  # until the checkpoints are written
+        chosen = folder / (BEST if config.select == "best" else LAST)
+        load_weights(model, load_checkpoint(chosen), chosen)
         batches = _test_batches(splits.test, config, processes)
         score = evaluate(model, batches, criterion, device, processes)
         metrics = _metrics(config, score, run.seconds_in_all, splits.test) | run.findings()

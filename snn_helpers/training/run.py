@@ -133,7 +133,7 @@ class Run:
         return {"initial_firing": self.initial_firing, **self._speed}
 
     def _begin(self) -> None:
-        if self.config.init_rate:
+        if self.config.init_rate and not self.config.init_from:
             frames, _ = next(self.loader.whole().batches(0))
             self.initial_firing = balance_firing(self.model, frames.to(self.device), self.config.init_rate)
             self._say(firing_line(self.initial_firing))
