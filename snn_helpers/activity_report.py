@@ -21,7 +21,7 @@ from snn_helpers import activity, plots
 from snn_helpers._checks import check_choice, check_int
 from snn_helpers._paths import runs_home
 from snn_helpers.datasets import EventDataset, load_dataset
-from snn_helpers.training.loop import load_model
+from snn_helpers.training.build import load_model
 
 RECORDING_MS = 300.0
 _ATTRIBUTED = 6
