@@ -174,3 +174,23 @@ def test_notebooks_show_a_wrong_answer_without_a_traceback(capsys):
     shown = capsys.readouterr()
     assert "Not right yet: look at the sign" in shown.out + shown.err
     assert "Traceback" not in shown.out + shown.err
+
+
+def test_network_for_a_notebook_is_named_left_or_trained(tmp_path, monkeypatch):
+    from snn_helpers import TrainConfig, train
+
+    monkeypatch.setenv("SNN_RESULTS_DIR", str(tmp_path / "results"))
+    monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
+    asked = {"profile": "smoke", "dataset": None, "data_dir": None, "seed": 1}
+    short = {"num_samples": 20, "time_steps": 2, "epochs": 1, "batch_size": 10}
+    path, config, words = lessons.trained_network(None, asked, short)
+    assert (config.seed, config.time_steps) == (1, 2)
+    assert words.startswith("a network trained here for a moment, since notebook 05 has left none that fits: cnn")
+    other = train(TrainConfig(**{**asked, **short, "time_steps": 3}, save_dir=tmp_path / "left")).paths["best"]
+    lessons.write_results("05_training", "", {}, {"checkpoint": str(other)})
+    left, config, words = lessons.trained_network(None, asked, short)
+    assert (left, config.time_steps) == (other, 3)
+    assert words.startswith("the network that notebook 05 left: cnn, simulated, T = 3, 1 epochs, seed 1")
+    assert lessons.trained_network(str(path), asked, short)[0] == path
+    other.write_bytes(b"damaged")
+    assert lessons.trained_network(None, asked, short)[1].time_steps == 2

@@ -41,15 +41,21 @@ def trained_network(
         path, words = _left_by_training(asked["dataset"]), "the network that notebook 05 left"
     if path is None:
         path = train(TrainConfig(**{**asked, **short})).paths["best"]
-        words = "a network trained here for a moment, since notebook 05 has left none"
+        words = "a network trained here for a moment, since notebook 05 has left none that fits"
     config = TrainConfig.from_params(load_checkpoint(path)["config"])
     words += f": {config.model}, {config.dataset}, T = {config.time_steps}, {config.epochs} epochs, seed {config.seed}"
     return Path(path), config, words
 
 
 def _left_by_training(dataset: str | None) -> Path | None:
+    from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
+
     left = read_results("05_training")
-    if left is None or not Path(left["facts"]["checkpoint"]).is_file():
+    if left is None:
         return None
-    same = dataset in (None, left["facts"]["provenance"]["test"]["dataset"])
-    return Path(left["facts"]["checkpoint"]) if same else None
+    path = Path(left["facts"]["checkpoint"])
+    try:
+        config = load_checkpoint(path)["config"]
+    except CheckpointError:  # deleted since, or written by another version
+        return None
+    return path if dataset in (None, config["dataset"]) else None
