@@ -14,7 +14,7 @@ MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 
 def _class_colours(num_classes: int) -> np.ndarray:
     """Return colours that differ in lightness, too; a digit printed on its group tells them apart in any case."""
-    return mpl.colormaps["turbo"](np.linspace(0.04, 0.96, max(2, num_classes)))
+    return mpl.colormaps["turbo"](np.linspace(0.1, 0.92, max(2, num_classes)))
 
 
 def embedding(points: np.ndarray, labels: np.ndarray, ax: Axes | None = None, wrong: np.ndarray | None = None) -> Axes:
