@@ -100,7 +100,7 @@ class Look:
 
 _LOOKS = {
     "smoke": Look(60, 2, _BUDGETS["smoke"].compare, 1),
-    "teach": Look(500, 6, _BUDGETS["teach"].compare, 4),
+    "teach": Look(500, 6, _BUDGETS["teach"].compare, 6),
     "full": Look(1000, 20, _BUDGETS["full"].compare, 6),
 }
 
