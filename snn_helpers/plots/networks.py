@@ -26,7 +26,8 @@ def raster(spikes: np.ndarray, ax: Axes | None = None, step_ms: float | None = N
     )  # fmt: skip
     ax.set(xlabel="time step" if step_ms is None else "time, ms", ylabel="neuron")
     ax.set_xlim(-0.5 * (step_ms or 1), (len(spikes) - 0.5) * (step_ms or 1))
-    ax.set_ylim(-0.5, spikes.shape[1] - 0.5)
+    ax.set_ylim(-0.5, max(1, spikes.shape[1]) - 0.5)
+    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     return ax
 
 

@@ -90,7 +90,7 @@ def anytime_curve(
         ax.fill_between(elapsed, 100 * np.asarray(low), 100 * np.asarray(high), color=colour, alpha=0.18, linewidth=0)
     ax.set(xlabel="seen of the recording, ms", ylabel="accuracy, %", ylim=(0, 102), xlim=(0, None))
     if len(curves) > 1:
-        ax.legend(loc="lower right", frameon=False)
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax
 
 
