@@ -43,14 +43,14 @@ def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(ma
     assert (transfer["n"], len(transfer["by_seed"])) == (50, 2)
     assert transfer["accuracy"] == pytest.approx(np.mean(transfer["by_seed"]))
     assert transfer["interval_low"] <= transfer["accuracy"] <= transfer["interval_high"]
-    assert transfer["provenance"]["train"]["dataset"] == "simulated"
+    assert transfer["config"]["dataset"] == "simulated"
     assert transfer["provenance"]["test"]["recordings"] == 50
     assert json.loads((home / "results" / "protocol-transfer-cnn.json").read_text()) == transfer
 
     written = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/last.pt")}
     tuned = run_protocol("finetune", config, [0], real)
     assert (tuned["n"], tuned["provenance"]["train"]["dataset"]) == (50, "nmnist")
-    assert "transfer-cnn-smoke-seed0" in tuned["config"]["init_from"]
+    assert "simulated-cnn-smoke-seed0" in tuned["config"]["init_from"]
     assert tuned["config"]["select"] == "last"
     for path, time in written.items():  # the networks of transfer were taken, not trained again
         assert path.stat().st_mtime_ns == time

@@ -14,10 +14,10 @@ from snn_helpers.models.network import SpikingNetwork
 from snn_helpers.training.build import Criterion
 from snn_helpers.training.config import TrainConfig
 
-# Bytes a training step holds, for each current before pooling and for each neuron, a step and recording. Fitted to the
-# peak memory of processes, and rounded up; `benchmarks/engine.py memory` measures it anew.
-_BYTES = {"snntorch": (20.0, 60.0), "cpu": (2.0, 24.0), "cuda": (20.0, 40.0)}
-_BASE = 300 * 2**20  # torch, its libraries and the events of a data set
+# Bytes a training step holds, for each current before pooling and for each neuron, a step and recording. Fitted from
+# above to the peak memory of processes with both networks; for a GPU taken from the loop's, and not measured.
+_BYTES = {"snntorch": (11.0, 33.0), "cpu": (1.6, 19.0), "cuda": (11.0, 33.0)}
+_BASE = 450 * 2**20  # torch, its libraries and the events of a data set
 _WEIGHT_BYTES = 5 * 4  # weights, gradients, two moments, and the copy that is saved
 _WARN_SHARE = 0.7
 

@@ -107,7 +107,8 @@ def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | 
         model = build_model(config).to(device)
         if config.test_only:
             load_weights(model, state, config.resume)
-            return _test_only(config, model, criterion, device, processes, folder, state)
+            test_set = splits.test if splits else _test_set(config)
+            return _test_only(config, model, test_set, criterion, device, processes, folder, state)
         if config.init_from and not state:
             load_weights(model, load_checkpoint(config.init_from), config.init_from)
         splits = splits or _load_splits(config)
@@ -126,8 +127,7 @@ def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | 
         return _finish(run.history, metrics, splits.test, folder, log_dir, processes)
 
 
-def _test_only(config, model, criterion, device, processes, folder, state) -> TrainResult:
-    test_set = _test_set(config)
+def _test_only(config, model, test_set, criterion, device, processes, folder, state) -> TrainResult:
     started = time.perf_counter()
     score = evaluate(model, _test_batches(test_set, config, processes), criterion, device, processes)
     metrics = _metrics(config, score, time.perf_counter() - started, test_set)

@@ -1,8 +1,8 @@
 """The protocols by which networks are judged, each one command: seeds in, accuracy with interval out.
 
-- simulated: train on simulated recordings, test on others.
-- transfer: train on simulated recordings, test on all real recordings of a folder. No real recording, and none of
-  their digits, is seen before: not to learn from, not to choose an epoch by.
+- simulated: train on simulated recordings, test on others; the network of the last epoch counts.
+- transfer: the same networks, tested on all real recordings of a folder. None of them, and none of their digits, has
+  been seen before: not to learn from, not to choose an epoch by.
 - finetune: go on from the network of `transfer` on four fifths of the real recordings, test on the last fifth; five
   times, so that each recording is tested on once.
 - real: the same five folds, from untrained networks.
@@ -21,7 +21,7 @@ from typing import Any
 from snn_helpers._checks import check_choice
 from snn_helpers._paths import results_home, runs_home
 from snn_helpers._stats import wilson_interval
-from snn_helpers.datasets import find_real_recordings, load_dataset, load_folds
+from snn_helpers.datasets import find_real_recordings, load_folds
 from snn_helpers.training.checkpoint import LAST
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.logs import write_whole
@@ -39,8 +39,8 @@ def run_protocol(
 ) -> dict[str, Any]:
     """Train and test by a protocol, once a seed, and write `results/protocol-<name>-<model>.json`.
 
-    A seed that was done before, with the same settings, is not done again. But for "simulated" and "full", which
-    choose the epoch on validation data, the network of the last epoch counts.
+    A seed that was done before, with the same settings, is not done again. But for "full", which chooses the epoch on
+    validation data, the network of the last epoch counts.
 
     Parameters
     ----------
@@ -80,22 +80,20 @@ def run_protocol(
 
 def _of_seed(name: str, config: TrainConfig, real_dir) -> list[dict[str, Any]]:
     """Return the results of a seed's runs: one, or one a fold."""
-    simulated = replace(config, dataset="simulated").resolve()
     if name == "full":
         return [_once(name, replace(config, dataset="nmnist").resolve())]
-    if name == "simulated":
-        return [_once(name, simulated)]
-    folds = load_folds(real_dir, FOLDS)
     settings: dict[str, Any] = {}
-    if name in ("transfer", "finetune"):
-        everything = folds[0][0].union(folds[0][1])
-        digits = load_dataset("simulated", simulated.data_dir, "train").take(simulated.num_samples)
-        splits = Splits(digits, digits.take(_WATCHED), everything)
-        before = _once("transfer", simulated, splits)
-        if name == "transfer":
-            return [before]
-        settings = {**FINETUNE, "init_from": str(Path(before["save_dir"]) / LAST)}
-    real = replace(config, dataset="nmnist", **settings).resolve()
+    if name != "real":
+        base = _once("simulated", replace(config, dataset="simulated", select="last").resolve())
+        if name == "simulated":
+            return [base]
+        settings = {**FINETUNE, "init_from": str(Path(base["save_dir"]) / LAST)}
+    folds = load_folds(real_dir, FOLDS)
+    if name == "transfer":
+        tested = TrainConfig(resume=settings["init_from"], test_only=True, data_dir=base["config"]["data_dir"])
+        found = train(tested, splits=Splits(*folds[0], folds[0][0].union(folds[0][1]))).metrics
+        return [{**found, "seconds": base["seconds"], "config": base["config"]}]
+    real = replace(config, dataset="nmnist", select="last", **settings).resolve()
     return [
         _once(f"{name}-fold{number}", real, Splits(train_set, train_set.take(_WATCHED), test_set))
         for number, (train_set, test_set) in enumerate(folds, 1)
@@ -105,15 +103,14 @@ def _of_seed(name: str, config: TrainConfig, real_dir) -> list[dict[str, Any]]:
 def _once(name: str, config: TrainConfig, splits: Splits | None = None) -> dict[str, Any]:
     """Train one network, or take its result from the time before."""
     folder = runs_home() / f"protocol-{name}-{config.model}-{config.profile}-seed{config.seed}"
-    config = replace(config, save_dir=str(folder), select="best" if splits is None else "last")
+    config = replace(config, save_dir=str(folder))
     if (folder / RESULT).exists():
         told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         if {**told["config"], "resume": None} == config.as_dict():
             return {**told, "save_dir": str(folder)}
         raise ValueError(f"{folder} holds a run with other settings. Move it away.")
     print(f"== {name}, seed {config.seed}", flush=True)
-    told = train(replace(config, resume="auto"), splits=splits).metrics
-    return {**told, "save_dir": str(folder)}
+    return {**train(replace(config, resume="auto"), splits=splits).metrics, "save_dir": str(folder)}
 
 
 def _summary(name: str, config: TrainConfig, seeds: list[int], rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -98,7 +98,8 @@ class Run:
         # Within the epoch: steps done, what they gave, and the learning rate of the first.
         self.step, self.tally = 0, Tally()
         self.lr = self.optimizer.param_groups[0]["lr"]
-        self.seconds = self.data_seconds = 0.0  # of this epoch's steps: computing, waiting for batches
+        # Of this epoch's steps, as far as this process did them: recordings, computing, waiting for batches.
+        self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
         self.seconds_in_all = 0.0
         self._speed: dict[str, float] = {}
 
@@ -119,7 +120,7 @@ class Run:
                 for epoch in range(len(self.history), self.config.epochs):
                     row, total = self._do_epoch(epoch)
                     steps = (epoch + 1) * len(self.loader)
-                    to_go = (time.perf_counter() - started) / (steps - steps_before)
+                    to_go = (time.perf_counter() - started) / max(1, steps - steps_before)
                     to_go *= self.config.epochs * len(self.loader) - steps
                     self._say(progress_line(row, self.config.epochs, total, to_go))
                     if self.monitor:
@@ -207,6 +208,7 @@ class Run:
         if self.scheduler and self.config.scheduler != "plateau":
             self.scheduler.step()
         self.tally.add(loss.item(), output, labels, fractions)
+        self.samples += len(labels) * self.processes.size
         self.step += 1
 
     def _refuse_if_not_finite(self, what: str, value: Tensor, epoch: int) -> None:
@@ -233,8 +235,8 @@ class Run:
         return f"{last} holds the last good state." if last.exists() else "No checkpoint was written before."
 
     def _asked_to_stop(self) -> bool:
-        wish = self.stop.signal is not None or bool(self.monitor and self.monitor.stop_requested)
-        return self.processes.any(wish)
+        wish = bool(self.monitor and self.monitor.stop_requested)
+        return self.processes.any(wish or self.stop.signal is not None)
 
     def _stopped(self, epoch: int) -> TrainingStopped:
         last = self.folder / LAST
@@ -324,10 +326,11 @@ class Run:
         values |= {f"firing/{name}": share for name, share in valid_score.fractions.items()}
         values |= {f"dead/{name}": share for name, share in self._dead_shares().items()}
         spent = self.seconds + self.data_seconds
-        self._speed = {"samples_per_s": train_score.total / spent, "data_share": self.data_seconds / spent}
+        if spent:  # none where an epoch was resumed after its last step
+            self._speed = {"samples_per_s": self.samples / spent, "data_share": self.data_seconds / spent}
         values |= {f"speed/{name}": value for name, value in self._speed.items()}
         self.log.scalars(len(self.history) * len(self.loader), values)
-        self.seconds = self.data_seconds = 0.0
+        self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
 
     @torch.inference_mode()
     def _dead_shares(self) -> dict[str, float]:
