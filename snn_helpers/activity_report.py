@@ -250,8 +250,8 @@ def _draw_cost(subject: Subject) -> tuple[Figure, Caption]:
     plots.cost_bars({name: (cost.operations, cost.dense) for name, cost in costs.items()}, ax)
     energy = activity.estimate_energy(costs)
     sentence = (
-        f"Synaptic operations beside a dense network's. Energy {energy.low_nj / 1000:.2g} to "
-        f"{energy.high_nj / 1000:.2g} µJ a recording: {energy.caveat}"
+        f"Synaptic operations beside a dense network's. Energy {energy.low_nj / 1000:.3g} to "
+        f"{energy.high_nj / 1000:.3g} µJ a recording: {energy.caveat}"
     )
     return figure, Caption("What an answer costs", sentence, "Pairs of bars, one pair a layer, logarithmic.")
 
