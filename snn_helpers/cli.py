@@ -10,7 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from snn_helpers._checks import check_int
-from snn_helpers.training.config import PROFILES, TrainConfig
+from snn_helpers.cli_batch import add_batch_commands
+from snn_helpers.training.config import TrainConfig
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,15 +61,7 @@ def _make_parser() -> argparse.ArgumentParser:
     view.add_argument("--log_dir", default="logs/data", help="folder for the figures (default logs/data)")
     view.set_defaults(command=_visualize_data, parser=view)
 
-    run = commands.add_parser("run", help="execute notebooks headlessly, in order", allow_abbrev=False)
-    run.add_argument("notebooks", nargs="+", type=Path, help="notebooks to execute")
-    run.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for the executed notebooks")
-    run.add_argument("--profile", choices=PROFILES, default="teach", help="default teach")
-    run.add_argument(
-        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-        help="a notebook parameter; give it as often as needed",
-    )  # fmt: skip
-    run.set_defaults(command=_run, parser=run)
+    add_batch_commands(commands)
     return parser
 
 
@@ -122,9 +115,3 @@ def _visualize_data(args: argparse.Namespace) -> None:
         path = folder / f"{args.dataset}-{args.split}-{index:03d}-digit{label}.png"
         figure.savefig(path)
         print(path)
-
-
-def _run(args: argparse.Namespace) -> int:
-    from snn_helpers.batch import run_series
-
-    return run_series(args.notebooks, args.out, {"profile": args.profile, **dict(args.parameters)})
