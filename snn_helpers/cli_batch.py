@@ -132,6 +132,7 @@ def _report(args: argparse.Namespace) -> None:
     from snn_helpers.batch.report import make_report, summary_lines
     from snn_helpers.sweep_report import write_report
 
-    print("\n".join(summary_lines(make_report(args.sweep, args.metric))))
-    for path in write_report(args.sweep, args.metric, as_notebook=args.notebook):
+    report = make_report(args.sweep, args.metric)
+    print("\n".join(summary_lines(report)))
+    for path in write_report(report, args.sweep, as_notebook=args.notebook):
         print(path)

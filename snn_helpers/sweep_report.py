@@ -21,7 +21,6 @@ from snn_helpers.batch.report import (
     Effect,
     Setting,
     SweepReport,
-    make_report,
     summary_lines,
     write_csv,
 )
@@ -116,30 +115,24 @@ def figures(report: SweepReport) -> dict[str, Axes]:
     return drawn
 
 
-def write_report(folder: Path, metric: str | None = None, *, as_notebook: bool = False) -> list[Path]:
+def write_report(report: SweepReport, folder: Path, *, as_notebook: bool = False) -> list[Path]:
     """Write `report.html` and `report.csv` into a sweep's folder, and `report.ipynb` if asked.
 
     Parameters
     ----------
+    report : SweepReport
+        What `batch.report.make_report` has read from the folder.
     folder : Path
-        Of the sweep; it may still be running.
-    metric : str or None
-        Result to compare by; None takes the plan's.
+        Of the sweep: links to the executed notebooks are relative to it.
     as_notebook : bool
-        Also as a notebook, executed.
+        Also as a notebook that reads the ledger itself, executed.
 
     Returns
     -------
     list of Path
         What was written.
-
-    Raises
-    ------
-    ValueError
-        If there is no sweep, or no run reports the metric.
     """
     folder = Path(folder)
-    report = make_report(folder, metric)
     (folder / "report.html").write_text(as_html(report), encoding="utf-8")
     write_csv(report, folder / "report.csv")
     paths = [folder / "report.html", folder / "report.csv"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_helpers.batch import Rules, SweepPlan, Workers, run_sweep
-from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.config import PROFILE_VARIABLE, TrainConfig
 
 _KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 
@@ -32,12 +32,17 @@ def _config_of(values: Mapping[str, Any]) -> TrainConfig:
 
 def _data_of(values: Mapping[str, Any]) -> str:
     """Say what a run reads: profile, data set, and of a folder the names and sizes of its recordings."""
-    config = _config_of(values).resolve()
+    asked = [values.get(name) for name in ("profile", "dataset", "data_dir")]
+    return _source(*asked, os.environ.get(PROFILE_VARIABLE))
+
+
+@cache
+def _source(profile: str | None, dataset: str | None, data_dir: str | None, _: str | None) -> str:
+    config = TrainConfig(profile=profile, dataset=dataset, data_dir=data_dir).resolve()
     files = _listing(os.path.abspath(config.data_dir)) if config.dataset == "nmnist" and config.data_dir else ""
     return " ".join(filter(None, (config.profile, config.dataset, files)))
 
 
-@cache
 def _listing(folder: str) -> str:
     root = Path(folder)
     files = sorted((str(path.relative_to(root)), path.stat().st_size) for path in root.rglob("*.bin"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from uuid import uuid4
 
 from snn_helpers.batch.attempts import Attempt, lost_attempt, make_attempt
 
+PATIENCE = "20s"
 LOSSES = 3
 """Workers that a run may lose before it counts as the cause."""
 
@@ -45,7 +47,7 @@ class DaskPool:
         self._cluster = None if address else make_cluster(kind, jobs, options or {})
         self._gpus = gpus
         try:
-            self._client = Client(address or self._cluster, timeout="20s", set_as_default=False)
+            self._client = Client(address or self._cluster, timeout=PATIENCE, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as err:
             raise ValueError(f"`--scheduler`: no dask scheduler answers at {address}. Is it running?") from err
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
@@ -68,20 +70,30 @@ class DaskPool:
 
     def rows(self, attempts: Iterable[Attempt]) -> Iterator[dict[str, Any]]:
         """Make attempts on the workers and yield their rows as they come."""
+        suspects: list[Attempt] = []
+        yield from self._pass(list(attempts), suspects.append)
+        # A lost worker takes those with it that were waiting for it. Alone, only the guilty one is blamed.
+        for suspect in suspects:
+            guilty: list[Attempt] = []
+            yield from self._pass([suspect], guilty.append)
+            for attempt in guilty:
+                yield lost_attempt(attempt, f"its worker was lost {LOSSES + 1} times, also when it ran alone")
+
+    def _pass(self, attempts: list[Attempt], suspect: Callable[[Attempt], object]) -> Iterator[dict[str, Any]]:
+        """Make attempts; hand those to `suspect` that had their worker lost too often."""
         from distributed import as_completed
         from distributed.scheduler import KilledWorker
 
-        attempts = list(attempts)
         # Not pure: equal calls are still one attempt each. The key tells a run in dask's own dashboard.
-        keys = [f"run-{attempt.id}-{attempt.attempt}" for attempt in attempts]
+        keys = [f"run-{attempt.id}-{attempt.attempt}-{uuid4().hex}" for attempt in attempts]
         futures = self._client.map(_on_worker, attempts, [self._gpus] * len(attempts), key=keys, pure=False)
         waiting = {future.key: attempt for future, attempt in zip(futures, attempts)}
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=self._client.loop):
             attempt = waiting.pop(future.key)
             try:
                 yield future.result()
             except KilledWorker:
-                yield lost_attempt(attempt, f"its worker was lost {LOSSES + 1} times")
+                suspect(attempt)
             future.release()
 
 
