@@ -162,16 +162,19 @@ def _picture(ax: Axes, caption: str) -> str:
     return f"<img alt='{_safe(caption)}' src='data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}'>"
 
 
-def runs_table(report: SweepReport) -> str:
-    """Return the runs as an HTML table, each linked to its executed notebook; those that did not end well in red."""
+def runs_table(report: SweepReport, *, links: bool = True) -> str:
+    """Return the runs as an HTML table, each linked to its executed notebook; those that did not end well in red.
+
+    The links are relative to the sweep's folder; where the table is shown elsewhere, leave them out.
+    """
     columns = [report.metric, *(name for name in ("test_accuracy", *report.front) if name != report.metric)]
     columns = [name for name in columns if name != SECONDS]
     head = "".join(f"<th>{_safe(name)}</th>" for name in ("run", "status", *report.swept, *columns, "seconds", "error"))
-    return f"<table><tr>{head}</tr>{''.join(_runs_row(row, report, columns) for row in report.table)}</table>"
+    return f"<table><tr>{head}</tr>{''.join(_runs_row(row, report, columns, links) for row in report.table)}</table>"
 
 
-def _runs_row(row: Mapping[str, Any], report: SweepReport, columns: Sequence[str]) -> str:
-    name = f"<a href='{_safe(row['output'])}'>{row['run']}</a>" if row["output"] else row["run"]
+def _runs_row(row: Mapping[str, Any], report: SweepReport, columns: Sequence[str], links: bool) -> str:
+    name = f"<a href='{_safe(row['output'])}'>{row['run']}</a>" if links and row["output"] else row["run"]
     cells = [row["status"], *(row[knob] for knob in report.swept)]
     cells += [f"{row['results'][key]:.4g}" if key in row["results"] else "" for key in columns]
     cells += ["" if row[SECONDS] is None else f"{row[SECONDS]:.1f}", row["error"] or ""]

@@ -24,8 +24,13 @@ from snn_helpers.lessons.checks_04 import check_silence as check_silence
 from snn_helpers.lessons.checks_04 import check_values_after as check_values_after
 from snn_helpers.lessons.checks_05 import check_interval as check_interval
 from snn_helpers.lessons.checks_05 import check_paired_p as check_paired_p
+from snn_helpers.lessons.checks_07 import check_front as check_front
+from snn_helpers.lessons.checks_07 import check_missing as check_missing
+from snn_helpers.lessons.checks_07 import check_run_id as check_run_id
 from snn_helpers.lessons.figures import show as show
 from snn_helpers.lessons.predictions import reveal as reveal
 from snn_helpers.lessons.results import machine as machine
 from snn_helpers.lessons.results import read_results as read_results
 from snn_helpers.lessons.results import write_results as write_results
+from snn_helpers.lessons.sweep_budget import SweepBudget as SweepBudget
+from snn_helpers.lessons.sweep_budget import sweep_budget as sweep_budget
