@@ -177,9 +177,9 @@ def test_optuna_finds_the_best_of_a_range_and_goes_on_where_it_stopped(tmp_path,
 
     first = search(4)
     assert (len(first), count()) == (8, 8), "every configuration is run with both seeds"
-    search(4)
+    assert search(4) == first
     assert count() == 8, "a study that has its trials proposes no more"
-    search(12)
+    assert len(search(12)) == 24
     assert count() == 24
     import optuna
 

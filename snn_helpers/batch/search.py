@@ -32,8 +32,11 @@ class OptunaSearch:
         # Study names carry the code's version: what other code has found is no guide.
         self._study = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend), study_name=planner.code_version, load_if_exists=True,
-            direction=planner.plan.direction, sampler=optuna.samplers.TPESampler(seed=planner.plan.search_seed),
+            direction=planner.plan.direction,
         )  # fmt: skip
+        # A sampler that began with the same seed again would propose the same again.
+        begun = len(self._study.get_trials())
+        self._study.sampler = optuna.samplers.TPESampler(seed=planner.plan.search_seed + begun)
 
     def run(self, width: int, make_rows: Callable[[list[Run]], Iterable[Mapping[str, Any]]]) -> None:
         """Propose until the plan's `trials` are told; `width` runs are proposed at a time.
@@ -50,8 +53,10 @@ class OptunaSearch:
             # Its process was killed: the same configuration again, whose finished seeds the ledger still has.
             self._study.tell(trial.number, state=states.FAIL)
             self._study.enqueue_trial(trial.params)
+        ended = self._study.get_trials(states=(states.COMPLETE, states.PRUNED))
+        make_rows([run for trial in ended for run in self._planner.repeats(trial.params)])
         at_once = max(1, width // max(1, len(self._planner.space.get(REPEAT, []))))
-        told = len(self._study.get_trials(states=(states.COMPLETE, states.PRUNED)))
+        told = len(ended)
         while told < self._planner.plan.trials:
             trials = [self._study.ask() for _ in range(min(at_once, self._planner.plan.trials - told))]
             runs = {trial.number: self._planner.repeats(self._propose(trial)) for trial in trials}
