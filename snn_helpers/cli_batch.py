@@ -85,7 +85,8 @@ def _sweep(args: argparse.Namespace) -> int:
     from snn_helpers.batch.sweep import default_folder
     from snn_helpers.sweeps import training_rules
 
-    asked = {name: getattr(args, name) for name in ("search", "trials", "metric", "direction") if getattr(args, name)}
+    asked = {name: getattr(args, name) for name in ("search", "trials", "metric", "direction")}
+    asked = {name: value for name, value in asked.items() if value is not None}
     fixed = _fixed(args)
     if args.notebook.suffix == ".toml":
         from dataclasses import replace
@@ -123,8 +124,9 @@ def _workers(args: argparse.Namespace, told: dict[str, Any]):
     options = dict(told.get("cluster", {}))
     kind = args.cluster or options.pop("kind", None)
     options.pop("kind", None)
-    values = {name: getattr(args, name) or told.get(name) for name in ("jobs", "threads", "gpus", "scheduler")}
-    values = {name: value for name, value in values.items() if value is not None}
+    names = ("jobs", "threads", "gpus", "scheduler")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    values = {name: told[name] for name in names if name in told} | given
     return Workers(limits=_limits(args, told), cluster=kind, options=options, **values)
 
 

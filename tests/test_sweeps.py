@@ -43,6 +43,8 @@ def test_notebook_can_be_checked_before_it_runs(path):
         (["--grid", "beta=0.8", "beta=0.9"], "`beta` is given twice"),
         (["--grid", "beta=0.8", "--jobs", "3", "--gpus", "2"], "a run needs a GPU of its own"),
         (["--grid", "beta=0.8", "--limit", "0"], "`limit` must be a number > 0"),
+        (["--grid", "beta=0.8", "--jobs", "0"], "`jobs` must be a whole number >= 1; got 0"),
+        (["--grid", "beta=0.8", "--trials", "0"], "`trials` must be a whole number >= 1; got 0"),
         (["--grid", "beta=0.8", "-p", "save_dir", "x"], "has a folder of its own"),
         (["--grid", "model=cnn,resnet", "-p", "learn", "rho"], "`learn` must be one of"),
         ([], "`--grid` is empty"),
