@@ -15,6 +15,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERIES := $(sort $(wildcard notebooks/*.ipynb))
 
+# Threads that wait give the processor to whoever has work; see snn_helpers/__init__.py.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: setup tutorial test lab bench lint clean
 
 setup: $(READY)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
+
+# OpenMP's threads spin while they wait, unless told otherwise before torch loads them. On a machine that has other work
+# (another notebook, a test run) spinning made small training steps up to ten times slower; on an idle one it gains
+# nothing.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from snn_helpers.datasets import load_dataset as load_dataset

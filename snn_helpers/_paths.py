@@ -36,3 +36,8 @@ def results_home() -> Path:
 def runs_home() -> Path:
     """Return the folder of training runs: SNN_RUNS_DIR, else `checkpoints/` of the project."""
     return Path(os.environ.get("SNN_RUNS_DIR") or project_root() / "checkpoints")
+
+
+def logs_home() -> Path:
+    """Return the folder of logs: SNN_LOGS_DIR, else `logs/` of the project."""
+    return Path(os.environ.get("SNN_LOGS_DIR") or project_root() / "logs")

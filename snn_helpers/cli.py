@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from snn_helpers._checks import check_int
 from snn_helpers.cli_batch import add_batch_commands
@@ -30,14 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 done, 1 failed with a message, 2 the flags were wrong."""
     parser = _make_parser()
     args, unknown = parser.parse_known_args(argv)
-    if unknown:
+    if getattr(args, "takes_flags", False):
+        args.flags = unknown
+    elif unknown:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return args.command(args) or 0
-    except KeyboardInterrupt:
-        print("\nsnn-helpers: stopped. What was saved is kept.", file=sys.stderr)
-        return 130
-    except (ValueError, TypeError, RuntimeError, ArithmeticError, OSError, ImportError) as err:
+    except KeyboardInterrupt as stop:
+        print(f"\nsnn-helpers: {str(stop) or 'stopped. What was saved is kept.'}", file=sys.stderr)
+        return getattr(stop, "exit_code", 130)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, OSError, ImportError, MemoryError) as err:
         print(f"snn-helpers: {err}", file=sys.stderr)
         return 1
 
@@ -51,6 +55,29 @@ def _make_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train or test a network", allow_abbrev=False)
     _add_config_flags(train)
     train.set_defaults(command=_train, parser=train)
+
+    verify = commands.add_parser(
+        "verify-resume",
+        help="show that a killed and resumed run is the uninterrupted one",
+        description="Trains twice with the same flags, once through and once killed and resumed, and compares weights, "
+        "optimiser, schedule and history bit for bit. Takes the flags of `snn-helpers train`; default --profile smoke.",
+        allow_abbrev=False,
+    )
+    verify.add_argument("--kills", type=int, default=3, help="how often the second run is killed (default 3)")
+    verify.set_defaults(command=_verify_resume, parser=verify, takes_flags=True)
+
+    protocol = commands.add_parser(
+        "protocol",
+        help="train and test by a protocol, several seeds, with interval",
+        description="Protocols: simulated; transfer (train on simulated, test on real recordings); finetune (then "
+        "five folds of the real ones); real (five folds, real ones alone); full (official N-MNIST). Takes the flags of "
+        "`snn-helpers train`. What was done before is not done again.",
+        allow_abbrev=False,
+    )
+    protocol.add_argument("protocol", choices=("simulated", "transfer", "finetune", "real", "full"))
+    protocol.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="default 0 1 2 3 4")
+    protocol.add_argument("--real_dir", help="folder of real recordings, Train/<digit>/*.bin; default $SNN_REAL_DATA")
+    protocol.set_defaults(command=_protocol, parser=protocol, takes_flags=True)
 
     view = commands.add_parser("visualize-data", help="draw recordings as figures", allow_abbrev=False)
     view.add_argument("--dataset", default="simulated", choices=("simulated", "nmnist"), help="default simulated")
@@ -72,8 +99,9 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
         if kind == "bool":
             parser.add_argument(flag, action="store_true", help=checks["help"])
             continue
-        default = "" if item.default is None else f" (default {item.default})"
-        options = {"help": (checks["help"] + default).replace("%", "%%"), "default": item.default}
+        notes = [_range_text(checks), "" if item.default is None else f"default {item.default}"]
+        told = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
+        options = {"help": (checks["help"] + told).replace("%", "%%"), "default": item.default}
         if checks["bare"]:
             options |= {"nargs": "?", "const": checks["bare"]}
         if checks["choices"]:
@@ -86,17 +114,58 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, **options)
 
 
+def _range_text(checks: Mapping[str, Any]) -> str:
+    low, high = checks["low"], checks["high"]
+    if high is not None:
+        return f"{low} to {high}"
+    return "" if low is None else f"above {low}" if checks["above"] else f"at least {low}"
+
+
+def _config(args: argparse.Namespace) -> TrainConfig:
+    return TrainConfig.from_params({item.name: getattr(args, item.name) for item in fields(TrainConfig)})
+
+
 def _train(args: argparse.Namespace) -> None:
     from snn_helpers.training.loop import train
 
-    config = TrainConfig.from_params({item.name: getattr(args, item.name) for item in fields(TrainConfig)})
+    config = _config(args)
     result = train(config)
+    if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks
+        return
     print(f"written to {result.paths['save_dir']}")
     if config.visualize:
         from snn_helpers.run_figures import write_run_figures
 
         for path in write_run_figures(result):
             print(path)
+
+
+def _verify_resume(args: argparse.Namespace) -> int:
+    from snn_helpers.training.verify import verify_resume
+
+    check_int("--kills", args.kills, low=1)
+    flags = ["--profile", "smoke", *args.flags]  # of two equal flags the later one holds
+    asked = _config(_make_parser().parse_args(["train", *flags]))
+    _refuse_chosen(asked, "verify-resume", ("save_dir", "log_dir", "resume", "test_only", "visualize"))
+    differing = verify_resume(flags, args.kills)
+    for where in differing:
+        print(f"differs: {where}")
+    print("NOT equal." if differing else "equal: weights, optimiser, schedule and history, bit for bit.")
+    return int(bool(differing))
+
+
+def _protocol(args: argparse.Namespace) -> None:
+    from snn_helpers.training.protocols import run_protocol, summary_line
+
+    asked = _config(_make_parser().parse_args(["train", *args.flags]))
+    _refuse_chosen(asked, "protocol", ("dataset", "seed", "save_dir", "resume", "init_from", "test_only", "visualize"))
+    print(summary_line(run_protocol(args.protocol, asked, args.seeds, args.real_dir)))
+
+
+def _refuse_chosen(asked: TrainConfig, command: str, names: Sequence[str]) -> None:
+    taken = [name for name in names if getattr(asked, name)]
+    if taken:
+        raise ValueError(f"`--{taken[0]}`: {command} chooses that itself. Leave the flag out.")
 
 
 def _visualize_data(args: argparse.Namespace) -> None:

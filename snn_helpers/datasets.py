@@ -139,9 +139,20 @@ class EventDataset:
         seed: int = 0,
         augment: Augment | None = None,
         window: str = "recording",
+        part: tuple[int, int] = (0, 1),
     ) -> FrameLoader:
         """Return batches of (frames uint8 [T, B, 2, 34, 34], labels int64 [B]) as torch tensors; see `FrameLoader`."""
-        return FrameLoader(self, batch_size, FrameSpec(num_steps, window), shuffle, seed, augment)
+        return FrameLoader(self, batch_size, FrameSpec(num_steps, window), shuffle, seed, augment, part)
+
+    def subset(self, indices) -> EventDataset:
+        """Return some of the recordings, int [N], as a data set of the same provenance."""
+        return EventDataset(self._store, self._positions(indices), self.provenance)
+
+    def union(self, other: EventDataset) -> EventDataset:
+        """Return the recordings of both, which must be of the same store, in its order."""
+        if other._store is not self._store:
+            raise ValueError(f"data sets of different stores cannot be joined: {self} and {other}.")
+        return EventDataset(self._store, np.union1d(self._indices, other._indices), self.provenance)
 
     def take(self, count: int | None, seed: int = 0) -> EventDataset:
         """Return `count` recordings, the same share of every class as far as that goes; None or too many: all."""
@@ -168,6 +179,8 @@ class FrameLoader:
 
     Iterating gives epoch `self.epoch`, which then counts up, so that a plain `for` loop sees a new order each time;
     `batches(epoch)` gives a chosen one. There are no worker processes: a batch is binned in about a millisecond.
+
+    With `part = (rank, size)` a batch is shared out over `size` processes, of which this one, `rank`, gets its part.
     """
 
     def __init__(
@@ -178,6 +191,7 @@ class FrameLoader:
         shuffle: bool,
         seed: int,
         augment: Augment | None,
+        part: tuple[int, int] = (0, 1),
     ):
         self.dataset = dataset
         self.batch_size = check_int("batch_size", batch_size, low=1)
@@ -185,10 +199,23 @@ class FrameLoader:
         self.shuffle = shuffle
         self.seed = check_int("seed", seed, low=0)
         self.augment = augment
+        self.part = part
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch_size)
+        """Return how many batches an epoch has."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        # When learning, every process must have a part in every batch.
+        return whole + bool(rest and not (self.shuffle and rest < self.part[1]))
+
+    def whole(self) -> FrameLoader:
+        """Return the loader of whole batches, not only of this process's part."""
+        return FrameLoader(self.dataset, self.batch_size, self.spec, self.shuffle, self.seed, self.augment)
+
+    def weight(self, size: int, step: int) -> float:
+        """Return the factor by which a part of `size` recordings counts in the mean over the processes."""
+        in_batch = min(self.batch_size, len(self.dataset) - step * self.batch_size)
+        return size * self.part[1] / in_batch
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         epoch = self.epoch
@@ -201,13 +228,15 @@ class FrameLoader:
             return np.arange(len(self.dataset))
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (frames uint8 [T, B, 2, 34, 34], labels int64 [B]); the last batch may be smaller."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield (frames uint8 [T, B, 2, 34, 34], labels int64 [B]) from batch `first` on; the last may be smaller."""
         order = self.order(epoch)
         augment_seed = int(np.random.SeedSequence([self.seed, epoch, 1]).generate_state(1, np.uint64)[0])
-        spec = self.spec
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        spec, (rank, size) = self.spec, self.part
+        for number in range(first, len(self)):
+            chosen = order[number * self.batch_size : (number + 1) * self.batch_size][rank::size]
+            if not len(chosen):  # the few recordings of a last batch to score went to other processes
+                continue
             frames = self.dataset.frames(
                 chosen, spec.num_steps, spec.window, spec.window_us, self.augment, augment_seed
             )
@@ -246,6 +275,47 @@ def load_dataset(name: str = "simulated", data_dir: str | os.PathLike | None = N
     if name == "simulated":
         return _load_simulated(Path(data_dir) if data_dir else data_home(), split)
     return _load_nmnist(data_dir, split)
+
+
+def load_folds(data_dir: str | os.PathLike, count: int = 5) -> list[tuple[EventDataset, EventDataset]]:
+    """Share out all recordings of a folder for cross-validation: each is tested on once.
+
+    Parameters
+    ----------
+    data_dir : path
+        A folder with `Train/<digit>/*.bin`, which alone is read.
+    count : int
+        Number of folds.
+
+    Returns
+    -------
+    list of (train, test) EventDataset
+        Stratified, and the same on every machine.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are fewer than two folds, or a class has fewer recordings than folds.
+    """
+    check_int("count", count, low=2)
+    folder = _given_folder(Path(data_dir)) / "Train"
+    if not folder.is_dir():
+        raise ValueError(f"`data_dir`: {folder.parent} has no Train folder to share out.")
+    store, checksum = _folder_store(folder)
+    least = int(np.bincount(store.labels, minlength=10).min())
+    if least < count:
+        raise ValueError(f"`data_dir`: a class of {folder} has {least} recordings, too few for {count} folds.")
+    rng = np.random.default_rng(20150722)
+    fold_of = np.empty(len(store), np.int64)
+    for label in np.unique(store.labels):
+        of_class = rng.permutation(np.flatnonzero(store.labels == label))
+        fold_of[of_class] = np.arange(len(of_class)) % count
+
+    def part(chosen: np.ndarray, name: str, number: int) -> EventDataset:
+        source = f"real N-MNIST, fold {number + 1} of {count}"
+        return EventDataset(store, np.flatnonzero(chosen), Provenance("nmnist", name, source, len(store), checksum))
+
+    return [(part(fold_of != k, "train", k), part(fold_of == k, "test", k)) for k in range(count)]
 
 
 def find_real_recordings() -> Path | None:
@@ -297,19 +367,24 @@ def _load_nmnist(data_dir: str | os.PathLike | None, split: str) -> EventDataset
     folder = root / part
     if not folder.is_dir():
         raise ValueError(f"{root} has no Train folder, so that there is no {split!r} split; only 'test' can be read.")
-    paths, labels = list_recordings(folder)
-    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    listing = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
-    digest = hashlib.sha256(repr((listing, labels.tolist())).encode()).hexdigest()
-    params = {"source": "folder", "part": part, "files": len(paths), "listing": digest}
-    store = ensure_store(data_home() / "stores" / f"nmnist-{key}", params, lambda: folder_chunks(paths, labels))
-
+    store, checksum = _folder_store(folder)
     source = "real N-MNIST" if part == "Test" or split != "test" else "real N-MNIST, held out of Train"
-    provenance = Provenance("nmnist", split, source, len(store), _checksum(store))
+    provenance = Provenance("nmnist", split, source, len(store), checksum)
     indices = np.arange(len(store)) if part == "Test" else _part_of_train(store.labels, split, has_test)
     if not len(indices):
         raise ValueError(f"{folder} has too few recordings ({len(store)}) for a {split!r} split.")
     return EventDataset(store, indices, provenance)
+
+
+def _folder_store(folder: Path) -> tuple[EventStore, str]:
+    """Return the store of a folder `<digit>/*.bin`, built where it is missing, and its checksum."""
+    paths, labels = list_recordings(folder)
+    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    listing = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+    digest = hashlib.sha256(repr((listing, labels.tolist())).encode()).hexdigest()
+    params = {"source": "folder", "part": folder.name, "files": len(paths), "listing": digest}
+    store = ensure_store(data_home() / "stores" / f"nmnist-{key}", params, lambda: folder_chunks(paths, labels))
+    return store, _checksum(store)
 
 
 def _part_of_train(labels: np.ndarray, split: str, has_test: bool) -> np.ndarray:
@@ -380,4 +455,5 @@ __all__ = [
     "StoreError",
     "find_real_recordings",
     "load_dataset",
+    "load_folds",
 ]

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from snn_helpers import plots
 from snn_helpers.datasets import load_dataset
+from snn_helpers.training.build import load_model
 from snn_helpers.training.config import TrainConfig
-from snn_helpers.training.loop import TrainResult, decide, load_model
+from snn_helpers.training.loop import TrainResult
+from snn_helpers.training.score import decide
 
 RECORDINGS = 500  # of the test split, at most
 _BATCH = 50
 
 
 def write_run_figures(result: TrainResult) -> list[Path]:
-    """Draw how a run went and what its best network does, into the folder `figures` of the run.
+    """Draw how a run went and what its best network does, into the folder `figures` beside its log.
 
     Parameters
     ----------
@@ -32,8 +34,8 @@ def write_run_figures(result: TrainResult) -> list[Path]:
         curves.png (loss and accuracy an epoch), firing.png (share of steps with a spike, a layer), confusion.png, and
         output.png (output spikes and membranes of one test recording).
     """
-    folder = result.paths["save_dir"] / "figures"
-    folder.mkdir(exist_ok=True)
+    folder = result.paths["log_dir"] / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
     config = TrainConfig.from_params(result.metrics["config"])
     checkpoint = Path(config.resume) if config.test_only else result.paths["best"]
     model, _ = load_model(checkpoint)

@@ -19,7 +19,7 @@ _KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 def training_rules() -> Rules:
     """Return what `TrainConfig` says about parameters of its fields' names."""
     kinds = {item.name: _KINDS[item.type.split(" ")[0]] for item in fields(TrainConfig)}
-    return Rules(kinds, _config_of, _data_of, ("save_dir", "resume"))
+    return Rules(kinds, _config_of, _data_of, ("save_dir", "log_dir", "resume"))
 
 
 def _config_of(values: Mapping[str, Any]) -> TrainConfig:

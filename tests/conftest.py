@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import snn_helpers  # noqa: F401  (first: it tells OpenMP how to wait before torch loads it)
 from snn_helpers.events.recording import make_events, write_bin
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -67,5 +68,6 @@ def data_home(tmp_path, monkeypatch):
     """Send stores, downloads and runs to a temporary folder; return where stores go."""
     monkeypatch.setenv("SNN_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("SNN_LOGS_DIR", str(tmp_path / "logs"))
     monkeypatch.delenv("SNN_PROFILE", raising=False)
     return tmp_path / "data"

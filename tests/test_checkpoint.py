@@ -9,6 +9,7 @@ from snn_helpers.training.checkpoint import (
     KEYS,
     CheckpointError,
     load_checkpoint,
+    load_or_previous,
     random_state,
     restore_random_state,
     save_checkpoint,
@@ -20,7 +21,11 @@ def state(**changes):
         "model": {"weight": torch.arange(6.0).reshape(2, 3)},
         "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
         "scheduler": {},
+        "scaler": {},
         "epoch": 2,
+        "step": 0,
+        "partial": {"sums": [0.0] * 4, "fractions": {}, "lr": 0.1},
+        "seconds": 1.5,
         "config": {"model": "cnn", "data_dir": None},
         "history": [{"epoch": 0, "lr": 0.1}],
         "rng": random_state(),
@@ -61,7 +66,7 @@ def test_save_that_fails_keeps_the_checkpoint_that_was_there(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*((torch, "save", half_written) if failing == "torch.save" else (os, "replace", no_rename)))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(CheckpointError, match=r"No space left.* the one before is intact"):
         save_checkpoint(tmp_path / "last.pt", state(epoch=2))
     monkeypatch.undo()
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
@@ -137,3 +142,50 @@ def test_random_state_brings_the_same_numbers_back():
         torch.manual_seed(99)
         restore_random_state(saved)
         assert torch.equal(torch.rand(5), first)
+
+
+def test_save_keeps_the_one_before_under_its_name(tmp_path):
+    last, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+    for epoch in (1, 2, 3):
+        save_checkpoint(last, state(epoch=epoch), keep_before=previous)
+    assert (load_checkpoint(previous)["epoch"], load_checkpoint(last)["epoch"]) == (2, 3)
+
+
+def test_save_keeps_the_one_before_where_there_are_no_links(tmp_path, monkeypatch):
+    def no_link(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+    test_save_keeps_the_one_before_under_its_name(tmp_path)
+
+
+def test_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "last.pt"
+    weight = torch.full((64, 64), 0.5)
+    save_checkpoint(path, state(model={"weight": weight}))
+    content = bytearray(path.read_bytes())
+    content[content.index(weight.numpy().tobytes()) + 100] ^= 1
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path, weights_only=True)["model"]["weight"], weight)  # torch does not notice
+    with pytest.raises(CheckpointError, match=r"damaged \(the checksum of .* is wrong\)"):
+        load_checkpoint(path)
+
+
+def test_damaged_last_falls_back_to_the_one_before(tmp_path, capsys):
+    last, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+    for epoch in (1, 2):
+        save_checkpoint(last, state(epoch=epoch), keep_before=previous)
+    last.write_bytes(last.read_bytes()[:1000])
+    found, path = load_or_previous(last)
+    assert (found["epoch"], path) == (1, previous)
+    assert "last.pt: this is no checkpoint, or it is damaged" in capsys.readouterr().out
+    previous.unlink()
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_or_previous(last)
+
+
+def test_only_last_has_one_before_it(tmp_path):
+    save_checkpoint(tmp_path / "previous.pt", state())
+    (tmp_path / "best.pt").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_or_previous(tmp_path / "best.pt")

@@ -191,5 +191,5 @@ def test_bare_scheduler_means_cosine_and_visualize_writes_figures(folder, tmp_pa
     assert main([*flags, "--data_dir", str(folder), "--save_dir", str(tmp_path / "run")]) == 0
     out = capsys.readouterr().out
     for name in ("curves", "firing", "confusion", "output"):
-        assert str(tmp_path / "run" / "figures" / f"{name}.png") in out
+        assert str(tmp_path / "run" / "logs" / "figures" / f"{name}.png") in out
     assert json.loads((tmp_path / "run" / "result.json").read_text())["config"]["scheduler"] == "cosine"

@@ -146,7 +146,9 @@ def test_engine_has_the_loops_gradients_and_statistics(norm, surrogate, make):
             assert torch.allclose(ours.double(), theirs.double(), rtol=1e-4, atol=1e-6), name
         pairs = [(ours.grad, theirs.grad) for theirs, ours in zip(loop.parameters(), fast.parameters())]
         assert all(not ours.any() for ours, theirs in pairs if not theirs.any())
-        if all(theirs.any() for _, theirs in pairs):  # layers may be silent without a skip: no gradient, and no ratio of two
+        if all(
+            theirs.any() for _, theirs in pairs
+        ):  # layers may be silent without a skip: no gradient, and no ratio of two
             gaps.append(max(float((ours - theirs).norm() / theirs.norm()) for ours, theirs in pairs))
         if len(gaps) == 5:
             break
@@ -176,6 +178,22 @@ def test_penalty_pulls_on_both_engines_alike():
         sum(fractions.values()).backward()
         gradients.append(model.convs[1].weight.grad)
     assert (gradients[0] - gradients[1]).norm() <= 1e-4 * gradients[0].norm()
+
+
+@pytest.mark.parametrize("engine", ["cpu", "snntorch"])
+def test_penalty_leaves_silent_neurons_alone(engine):
+    """Else it would push them ever further from their threshold, where no gradient of the loss finds them."""
+    frames, _ = simulated_frames()
+    model = pair("none")[engine == "cpu"].eval()
+    with torch.no_grad():
+        model.convs[0].bias[:16] = -2 * THRESHOLD  # these channels stay silent, though not far from the threshold
+    spikes, fractions = watched(model, frames[:, :4]), {}
+    model(frames[:, :4], fractions=fractions)
+    fractions["conv1"].backward()
+    silent = spikes["conv1"][0].flatten(3).sum((0, 1, 3)) == 0
+    assert 0 < silent.sum() < 32
+    assert not model.convs[0].bias.grad[silent].any()
+    assert model.convs[0].bias.grad[~silent].all()
 
 
 def test_frames_that_are_no_counts_go_through_the_loop_with_a_warning():

@@ -32,7 +32,7 @@ def test_figures_are_written_and_the_confusion_counts_every_test_recording(setti
     before = plt.get_fignums()
     paths = write_run_figures(result)
     assert [path.name for path in paths] == ["curves.png", "firing.png", "confusion.png", "output.png"]
-    assert {path.parent for path in paths} == {result.paths["save_dir"] / "figures"}
+    assert {path.parent for path in paths} == {result.paths["log_dir"] / "figures"}
     for path in paths:
         assert plt.imread(path)[..., :3].std() > 0.05, path
     assert drawn["matrix"].sum(1).tolist() == [1] * 10
@@ -44,4 +44,4 @@ def test_figures_of_a_test_need_no_history_of_this_run(settings, tmp_path):
     trained = train(TrainConfig(**settings))
     again = {**settings, "save_dir": tmp_path / "test", "resume": trained.paths["best"], "test_only": True}
     paths = write_run_figures(train(TrainConfig(**again)))
-    assert paths[0].parent == tmp_path / "test" / "figures"
+    assert paths[0].parent == tmp_path / "test" / "logs" / "figures"

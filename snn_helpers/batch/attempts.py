@@ -98,6 +98,7 @@ def _own_folder(parent: Path) -> Path:
 def _environment(attempt: Attempt, folder: Path) -> dict[str, str]:
     variables = {f"{name}_NUM_THREADS": str(attempt.threads) for name in _THREAD_VARIABLES}
     variables |= {"SNN_RESULTS_DIR": str(folder / "results"), "SNN_RUNS_DIR": str(folder / "checkpoints")}
+    variables["SNN_LOGS_DIR"] = str(folder / "logs")
     if attempt.gpu is not None:
         variables["CUDA_VISIBLE_DEVICES"] = str(attempt.gpu) if attempt.gpu >= 0 else ""
     return {name: os.path.abspath(value) if name.endswith("_DIR") else value for name, value in variables.items()}

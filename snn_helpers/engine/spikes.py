@@ -43,9 +43,9 @@ class Spikes:
         return self.count.float() if self.path is None else _ToFloat.apply(self.count, self.path)
 
     def fraction(self) -> Tensor:
-        """Return the mean of the spikes as a scalar, with gradient."""
+        """Return the mean of the spikes as a scalar; its gradient reaches the spikes that were fired only."""
         mean = self.count.sum(dtype=torch.int64).float() / self.count.numel()
-        return mean if self.path is None else _Mean.apply(mean, self.path)
+        return mean if self.path is None else _Mean.apply(mean, self.count, self.path)
 
     def flatten(self) -> Spikes:
         """Return the spikes as [T, B, features], in the order of `torch.flatten` (channels, rows, columns)."""
@@ -116,12 +116,13 @@ class _Merge(torch.autograd.Function):
 
 class _Mean(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, mean, path):
+    def forward(ctx, mean, count, path):
         """Compute the outputs, and keep what the way back needs."""
-        ctx.shape = path.shape
+        ctx.save_for_backward(count)
         return mean.clone()
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`."""
-        return None, (grad / ctx.shape.numel()).expand(ctx.shape)
+        """Compute a gradient for each argument of `forward`: of spikes that were fired only."""
+        (count,) = ctx.saved_tensors
+        return None, None, count * (grad / count.numel())

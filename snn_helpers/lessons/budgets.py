@@ -29,6 +29,8 @@ class Budget:
         Stacks of random weights that each depth is tried with.
     compare : dict
         Settings of two networks that are trained to be compared.
+    prices : dict
+        Settings of the networks that are trained at several prices of spikes.
     """
 
     recordings: int
@@ -38,6 +40,7 @@ class Budget:
     depths: tuple[int, ...]
     depth_seeds: int
     compare: Mapping[str, Any]
+    prices: Mapping[str, Any]
 
 
 _BUDGETS = {
@@ -49,6 +52,7 @@ _BUDGETS = {
         (1, 2, 4),
         1,
         {"num_samples": 128, "time_steps": 4, "epochs": 1, "batch_size": 32},
+        {"num_samples": 64, "time_steps": 4, "epochs": 1, "batch_size": 32},
     ),
     "teach": Budget(
         1000,
@@ -58,6 +62,7 @@ _BUDGETS = {
         (1, 2, 4, 8, 12),
         3,
         {"num_samples": 2000, "time_steps": 8, "epochs": 3, "batch_size": 32},
+        {"num_samples": 1000, "time_steps": 6, "epochs": 4, "batch_size": 32},
     ),
     "full": Budget(
         4000,
@@ -67,6 +72,7 @@ _BUDGETS = {
         (1, 2, 4, 8, 12, 16),
         5,
         {"num_samples": None, "time_steps": 10, "epochs": 6, "batch_size": 32},
+        {"num_samples": 4000, "time_steps": 10, "epochs": 6, "batch_size": 64},
     ),
 }
 

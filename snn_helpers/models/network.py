@@ -82,7 +82,8 @@ class SpikingNetwork(nn.Module):
             Called as watch(layer, spk_rec, mem_rec) for each layer of `spiking_layers`, each tensor [T, B, ...],
             detached: spikes uint8, membranes float.
         fractions : dict or None
-            Filled with each layer's mean spike fraction, a scalar tensor with gradient.
+            Filled with each layer's mean spike fraction, a scalar tensor. Its gradient reaches the spikes that were
+            fired only: through the surrogate it would push silent neurons ever further from their threshold.
 
         Returns
         -------
@@ -103,7 +104,7 @@ class SpikingNetwork(nn.Module):
                 spk = spk_rec.count if isinstance(spk_rec, Spikes) else spk_rec.detach().to(torch.uint8)
                 watch(name, spk, mem_rec.detach())
             if fractions is not None:
-                fractions[name] = spk_rec.fraction() if isinstance(spk_rec, Spikes) else spk_rec.mean()
+                fractions[name] = _fraction(spk_rec)
         return SpikeOutput(*recorded["output"])
 
     def _run(self, frames: Tensor, keep: Tensor, keep_mem: bool) -> dict[str, tuple]:
@@ -158,6 +159,10 @@ class SpikingNetwork(nn.Module):
             )
         if 0 in frames.shape[:2]:
             raise ValueError(f"`frames` must have at least one step and one recording; got {tuple(frames.shape)}.")
+
+
+def _fraction(spk_rec: Spikes | Tensor) -> Tensor:
+    return spk_rec.fraction() if isinstance(spk_rec, Spikes) else (spk_rec * spk_rec.detach()).mean()
 
 
 @functools.cache

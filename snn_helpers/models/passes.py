@@ -28,6 +28,10 @@ class SpikingLayer(NamedTuple):
         """Whether there is a normalisation."""
         return not isinstance(self.norm, nn.Identity)
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all that the layer learns."""
+        return [parameter for module in self for parameter in module.parameters()]
+
 
 class LayerByLayer:
     """Finish all time steps of a layer before the next, as normalisation over time asks for. Spikes: [T, B, ...].

@@ -1,0 +1,136 @@
+"""What a config asks for, built: the network, its loss, its optimiser, its schedule, and the device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snn_helpers._checks import check_choice
+from snn_helpers.models.cnn import SpikingCNN
+from snn_helpers.models.network import SpikeOutput, SpikingNetwork
+from snn_helpers.models.resnet import SpikingResNet
+from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
+from snn_helpers.training.config import LOSSES, TrainConfig
+
+NETWORKS = {"cnn": SpikingCNN, "resnet": SpikingResNet}
+
+Criterion = Callable[[SpikeOutput, Tensor], Tensor]
+
+
+def build_model(config: TrainConfig) -> SpikingNetwork:
+    """Build the untrained network that `config` asks for, its weights drawn from `config.seed`."""
+    names = ["beta", "threshold", "dropout", "engine", "norm", "surrogate"]
+    if config.model == "resnet":
+        names += ["alpha", "rho", "adaptation", "skip"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return NETWORKS[config.model](**{name: getattr(config, name) for name in names}, learn=config.learned)
+
+
+def load_model(path: str | os.PathLike) -> tuple[SpikingNetwork, TrainConfig]:
+    """Return the trained network of a checkpoint, in eval mode, and the config it was trained with."""
+    state = load_checkpoint(path)
+    config = TrainConfig.from_params(state["config"])
+    model = build_model(config)
+    load_weights(model, state, path)
+    return model.eval(), config
+
+
+def load_weights(model: nn.Module, state: dict[str, Any], path: str | os.PathLike) -> None:
+    """Put a checkpoint's weights into a network; one of another network is refused with the keys that differ."""
+    ours, theirs = model.state_dict(), state["model"]
+    differing = [f"lacks {name}" for name in ours if name not in theirs]
+    differing += [f"has {name}" for name in theirs if name not in ours]
+    differing += [
+        f"{name} is {list(theirs[name].shape)}, not {list(ours[name].shape)}"
+        for name in ours
+        if name in theirs and theirs[name].shape != ours[name].shape
+    ]
+    if differing:
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise CheckpointError(f"{path}: holds another network: it {'; '.join(differing[:4])}{more}.")
+    model.load_state_dict(theirs)
+
+
+def loss_function(name: str, threshold: float = 1.0) -> Criterion:
+    """Return the loss of `snntorch.functional` called `name`, as loss(output, labels [B]).
+
+    Parameters
+    ----------
+    name : str
+        One of `LOSSES`. Losses on counts and rates read the output spikes, losses on membranes the output membranes.
+    threshold : float > 0
+        Membranes are given to the loss in units of it: weights, and with them membranes, scale with the threshold.
+
+    Returns
+    -------
+    callable
+        From a `SpikeOutput` and int64 labels [B] to a scalar tensor.
+    """
+    from snntorch import functional
+
+    check_choice("loss", name, LOSSES)
+    loss = getattr(functional, name)()
+    if "membrane" in name:
+        return lambda output, labels: loss(output.mem_rec.float() / threshold, labels)
+    return lambda output, labels: loss(output.spk_rec.float(), labels)
+
+
+def make_optimizer(model: SpikingNetwork, config: TrainConfig) -> torch.optim.Optimizer:
+    """Return the optimiser, its parameters in groups that learn at their own pace.
+
+    Adam moves every parameter by about the learning rate. The weights of normalised layers have no unit. What has the
+    threshold's (scales and shifts of normalisations, and the weights after the last one) moves by the learning rate
+    times the threshold, so that a low threshold does not make it race. The neurons' own numbers are spared weight
+    decay, which would pull them to zero.
+    """
+    layers = model.spiking_layers().values()
+    numbers = [parameter for parameter in model.parameters() if parameter.dim() == 0]
+    scaled = []
+    if model.norm != "none":
+        parts = [layer.norm if layer.normalised else layer.weights for layer in layers]
+        scaled = [weight for part in parts for weight in part.parameters()]
+    apart = {id(parameter) for parameter in (*numbers, *scaled)}
+    groups = [
+        {"params": [parameter for parameter in model.parameters() if id(parameter) not in apart]},
+        {"params": scaled, "lr": config.lr * min(config.threshold, 1.0)},
+        {"params": numbers, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    options = {"momentum": 0.9, "nesterov": True} if config.optimizer == "sgd" else {}
+    return kinds[config.optimizer](groups, lr=config.lr, weight_decay=config.weight_decay, **options)
+
+
+def make_scheduler(optimizer, config: TrainConfig, steps_per_epoch: int):
+    """Return the course of the learning rate, or None. All but "plateau" go forward a step at a time."""
+    schedulers = torch.optim.lr_scheduler
+    total = config.epochs * steps_per_epoch
+    if config.scheduler == "onecycle":
+        return schedulers.OneCycleLR(
+            optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=total + 1
+        )
+    if config.scheduler == "cosine":
+        return schedulers.CosineAnnealingLR(optimizer, total)
+    if config.scheduler == "plateau":  # a step an epoch, on the validation loss
+        return schedulers.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
+    return None
+
+
+def choose_device(config: TrainConfig) -> torch.device:
+    """Return the device, or say which one is missing."""
+    name = config.device
+    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if usable[kind])
+    if not usable[name]:
+        raise ValueError(f"`--device {name}`: torch sees no such GPU here. Leave the flag out, or take --device cpu.")
+    if config.engine in ("cpu", "cuda") and config.engine != name:
+        raise ValueError(f"`--engine {config.engine}` does not compute on the device {name}. Take --engine auto.")
+    if config.precision != "float32" and name != "cuda":
+        raise ValueError(f"`--precision {config.precision}` is for GPUs (--device cuda); here it is {name}.")
+    return torch.device(name)

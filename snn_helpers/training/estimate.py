@@ -1,0 +1,121 @@
+"""What a training will need, said before it begins: memory, from counting; time, from a few steps tried."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from snn_helpers.datasets import FrameLoader
+from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.training.build import Criterion
+from snn_helpers.training.config import TrainConfig
+
+# Bytes a training step holds, for each current before pooling and for each neuron, a step and recording. Fitted from
+# above to the peak memory of processes with both networks; for a GPU taken from the loop's, and not measured.
+_BYTES = {"snntorch": (11.0, 33.0), "cpu": (1.6, 19.0), "cuda": (11.0, 33.0)}
+_BASE = 450 * 2**20  # torch, its libraries and the events of a data set
+_WEIGHT_BYTES = 5 * 4  # weights, gradients, two moments, and the copy that is saved
+_WARN_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will need.
+
+    Attributes
+    ----------
+    memory : int
+        Bytes at the peak of a training step.
+    free : int or None
+        Bytes that are free where it will run, if that is known.
+    seconds : float
+        Of all training steps; validation comes on top.
+    """
+
+    memory: int
+    free: int | None
+    seconds: float
+
+    def __str__(self) -> str:
+        minutes = self.seconds / 60
+        time_text = f"{self.seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else ""
+        text = f"expected: {time_text or f'{minutes / 60:.1f} h'} of training, {self.memory / 2**30:.1f} GiB of memory"
+        return text + (f" ({self.free / 2**30:.1f} GiB are free)" if self.free is not None else "")
+
+
+def expected_memory(model: SpikingNetwork, config: TrainConfig) -> int:
+    """Return the bytes at the peak of a training step, counted from the sizes of the layers."""
+    currents = 0
+    handles = []
+
+    def count(_module, _inputs, output):
+        nonlocal currents
+        currents += output[0].numel()
+
+    probe = copy.deepcopy(model).cpu()
+    probe._engine_asked = "snntorch"
+    for layer in probe.spiking_layers().values():
+        handles.append(layer.weights.register_forward_hook(count))
+    neurons: list[int] = []
+    side = probe.image_size
+    with torch.inference_mode():
+        frames = torch.zeros(1, 1, probe.in_channels, side, side)
+        probe.eval()(frames, watch=lambda name, spk, mem: neurons.append(spk.numel()))
+    per_current, per_neuron = _BYTES[model.engine]
+    steps = config.time_steps * config.batch_size
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    return int(_BASE + steps * (per_current * currents + per_neuron * sum(neurons)) + _WEIGHT_BYTES * weights)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that are free on a device, within the limits of a container, if that is known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cpu":
+        return None
+    import psutil
+
+    free = psutil.virtual_memory().available
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    try:
+        return min(free, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no container, or no limit ("max")
+        return free
+
+
+def estimate(
+    config: TrainConfig, model: SpikingNetwork, loader: FrameLoader, criterion: Criterion, device: torch.device
+) -> Estimate:
+    """Say what a training will need; refuse it where memory cannot suffice.
+
+    Steps are tried on a copy of the model; the fastest counts. Nothing of the run is changed.
+
+    Raises
+    ------
+    MemoryError
+        If more is needed than there is.
+    """
+    memory, free = expected_memory(model, config), free_memory(device)
+    if free is not None and memory > free:
+        raise MemoryError(
+            f"a training step needs about {memory / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free. "
+            f"Lower `batch_size` ({config.batch_size}) or `time_steps` ({config.time_steps})."
+        )
+    if free is not None and memory > _WARN_SHARE * free:
+        print(f"Memory may get short: about {memory / 2**30:.1f} of {free / 2**30:.1f} GiB free.", flush=True)
+    probe = copy.deepcopy(model).train()
+    frames, labels = next(loader.batches(0))
+    frames, labels = frames.to(device), labels.to(device)
+    with torch.random.fork_rng(devices=[]):
+        seconds = float("inf")
+        for _ in range(3):
+            started = time.perf_counter()
+            criterion(probe(frames), labels).backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds = min(seconds, time.perf_counter() - started)
+    return Estimate(memory, free, seconds * config.epochs * len(loader))

@@ -1,0 +1,81 @@
+"""What a run tells while it goes: lines, a table, and TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "output_spikes")
+HISTORY_COLUMNS += ("hidden_spike_fraction",)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under a temporary name and rename it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Write one row an epoch, the columns of `HISTORY_COLUMNS`, as CSV."""
+    import io
+
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, HISTORY_COLUMNS)
+    writer.writeheader()
+    writer.writerows(history)
+    write_whole(path, table.getvalue())
+
+
+def progress_line(row: Mapping[str, float], epochs: int, valid_total: int, to_go: float) -> str:
+    """Return the line of an epoch, with the seconds to go as minutes."""
+    minutes, seconds = divmod(round(to_go), 60)
+    return (
+        f"epoch {row['epoch'] + 1}/{epochs}  train loss {row['train_loss']:.3f}  valid loss {row['valid_loss']:.3f}  "
+        f"valid accuracy {100 * row['valid_accuracy']:.1f} % (n = {valid_total})  {minutes}:{seconds:02d} to go"
+    )
+
+
+def firing_line(firing: Mapping[str, float]) -> str:
+    """Return the line that says how the untrained network fires."""
+    shares = ", ".join(f"{name} {100 * share:.1f}" for name, share in firing.items())
+    return f"before training, % of steps with a spike: {shares}"
+
+
+class EventLog:
+    """A run's scalars in TensorBoard's format; without the package tensorboard it is off, which it says once.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where to; None is off.
+    done : int
+        Steps already done: what an earlier process logged beyond them is hidden by TensorBoard.
+    """
+
+    def __init__(self, folder: Path | None, done: int = 0):
+        self._writer = None
+        if folder is None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            print("no TensorBoard log: the package tensorboard is not installed (pip install tensorboard).", flush=True)
+            return
+        self._writer = SummaryWriter(folder, purge_step=done or None)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Note values by name, such as "loss/train"."""
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,149 @@
+"""The protocols by which networks are judged, each one command: seeds in, accuracy with interval out.
+
+- simulated: train on simulated recordings, test on others; the network of the last epoch counts.
+- transfer: the same networks, tested on all real recordings of a folder. None of them, and none of their digits, has
+  been seen before: not to learn from, not to choose an epoch by.
+- finetune: go on from the network of `transfer` on four fifths of the real recordings, test on the last fifth; five
+  times, so that each recording is tested on once.
+- real: the same five folds, from untrained networks.
+- full: the official N-MNIST, its Train and Test recordings, in the full profile.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from snn_helpers._checks import check_choice
+from snn_helpers._paths import results_home, runs_home
+from snn_helpers._stats import wilson_interval
+from snn_helpers.datasets import find_real_recordings, load_folds
+from snn_helpers.training.checkpoint import LAST
+from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.logs import write_whole
+from snn_helpers.training.loop import RESULT, Splits, train
+
+PROTOCOLS = ("simulated", "transfer", "finetune", "real", "full")
+FOLDS = 5
+# Fine-tuning starts from a network that can see: few epochs at a lower learning rate.
+FINETUNE = {"lr": 2e-3, "epochs": 8}
+_WATCHED = 50  # recordings to draw the curve of a run whose last epoch counts, whatever the curve says
+
+
+def run_protocol(
+    name: str, config: TrainConfig, seeds: Sequence[int] = range(5), real_dir: str | Path | None = None
+) -> dict[str, Any]:
+    """Train and test by a protocol, once a seed, and write `results/protocol-<name>-<model>.json`.
+
+    A seed that was done before, with the same settings, is not done again. But for "full", which chooses the epoch on
+    validation data, the network of the last epoch counts.
+
+    Parameters
+    ----------
+    name : str
+        One of `PROTOCOLS`.
+    config : TrainConfig
+        Settings; what is left out comes from the profile. Its data set, seed and folders are the protocol's.
+    seeds : sequence of int
+        One network each, or one a fold.
+    real_dir : path or None
+        Folder of the real recordings; None looks for them (`find_real_recordings`).
+
+    Returns
+    -------
+    dict
+        "accuracy" (mean over the seeds), "by_seed", "n" (recordings tested on, a seed), "interval_low" and
+        "interval_high" (Wilson's, of the mean with n recordings: what other recordings would change, not other seeds),
+        "hidden_spike_fraction", "seconds" (of training, mean).
+
+    Raises
+    ------
+    ValueError
+        If there are no real recordings, or the name is unknown.
+    """
+    check_choice("protocol", name, PROTOCOLS)
+    if name in ("transfer", "finetune", "real"):
+        real_dir = real_dir or find_real_recordings()
+        if real_dir is None:
+            raise ValueError("`--real_dir`: name a folder of real recordings, Train/<digit>/*.bin.")
+    config = replace(config, profile="full" if name == "full" else config.profile)
+    rows = [row for seed in seeds for row in _of_seed(name, replace(config, seed=seed), real_dir)]
+    told = _summary(name, config, list(seeds), rows)
+    results_home().mkdir(parents=True, exist_ok=True)
+    write_whole(results_home() / f"protocol-{name}-{config.model}.json", json.dumps(told, indent=1) + "\n")
+    return told
+
+
+def _of_seed(name: str, config: TrainConfig, real_dir) -> list[dict[str, Any]]:
+    """Return the results of a seed's runs: one, or one a fold."""
+    if name == "full":
+        return [_once(name, replace(config, dataset="nmnist").resolve())]
+    settings: dict[str, Any] = {}
+    if name != "real":
+        base = _once("simulated", replace(config, dataset="simulated", select="last").resolve())
+        if name == "simulated":
+            return [base]
+        settings = {**FINETUNE, "init_from": str(Path(base["save_dir"]) / LAST)}
+    folds = load_folds(real_dir, FOLDS)
+    if name == "transfer":
+        tested = TrainConfig(resume=settings["init_from"], test_only=True, data_dir=base["config"]["data_dir"])
+        found = train(tested, splits=Splits(*folds[0], folds[0][0].union(folds[0][1]))).metrics
+        return [{**found, "seconds": base["seconds"], "config": base["config"]}]
+    real = replace(config, dataset="nmnist", select="last", **settings).resolve()
+    return [
+        _once(f"{name}-fold{number}", real, Splits(train_set, train_set.take(_WATCHED), test_set))
+        for number, (train_set, test_set) in enumerate(folds, 1)
+    ]
+
+
+def _once(name: str, config: TrainConfig, splits: Splits | None = None) -> dict[str, Any]:
+    """Train one network, or take its result from the time before."""
+    folder = runs_home() / f"protocol-{name}-{config.model}-{config.profile}-seed{config.seed}"
+    config = replace(config, save_dir=str(folder))
+    if (folder / RESULT).exists():
+        told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        if {**told["config"], "resume": None} == config.as_dict():
+            return {**told, "save_dir": str(folder)}
+        raise ValueError(f"{folder} holds a run with other settings. Move it away.")
+    print(f"== {name}, seed {config.seed}", flush=True)
+    return {**train(replace(config, resume="auto"), splits=splits).metrics, "save_dir": str(folder)}
+
+
+def _summary(name: str, config: TrainConfig, seeds: list[int], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    per_seed = len(rows) // len(seeds)
+    parts = [rows[start : start + per_seed] for start in range(0, len(rows), per_seed)]
+    hits = [sum(row["test_accuracy"] * row["n_test"] for row in part) for part in parts]
+    total = sum(row["n_test"] for row in parts[0])
+    by_seed = [hit / total for hit in hits]
+    accuracy = statistics.fmean(by_seed)
+    low, high = wilson_interval(round(accuracy * total), total)
+    return {
+        "protocol": name,
+        "model": config.model,
+        "accuracy": accuracy,
+        "interval_low": low,
+        "interval_high": high,
+        "n": total,
+        "seeds": seeds,
+        "by_seed": by_seed,
+        "hidden_spike_fraction": statistics.fmean(row["hidden_spike_fraction"] for row in rows),
+        "spike_fractions": rows[0]["spike_fractions"],
+        "seconds": statistics.fmean(sum(row["seconds"] for row in part) for part in parts),
+        "config": rows[0]["config"],
+        "provenance": rows[0]["provenance"],
+    }
+
+
+def summary_line(told: dict[str, Any]) -> str:
+    """Return what a protocol found, in a line."""
+    seeds = ", ".join(f"{seed}: {100 * share:.1f}" for seed, share in zip(told["seeds"], told["by_seed"]))
+    low, high = (100 * told[name] for name in ("interval_low", "interval_high"))
+    return (
+        f"{told['protocol']}, {told['model']}: {100 * told['accuracy']:.2f} %, mean of seeds ({seeds}), "
+        f"n = {told['n']:,}, 95 % interval {low:.1f} to {high:.1f} %; hidden layers fire at "
+        f"{100 * told['hidden_spike_fraction']:.1f} % of steps; {told['seconds']:.0f} s of training a seed"
+    )

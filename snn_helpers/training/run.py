@@ -1,0 +1,346 @@
+"""A training under way: steps, epochs, and all that a checkpoint has to carry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snn_helpers.datasets import Augment, EventDataset
+from snn_helpers.models.firing import balance_firing
+from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.training.build import Criterion, load_weights, make_optimizer, make_scheduler
+from snn_helpers.training.checkpoint import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    CheckpointError,
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+)
+from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.logs import HISTORY_COLUMNS, EventLog, firing_line, progress_line, write_history
+from snn_helpers.training.processes import Processes
+from snn_helpers.training.score import Score, Tally, evaluate
+from snn_helpers.training.stopping import StopRequests, TrainingStopped
+
+EVAL_BATCH = 64
+GRADIENT_LIMIT = 1.0
+_LOG_EVERY = 10  # steps; gradient norms by layer cost a little
+
+
+class Monitor(Protocol):
+    """Watches a training, for example a widget in a notebook."""
+
+    stop_requested: bool
+
+    def update(self, row: dict[str, float]) -> None:
+        """Take the row of an epoch that was done, the columns of `HISTORY_COLUMNS`."""
+
+
+class Run:
+    """Trains a network, and can be put down after any step and taken up again.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Resolved.
+    model : SpikingNetwork
+        On its device.
+    train_set, valid_set : EventDataset
+        What to learn from; what to score after each epoch.
+    criterion : callable
+        See `loss_function`.
+    folder, log_dir : Path; Path or None
+        Of the checkpoints; of the TensorBoard log.
+    device : torch.device
+        Where the model is.
+    processes : Processes
+        Who else trains it.
+    monitor : Monitor or None
+        Told of every epoch, and asked at every step whether to stop.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: SpikingNetwork,
+        train_set: EventDataset,
+        valid_set: EventDataset,
+        criterion: Criterion,
+        folder: Path,
+        log_dir: Path | None,
+        device: torch.device,
+        processes: Processes,
+        monitor: Monitor | None = None,
+    ):
+        self.config, self.model, self.criterion = config, model, criterion
+        self.folder, self.log_dir, self.device = folder, log_dir, device
+        self.processes, self.monitor = processes, monitor
+        part = (processes.rank, processes.size)
+        augment = Augment(config.max_shift, config.event_drop, config.warp)
+        self.loader = train_set.loader(
+            config.batch_size, config.time_steps, seed=config.seed, augment=augment, part=part
+        )
+        self.valid_loader = valid_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=part)
+        self.optimizer = make_optimizer(model, config)
+        self.scheduler = make_scheduler(self.optimizer, config, len(self.loader))
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+        self.history: list[dict[str, float]] = []
+        self.initial_firing: dict[str, float] = {}
+        # Within the epoch: steps done, what they gave, and the learning rate of the first.
+        self.step, self.tally = 0, Tally()
+        self.lr = self.optimizer.param_groups[0]["lr"]
+        # Of this epoch's steps, as far as this process did them: recordings, computing, waiting for batches.
+        self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
+        self.seconds_in_all = 0.0
+        self._speed: dict[str, float] = {}
+
+    def fit(self, state: dict[str, Any] | None) -> None:
+        """Train to the end, from the start or from the state of a checkpoint."""
+        torch.manual_seed(self.config.seed)
+        if state:
+            self._restore(state)
+        else:
+            self._begin()
+        self.network = self.processes.wrap(self.model)
+        done = len(self.history) * len(self.loader) + self.step
+        self.log = EventLog(self.log_dir if self.processes.first else None, done)
+        started, steps_before = time.perf_counter(), done
+        self._began = started - self.seconds_in_all
+        try:
+            with StopRequests() as self.stop:
+                for epoch in range(len(self.history), self.config.epochs):
+                    row, total = self._do_epoch(epoch)
+                    steps = (epoch + 1) * len(self.loader)
+                    to_go = (time.perf_counter() - started) / max(1, steps - steps_before)
+                    to_go *= self.config.epochs * len(self.loader) - steps
+                    self._say(progress_line(row, self.config.epochs, total, to_go))
+                    if self.monitor:
+                        self.monitor.update(row)
+        finally:
+            self.log.close()
+            self.seconds_in_all = time.perf_counter() - self._began
+
+    def findings(self) -> dict[str, Any]:
+        """Return what belongs into the result beside the scores."""
+        return {"initial_firing": self.initial_firing, **self._speed}
+
+    def _begin(self) -> None:
+        if self.config.init_rate and not self.config.init_from:
+            frames, _ = next(self.loader.whole().batches(0))
+            self.initial_firing = balance_firing(self.model, frames.to(self.device), self.config.init_rate)
+            self._say(firing_line(self.initial_firing))
+
+    def _do_epoch(self, epoch: int) -> tuple[dict[str, float], int]:
+        if self.step == 0:
+            self.lr = self.optimizer.param_groups[0]["lr"]
+        train_score = self._train_epoch(epoch)
+        valid_score = evaluate(self.model, self.valid_loader.batches(0), self.criterion, self.device, self.processes)
+        if self.config.scheduler == "plateau":
+            self.scheduler.step(valid_score.loss)
+        row = (epoch, self.lr, train_score.loss, train_score.accuracy, valid_score.loss, valid_score.accuracy)
+        row = dict(zip(HISTORY_COLUMNS, (*row, valid_score.output_spikes, valid_score.hidden_fraction)))
+        self.history.append(row)
+        self.step, self.tally = 0, Tally()
+        self._save()
+        self._log_epoch(train_score, valid_score)
+        return row, valid_score.total
+
+    def _train_epoch(self, epoch: int) -> Score:
+        from tqdm import tqdm
+
+        self.model.train()
+        batches = self.loader.batches(epoch, self.step)
+        # disable=None: a bar on a terminal, nothing in logs and notebooks, which get a line an epoch.
+        hidden = None if self.processes.first else True
+        bar = tqdm(batches, f"epoch {epoch + 1}", len(self.loader), leave=False, disable=hidden, initial=self.step)
+        for frames, labels in self._timed(bar):
+            self._do_step(epoch, frames.to(self.device), labels.to(self.device))
+            if self._asked_to_stop():
+                self._save()
+                raise self._stopped(epoch)
+            if self.config.save_every and self.step % self.config.save_every == 0 and self.step < len(self.loader):
+                self._save()
+        return self.tally.over(self.processes).score()
+
+    def _timed(self, batches) -> Iterator:
+        """Pass batches on, and add up the time spent on waiting for them."""
+        before = time.perf_counter()
+        for batch in batches:
+            now = time.perf_counter()
+            self.data_seconds += now - before
+            yield batch
+            before = time.perf_counter()
+            self.seconds += before - now
+
+    def _do_step(self, epoch: int, frames: Tensor, labels: Tensor) -> None:
+        # What chance decides in a step depends on its number only: not on who did the steps before, or when.
+        where = [self.config.seed, epoch, self.step, self.processes.rank, 2]
+        torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
+        fractions: dict[str, Tensor] = {}
+        kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
+        with torch.autocast(self.device.type, kind, enabled=kind is not None):
+            output = self.network(frames, fractions=fractions)
+        loss = objective = self.criterion(output, labels)
+        if self.config.spike_penalty:
+            hidden = [fraction for name, fraction in fractions.items() if name != "output"]
+            objective = objective + self.config.spike_penalty * torch.stack(hidden).mean()
+        self._refuse_if_not_finite("the loss", objective, epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(objective * self.loader.weight(len(labels), self.step)).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_LIMIT)
+        if not self.scaler.is_enabled():  # a scaler leaves out steps whose gradients overflow, and goes on
+            # Membranes that are not a number do not fire: the loss alone looks healthy.
+            self._refuse_if_not_finite("the gradient's norm", norm, epoch)
+        if (self.step + 1) % _LOG_EVERY == 0:
+            self._log_step(epoch, loss.item(), float(norm))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scheduler and self.config.scheduler != "plateau":
+            self.scheduler.step()
+        self.tally.add(loss.item(), output, labels, fractions)
+        self.samples += len(labels) * self.processes.size
+        self.step += 1
+
+    def _refuse_if_not_finite(self, what: str, value: Tensor, epoch: int) -> None:
+        if self.processes.any(not torch.isfinite(value)):
+            raise FloatingPointError(
+                f"{what} is {value.item()} at epoch {epoch + 1}, step {self.step + 1}; first in {self._culprit()}. "
+                f"Lower `lr` ({self.config.lr}). {self._last_good()}"
+            )
+
+    def _culprit(self) -> str:
+        """Name the layer whose weights or gradients stopped being finite; the backward pass meets the last first."""
+        layers = self.model.spiking_layers()
+        for name, layer in layers.items():
+            if not all(torch.isfinite(weight).all() for weight in layer.parameters()):
+                return f"the weights of {name}"
+        for name, layer in reversed(layers.items()):
+            gradients = [weight.grad for weight in layer.parameters() if weight.grad is not None]
+            if not all(torch.isfinite(gradient).all() for gradient in gradients):
+                return f"the gradients of {name}"
+        return "the output"
+
+    def _last_good(self) -> str:
+        last = self.folder / LAST
+        return f"{last} holds the last good state." if last.exists() else "No checkpoint was written before."
+
+    def _asked_to_stop(self) -> bool:
+        wish = bool(self.monitor and self.monitor.stop_requested)
+        return self.processes.any(wish or self.stop.signal is not None)
+
+    def _stopped(self, epoch: int) -> TrainingStopped:
+        last = self.folder / LAST
+        code = 130 if self.stop.signal is None else 128 + self.stop.signal
+        text = (
+            f"stopped in epoch {epoch + 1} after step {self.step} of {len(self.loader)}; go on with `--resume {last}`"
+        )
+        return TrainingStopped(text, code)
+
+    def _say(self, line: str) -> None:
+        if self.processes.first:
+            print(line, flush=True)
+
+    def _save(self) -> None:
+        tally = self.tally.over(self.processes)
+        if not self.processes.first:
+            return
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else {},
+            "scaler": self.scaler.state_dict(),
+            "epoch": len(self.history),
+            "step": self.step,
+            "partial": {**tally.plain(), "lr": self.lr},
+            "config": self.config.as_dict(),
+            "history": self.history,
+            "rng": random_state(),
+            "initial_firing": self.initial_firing,
+            "seconds": time.perf_counter() - self._began,
+        }
+        save_checkpoint(self.folder / LAST, state, keep_before=self.folder / PREVIOUS)
+        if self.step == 0:
+            accuracies = [row["valid_accuracy"] for row in self.history]
+            if accuracies[-1] > max(accuracies[:-1], default=-1.0):
+                save_checkpoint(self.folder / BEST, state)
+            write_history(self.folder / "history.csv", self.history)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        load_weights(self.model, state, self.config.resume)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history = list(state["history"])
+        self.step = state["step"]
+        sums, fractions, self.lr = (state["partial"][name] for name in ("sums", "fractions", "lr"))
+        if not self.processes.first:  # what was counted before is counted by one process alone
+            sums, fractions = [0.0] * len(sums), dict.fromkeys(fractions, 0.0)
+        self.tally = Tally(sums, fractions)
+        self.initial_firing = dict(state["initial_firing"])
+        self.seconds_in_all = state["seconds"]
+        restore_random_state(state["rng"])
+        if self.processes.first and self.history:
+            self._carry_best(state)
+
+    def _carry_best(self, state: dict[str, Any]) -> None:
+        """Have a best.pt in a new folder too: no later epoch need beat the best of those that were done before."""
+        if (self.folder / BEST).exists():
+            return
+        accuracies = [row["valid_accuracy"] for row in state["history"]]
+        best_epoch = accuracies.index(max(accuracies)) + 1
+        for name in (BEST, LAST, PREVIOUS):
+            candidate = Path(self.config.resume).with_name(name)
+            if candidate.exists():
+                found = load_checkpoint(candidate)
+                if found["epoch"] == best_epoch and found["step"] == 0:
+                    save_checkpoint(self.folder / BEST, found)
+                    return
+        raise CheckpointError(
+            f"{self.config.resume}: the weights of the best epoch so far, {best_epoch}, are not beside it (best.pt). "
+            "Put them there."
+        )
+
+    def _log_step(self, epoch: int, loss: float, norm: float) -> None:
+        norms = {
+            f"gradient_norm/{name}": float(torch.stack([weight.grad.norm() for weight in layer.parameters()]).norm())
+            for name, layer in self.model.spiking_layers().items()
+        }
+        lr = self.optimizer.param_groups[0]["lr"]
+        step = epoch * len(self.loader) + self.step
+        self.log.scalars(step, {"loss/step": loss, "lr": lr, "gradient_norm/all": norm, **norms})
+
+    def _log_epoch(self, train_score: Score, valid_score: Score) -> None:
+        values = {"loss/train": train_score.loss, "accuracy/train": train_score.accuracy}
+        values |= {"loss/valid": valid_score.loss, "accuracy/valid": valid_score.accuracy}
+        values |= {f"firing/{name}": share for name, share in valid_score.fractions.items()}
+        values |= {f"dead/{name}": share for name, share in self._dead_shares().items()}
+        spent = self.seconds + self.data_seconds
+        if spent:  # none where an epoch was resumed after its last step
+            self._speed = {"samples_per_s": self.samples / spent, "data_share": self.data_seconds / spent}
+        values |= {f"speed/{name}": value for name, value in self._speed.items()}
+        self.log.scalars(len(self.history) * len(self.loader), values)
+        self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
+
+    @torch.inference_mode()
+    def _dead_shares(self) -> dict[str, float]:
+        """Return the share of neurons that never fire on a batch of validation recordings, by layer."""
+        dead: dict[str, float] = {}
+        frames, _ = next(self.valid_loader.batches(0))
+        self.model.eval()
+        self.model(frames.to(self.device), watch=lambda name, spk, mem: dead.update({name: _silent_share(spk)}))
+        return dead
+
+
+def _silent_share(spk: Tensor) -> float:
+    return float((spk.flatten(0, 1).amax(0) == 0).float().mean())

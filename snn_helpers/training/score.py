@@ -1,0 +1,121 @@
+"""How a network does on labelled recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snn_helpers.models.network import SpikeOutput, SpikingNetwork
+from snn_helpers.training.processes import ALONE, Processes
+
+
+class Score(NamedTuple):
+    """How a network did on a split.
+
+    Attributes
+    ----------
+    loss : float
+        Mean over the recordings.
+    hits, total : int
+        Right answers, recordings.
+    output_spikes : float
+        Spikes of the output layer, a recording.
+    fractions : dict of str to float
+        Spikes a neuron and step, by layer; empty for networks that do not tell.
+    """
+
+    loss: float
+    hits: int
+    total: int
+    output_spikes: float
+    fractions: dict[str, float]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.hits / self.total
+
+    @property
+    def hidden_fraction(self) -> float:
+        """Spikes a neuron and step, the mean of the hidden layers; nan where nothing was told."""
+        hidden = [share for name, share in self.fractions.items() if name != "output"]
+        return sum(hidden) / len(hidden) if hidden else float("nan")
+
+
+class Tally:
+    """Sums up batches into a `Score`."""
+
+    def __init__(self, sums: Iterable[float] = (0.0,) * 4, fractions: dict[str, float] | None = None):
+        self.sums = torch.tensor(list(sums), dtype=torch.float64)  # loss, hits, total, output spikes
+        self.fractions = dict(fractions or {})
+
+    def add(self, loss: float, output: SpikeOutput, labels: Tensor, fractions: dict[str, Tensor]) -> None:
+        """Count a batch."""
+        size = len(labels)
+        hits = (decide(output) == labels).sum().item()
+        self.sums += torch.tensor([loss * size, hits, size, output.spk_rec.sum().item()], dtype=torch.float64)
+        for name, fraction in fractions.items():
+            self.fractions[name] = self.fractions.get(name, 0.0) + size * float(fraction.detach())
+
+    def plain(self) -> dict:
+        """Return what a checkpoint keeps."""
+        return {"sums": self.sums.tolist(), "fractions": self.fractions}
+
+    def over(self, processes: Processes) -> Tally:
+        """Return the tally of all processes together."""
+        joined = processes.add_up(torch.cat([self.sums, torch.tensor(list(self.fractions.values())).double()]))
+        return Tally(joined[:4].tolist(), dict(zip(self.fractions, joined[4:].tolist())))
+
+    def score(self) -> Score:
+        """Return the means."""
+        loss, hits, total, spikes = self.sums.tolist()
+        fractions = {name: value / total for name, value in self.fractions.items()}
+        return Score(loss / total, int(hits), int(total), spikes / total, fractions)
+
+
+def decide(output: SpikeOutput) -> Tensor:
+    """Return the class of each recording, int64 [B]: the neuron with most spikes, of equals the higher membrane."""
+    counts = output.spk_rec.sum(0)
+    membrane = output.mem_rec.mean(0)
+    return (counts + torch.sigmoid(membrane) / 2).argmax(1)
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    criterion,
+    device="cpu",
+    processes: Processes = ALONE,
+) -> Score:
+    """Score a network in eval mode; its mode is put back afterwards.
+
+    Parameters
+    ----------
+    model : Module
+        From frames to a `SpikeOutput`.
+    batches : iterable of (frames, labels)
+        What `EventDataset.loader` gives; with several processes, each its part.
+    criterion : callable
+        See `loss_function`.
+    device, processes
+        Where the model is, and who else counts.
+
+    Returns
+    -------
+    Score
+        Over the batches of all processes.
+    """
+    was_training, tally = model.training, Tally()
+    model.eval()
+    with torch.inference_mode():
+        for frames, labels in batches:
+            labels = labels.to(device)
+            fractions: dict[str, Tensor] = {}
+            options = {"fractions": fractions} if isinstance(model, SpikingNetwork) else {}
+            output = model(frames.to(device), **options)
+            tally.add(criterion(output, labels).item(), output, labels, fractions)
+    model.train(was_training)
+    return tally.over(processes).score()

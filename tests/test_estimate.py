@@ -1,0 +1,82 @@
+"""The estimate before a training: near what a process really takes, and refused where it cannot fit."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from snn_helpers.training import estimate as module
+from snn_helpers.training.build import build_model
+from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.estimate import Estimate, estimate, expected_memory, free_memory
+from snn_helpers.training.loop import train
+
+STEP = """
+import resource, sys, torch
+from snn_helpers.training.build import build_model, loss_function
+from snn_helpers.training.config import TrainConfig
+config = TrainConfig(model=sys.argv[1], engine=sys.argv[2], time_steps=20, batch_size=32)
+frames = (torch.rand(20, 32, 2, 34, 34) < 0.06).to(torch.uint8)
+output = build_model(config)(frames)
+loss_function(config.loss)(output, torch.zeros(32, dtype=torch.int64)).backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize(("model", "engine"), [("cnn", "cpu"), ("cnn", "snntorch"), ("resnet", "cpu")])
+def test_expected_memory_is_near_what_a_step_takes(model, engine):
+    done = subprocess.run([sys.executable, "-c", STEP, model, engine], capture_output=True, text=True, check=True)
+    taken = int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    config = TrainConfig(model=model, engine=engine, time_steps=20, batch_size=32)
+    expected = expected_memory(build_model(config), config)
+    assert 0.7 * taken < expected < 2 * taken
+
+
+def test_expected_memory_grows_with_steps_and_batch_and_leaves_the_model_alone():
+    config = TrainConfig(time_steps=10, batch_size=8)
+    model = build_model(config)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    sizes = [
+        expected_memory(model, TrainConfig(time_steps=steps, batch_size=size))
+        for steps, size in ((10, 8), (20, 8), (10, 16), (20, 16))
+    ]
+    assert sizes[0] < sizes[1] == sizes[2] < sizes[3]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.engine == "cpu"
+
+
+def test_training_that_cannot_fit_is_refused_before_it_begins(make_folder, data_home, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "free_memory", lambda device: 10**8)
+    settings = {"dataset": "nmnist", "data_dir": make_folder(), "time_steps": 3, "epochs": 1, "batch_size": 16}
+    with pytest.raises(
+        MemoryError, match=r"needs about 0\.\d GiB of memory, and 0\.1 GiB are free\. Lower `batch_size`"
+    ):
+        train(TrainConfig(**settings, save_dir=tmp_path / "run"))
+    assert not list((tmp_path / "run").glob("*.pt"))
+
+
+def test_scarce_memory_is_said(monkeypatch, capsys):
+    config = TrainConfig(time_steps=2, batch_size=2, epochs=3, profile="smoke").resolve()
+    model = build_model(config)
+    monkeypatch.setattr(module, "free_memory", lambda device: int(1.2 * expected_memory(model, config)))
+    batch = torch.ones(2, 2, 2, 34, 34, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+    loader = type("Loader", (), {"batches": lambda self, epoch: iter([batch]), "__len__": lambda self: 5})()
+    found = estimate(config, model, loader, lambda output, labels: output.mem_rec.sum(), torch.device("cpu"))
+    assert "Memory may get short" in capsys.readouterr().out
+    assert found.seconds > 0
+
+
+def test_estimate_says_time_in_the_unit_that_fits():
+    texts = [str(Estimate(2**31, None, seconds)) for seconds in (90, 1800, 36000)]
+    assert [text.split(" of training")[0] for text in texts] == [
+        "expected: 90 s",
+        "expected: 30 min",
+        "expected: 10.0 h",
+    ]
+    assert texts[0].endswith("2.0 GiB of memory")
+
+
+def test_free_memory_of_this_machine_is_known():
+    free = free_memory(torch.device("cpu"))
+    assert 10**8 < free < 10**14

@@ -1,0 +1,86 @@
+"""Several processes that train one network: two of them compute what one computes with the joined batch."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from snn_helpers.datasets import load_dataset
+from snn_helpers.training.checkpoint import load_checkpoint
+from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.loop import train
+
+# No normalisation over the batch and no dropout: what differs between two processes and one by design.
+SETTINGS = {"dataset": "nmnist", "time_steps": 3, "batch_size": 16, "epochs": 2, "norm": "none", "dropout": 0.0}
+
+
+@pytest.fixture
+def folder(make_folder, data_home):
+    """Return a folder with seven Train recordings of each digit, one of them for validation, and one Test."""
+    return make_folder(per_class={"Train": 7, "Test": 1}, count=300)
+
+
+def start(number, folder, save_dir, **more):
+    """Train in so many processes."""
+    settings = SETTINGS | {"data_dir": folder, "save_dir": save_dir} | more
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={number}"]
+    command = [sys.executable, *launcher, "-m", "snn_helpers", "train", *flags]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+def test_two_processes_train_the_network_of_one(folder, tmp_path):
+    alone = train(TrainConfig(**SETTINGS, data_dir=folder, save_dir=tmp_path / "alone"))
+    done = start(2, folder, tmp_path / "both")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test accuracy") == 1  # one of them speaks, one of them writes
+    assert done.stdout.count("epoch 1/2") == 1
+    ours, theirs = (load_checkpoint(tmp_path / name / "last.pt") for name in ("alone", "both"))
+    for name, weight in ours["model"].items():
+        assert torch.allclose(weight, theirs["model"][name], rtol=1e-3, atol=1e-5), name
+    for here, there in zip(alone.history, theirs["history"]):
+        assert here == pytest.approx(there, rel=1e-3)
+    told = json.loads((tmp_path / "both" / "result.json").read_text())
+    assert told["n_test"] == 10
+
+
+def test_run_of_two_processes_is_resumed_by_one(folder, tmp_path):
+    done = start(2, folder, tmp_path / "run", dropout=0.2, norm="batch", save_every=2)
+    assert done.returncode == 0, done.stderr
+    inside = load_checkpoint(tmp_path / "run" / "previous.pt")
+    assert inside["step"] == 2
+    torch.save(inside, tmp_path / "run" / "last.pt")
+    resumed = train(TrainConfig(resume=tmp_path / "run"))
+    assert len(resumed.history) == 2
+    assert resumed.history[0] == inside["history"][0]
+
+
+def test_setting_that_cannot_be_met_ends_all_processes_with_its_message(folder, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = start(2, folder, tmp_path / "file" / "run")
+    assert done.returncode != 0
+    assert "`--save_dir`: cannot write to" in done.stderr
+
+
+def test_parts_of_a_batch_make_the_whole(folder):
+    dataset = load_dataset("nmnist", folder, "train")
+    options = {"batch_size": 7, "num_steps": 2, "seed": 3}
+    whole = dataset.loader(**options)
+    parts = [dataset.loader(**options, part=(rank, 2)) for rank in range(2)]
+    assert len(parts[0]) == len(whole) == 9  # 60 recordings, the last batch of 4
+    for step, (batch, *shares) in enumerate(zip(whole.batches(1), *(part.batches(1) for part in parts))):
+        for rank, (frames, labels) in enumerate(shares):
+            assert torch.equal(frames, batch[0][:, rank::2])
+            assert torch.equal(labels, batch[1][rank::2])
+        weights = [part.weight(len(labels), step) for part, (_, labels) in zip(parts, shares)]
+        assert sum(weights) == pytest.approx(2)  # their mean is 1
+    # Where not every process would have a part, the last batch is left out of learning, but not out of scoring.
+    few = dataset.subset(range(15))
+    assert len(few.loader(7, 2, part=(0, 2))) == 2
+    scored = [len(labels) for rank in (0, 1) for _, labels in few.loader(7, 2, shuffle=False, part=(rank, 2))]
+    assert sum(scored) == 15

@@ -1,0 +1,74 @@
+"""The protocols: who learns from what, and who is tested on what."""
+
+import json
+
+import numpy as np
+import pytest
+
+from snn_helpers.cli import main
+from snn_helpers.datasets import load_folds
+from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.protocols import run_protocol
+
+SMALL = {"profile": "smoke", "num_samples": 30, "time_steps": 2, "epochs": 1, "batch_size": 15}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Send runs, logs and results to a temporary folder; simulated recordings stay where they are built."""
+    for name in ("RUNS", "LOGS", "RESULTS"):
+        monkeypatch.setenv(f"SNN_{name}_DIR", str(tmp_path / name.lower()))
+    return tmp_path
+
+
+def test_folds_share_out_every_recording_once_and_evenly(make_folder, data_home):
+    folds = load_folds(make_folder(per_class={"Train": 7}), 5)
+    tested = np.concatenate([test_set._indices for _, test_set in folds])
+    assert sorted(tested) == list(range(70))
+    for train_set, test_set in folds:
+        assert not set(train_set._indices) & set(test_set._indices)
+        assert len(train_set) + len(test_set) == 70
+        assert set(np.bincount(test_set.labels)) <= {1, 2}
+
+
+def test_folds_refuse_classes_that_are_too_small(make_folder, data_home):
+    with pytest.raises(ValueError, match=r"a class of .* has 3 recordings, too few for 5 folds"):
+        load_folds(make_folder(per_class={"Train": 3}), 5)
+
+
+def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(make_folder, home):
+    real = make_folder(per_class={"Train": 5}, count=200)
+    config = TrainConfig(**SMALL)
+    transfer = run_protocol("transfer", config, [0, 1], real)
+    assert (transfer["n"], len(transfer["by_seed"])) == (50, 2)
+    assert transfer["accuracy"] == pytest.approx(np.mean(transfer["by_seed"]))
+    assert transfer["interval_low"] <= transfer["accuracy"] <= transfer["interval_high"]
+    assert transfer["config"]["dataset"] == "simulated"
+    assert transfer["provenance"]["test"]["recordings"] == 50
+    assert json.loads((home / "results" / "protocol-transfer-cnn.json").read_text()) == transfer
+
+    written = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/last.pt")}
+    tuned = run_protocol("finetune", config, [0], real)
+    assert (tuned["n"], tuned["provenance"]["train"]["dataset"]) == (50, "nmnist")
+    assert "simulated-cnn-smoke-seed0" in tuned["config"]["init_from"]
+    assert tuned["config"]["select"] == "last"
+    for path, time in written.items():  # the networks of transfer were taken, not trained again
+        assert path.stat().st_mtime_ns == time
+
+
+def test_protocol_from_the_command_line_says_accuracy_and_interval(make_folder, home, capsys):
+    real = make_folder(per_class={"Train": 5}, count=200)
+    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    assert main(["protocol", "real", "--seeds", "3", "--real_dir", str(real), *flags]) == 0
+    assert "real, cnn: " in capsys.readouterr().out
+    assert main(["protocol", "real", "--seeds", "3", "--real_dir", str(real), *flags, "--epochs", "2"]) == 1
+    assert "holds a run with other settings. Move it away." in capsys.readouterr().err
+    assert main(["protocol", "real", *flags, "--save_dir", "here"]) == 1
+    assert "`--save_dir`: protocol chooses that itself" in capsys.readouterr().err
+
+
+def test_protocol_without_real_recordings_says_what_to_name(home, monkeypatch):
+    monkeypatch.delenv("SNN_REAL_DATA", raising=False)
+    monkeypatch.setenv("SNN_DATA_DIR", str(home))
+    with pytest.raises(ValueError, match="`--real_dir`: name a folder of real recordings"):
+        run_protocol("transfer", TrainConfig(**SMALL))

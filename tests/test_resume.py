@@ -1,0 +1,275 @@
+"""A run may be stopped at any step, in any way; resumed, it is the uninterrupted run, bit for bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from snn_helpers.cli import main
+from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
+from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.loop import train
+from snn_helpers.training.stopping import StopRequests, TrainingStopped
+from snn_helpers.training.verify import _compare
+
+
+class StopAfter:
+    """A monitor that wants to stop once it was asked so many times; the loop asks after every step."""
+
+    def __init__(self, steps):
+        self.steps, self.rows = steps, []
+
+    @property
+    def stop_requested(self):
+        self.steps -= 1
+        return self.steps <= 0
+
+    def update(self, row):
+        self.rows.append(row)
+
+
+@pytest.fixture
+def folder(make_folder, data_home):
+    """Return a folder with nine Train recordings of each digit, one of them for validation, and one Test."""
+    return make_folder(per_class={"Train": 9, "Test": 1}, count=300)
+
+
+@pytest.fixture
+def make_config(folder, tmp_path):
+    """Return a maker of tiny runs, five steps an epoch: make(name of the save_dir, other settings)."""
+
+    def make(name="run", **changes):
+        settings = {"dataset": "nmnist", "data_dir": folder, "time_steps": 3, "batch_size": 16, "epochs": 3}
+        settings |= {"event_drop": 0.1, "warp": 0.1, "save_dir": tmp_path / name, "save_every": 2}
+        return TrainConfig(**{**settings, **changes})
+
+    return make
+
+
+def assert_same_run(one, other):
+    """Hold two runs' folders against each other: weights, optimiser, schedule, history, and the best."""
+    for name in ("last.pt", "best.pt"):
+        first, second = load_checkpoint(one / name), load_checkpoint(other / name)
+        for key in ("model", "optimizer", "scheduler", "epoch", "step", "history", "rng"):
+            assert_equal(first[key], second[key], f"{name}: {key}")
+    assert (one / "history.csv").read_bytes() == (other / "history.csv").read_bytes()
+
+
+def assert_equal(first, second, where):
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_equal(first[key], second[key], f"{where}: {key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), where
+        for index, pair in enumerate(zip(first, second)):
+            assert_equal(*pair, f"{where}: {index}")
+    else:
+        assert first == second, where
+
+
+SETTINGS = {
+    "onecycle": {},
+    "cosine": {"scheduler": "cosine", "norm": "none", "loss": "ce_rate_loss", "optimizer": "adam"},
+    # A learning rate far too high, so that the plateau is reached and lowers it.
+    "plateau": {"scheduler": "plateau", "loss": "mse_count_loss", "optimizer": "sgd", "lr": 50.0, "epochs": 6},
+    "resnet": {"model": "resnet", "loss": "ce_max_membrane_loss", "learn": "beta,threshold", "epochs": 2},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_run_stopped_inside_epochs_is_the_uninterrupted_one(make_config, tmp_path, settings):
+    whole = train(make_config("whole", **settings))
+    if settings.get("scheduler") == "plateau":
+        assert whole.history[-1]["lr"] < whole.history[0]["lr"]
+    with pytest.raises(
+        TrainingStopped, match=r"stopped in epoch 1 after step 3 of 5; go on with `--resume .*last\.pt`"
+    ):
+        train(make_config("parts", **settings), StopAfter(3))
+    assert load_checkpoint(tmp_path / "parts" / "last.pt")["step"] == 3
+    torch.manual_seed(12345)  # what the caller did with torch's generator makes no difference
+    with pytest.raises(TrainingStopped, match="epoch 2 after step 4"):
+        train(TrainConfig(resume=tmp_path / "parts"), StopAfter(6))  # a folder will do
+    resumed = train(TrainConfig(resume=tmp_path / "parts" / "last.pt"))
+    assert resumed.history == whole.history
+    assert resumed.metrics["test_accuracy"] == whole.metrics["test_accuracy"]
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_monitor_is_told_of_every_epoch(make_config):
+    monitor = StopAfter(1000)
+    assert train(make_config(), monitor).history == monitor.rows
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_after_the_step_with_a_checkpoint(make_config, tmp_path, number):
+    class Signals(StopAfter):
+        @property
+        def stop_requested(self):
+            self.steps -= 1
+            if self.steps == 0:
+                os.kill(os.getpid(), number)
+            return False
+
+    handlers = signal.getsignal(number)
+    with pytest.raises(TrainingStopped) as stopped:
+        train(make_config(), Signals(7))
+    assert stopped.value.exit_code == 128 + number
+    assert signal.getsignal(number) is handlers
+    state = load_checkpoint(tmp_path / "run" / "last.pt")
+    assert (state["epoch"], state["step"]) == (1, 2)
+
+
+def test_second_ctrl_c_interrupts_at_once():
+    with pytest.raises(KeyboardInterrupt) as stopped, StopRequests() as stop:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not isinstance(stopped.value, TrainingStopped)
+
+
+def test_run_killed_at_random_steps_ten_times_ends_as_the_uninterrupted_one(make_config, folder, tmp_path):
+    settings = {"epochs": 4, "batch_size": 4, "time_steps": 2, "save_every": 1}
+    train(make_config("whole", **settings))
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    flags += ["--dataset=nmnist", f"--data_dir={folder}", "--event_drop=0.1", "--warp=0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "snn_helpers",
+        "train",
+        *flags,
+        f"--save_dir={tmp_path / 'parts'}",
+        "--resume=auto",
+    ]
+    last, rng = tmp_path / "parts" / "last.pt", random.Random(0)
+    for _ in range(10):
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        # Wait for its first checkpoint, then a little: so that each life gets somewhere, and ends anywhere.
+        while process.poll() is None and (last.stat().st_mtime_ns if last.exists() else 0) == before:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.2))
+        process.kill()
+        assert process.wait() in (0, -signal.SIGKILL), process.stderr.read()
+        process.stderr.close()
+    state = load_checkpoint(last)
+    assert state["epoch"] * 20 + state["step"] >= 10
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_run_stopped_after_the_last_step_of_an_epoch_is_the_uninterrupted_one(make_config, tmp_path):
+    whole = train(make_config("whole", epochs=1))
+    with pytest.raises(TrainingStopped, match="after step 5 of 5"):
+        train(make_config("parts", epochs=1), StopAfter(5))
+    assert train(TrainConfig(resume=tmp_path / "parts")).history == whole.history
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, tmp_path, capsys):
+    train(make_config("whole"))
+    with pytest.raises(TrainingStopped):
+        train(make_config("parts"), StopAfter(4))
+    last = tmp_path / "parts" / "last.pt"
+    last.write_bytes(last.read_bytes()[:5000])
+    train(make_config("parts", resume="auto"))
+    assert "Taking the one before it" in capsys.readouterr().out
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, tmp_path):
+    """The limit on a file's size stands for a full disk: the checkpoint is the only large file."""
+    import resource
+
+    train(make_config("whole"))
+    with pytest.raises(TrainingStopped):
+        train(make_config("run"), StopAfter(3))
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written \(.*\)\. Make room; the one before is intact"):
+            train(make_config("run", resume="auto"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+    assert not list((tmp_path / "run").glob(".*.part"))
+    train(make_config("run", resume="auto"))
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_auto_begins_anew_where_there_is_nothing(make_config, capsys):
+    train(make_config(epochs=1, resume="auto"))
+    assert "--resume auto: there is nothing to go on from; a new run begins." in capsys.readouterr().out
+
+
+def test_auto_takes_the_last_unfinished_run(make_config, tmp_path):
+    train(make_config(epochs=1, save_dir=None))
+    with pytest.raises(TrainingStopped) as stopped:
+        train(make_config(save_dir=None), StopAfter(3))
+    resumed = train(TrainConfig(resume="auto"))
+    assert str(resumed.paths["last"]) in str(stopped.value)
+    assert len(resumed.history) == 3
+
+
+def test_resume_may_go_on_in_another_folder(make_config, tmp_path):
+    whole = train(make_config("whole"))
+    with pytest.raises(TrainingStopped):
+        train(make_config("parts"), StopAfter(12))
+    resumed = train(TrainConfig(resume=tmp_path / "parts" / "last.pt", save_dir=tmp_path / "moved"))
+    assert resumed.history == whole.history
+    assert_same_run(tmp_path / "whole", tmp_path / "moved")
+
+
+def test_resume_without_the_best_epochs_weights_says_so(make_config, tmp_path):
+    with pytest.raises(TrainingStopped):
+        train(make_config("parts"), StopAfter(7))
+    for name in ("best.pt", "previous.pt"):
+        (tmp_path / "parts" / name).unlink()
+    with pytest.raises(CheckpointError, match=r"weights of the best epoch so far, 1, are not beside it \(best\.pt\)"):
+        train(TrainConfig(resume=tmp_path / "parts"))
+
+
+def test_two_runs_in_one_folder_are_refused(make_config, tmp_path):
+    class Second(StopAfter):
+        def update(self, row):
+            if not self.rows:
+                self.rows.append(row)
+                with pytest.raises(ValueError, match=r"another process is training in .*run\. Choose another folder"):
+                    train(make_config(epochs=1, resume=tmp_path / "run" / "last.pt"))
+
+    monitor = Second(1000)
+    train(make_config(epochs=1), monitor)
+    assert monitor.rows
+
+
+def test_verify_resume_says_equal(folder, capsys):
+    flags = ["--dataset=nmnist", f"--data_dir={folder}", "--time_steps=2", "--batch_size=8", "--epochs=1"]
+    assert main(["verify-resume", "--kills", "1", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "killed (1 of 1): its last checkpoint is of epoch" in out
+    assert "equal: weights, optimiser, schedule and history, bit for bit." in out
+
+
+def test_verify_resume_notices_a_bit():
+    one = {"weight": torch.zeros(3), "lr": [0.1, 0.2], "name": "x"}
+    other = {"weight": torch.tensor([0.0, 0.0, 1e-45]), "lr": [0.1, 0.2], "name": "x"}
+    assert _compare(one, one, "state") == []
+    assert _compare(one, other, "state") == ["state.weight"]
+    assert _compare(one, {**one, "lr": [0.1]}, "state") == ["state.lr"]
+
+
+def test_verify_resume_refuses_what_it_chooses_itself(capsys):
+    assert main(["verify-resume", "--save_dir", "here"]) == 1
+    assert "`--save_dir`: verify-resume chooses that itself" in capsys.readouterr().err
