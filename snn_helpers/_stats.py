@@ -1,8 +1,9 @@
-"""Intervals for shares of counted things."""
+"""Intervals for shares of counted things, and for means over seeds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from snn_helpers._checks import check_int
 
@@ -48,3 +49,38 @@ def wilson_interval(hits: int, total: int) -> tuple[float, float]:
     low = (centre - spread) / scale if hits else 0.0
     high = (centre + spread) / scale if hits < total else 1.0
     return low, high
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of some numbers and its 95 % interval by Student's t.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Independent measurements, for example one a seed.
+
+    Returns
+    -------
+    mean, low, high : float
+        Without an interval (nan) for a single number, which says nothing about the next one.
+
+    Raises
+    ------
+    ValueError
+        If there are no numbers.
+
+    Examples
+    --------
+    >>> mean, low, high = mean_interval([0.90, 0.92, 0.94])
+    >>> round(mean, 3), round(low, 3), round(high, 3)
+    (0.92, 0.87, 0.97)
+    """
+    from scipy.special import stdtrit
+
+    n = check_int("number of values", len(values), low=1)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return mean, math.nan, math.nan
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    half = float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n)
+    return mean, mean - half, mean + half

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from snn_helpers._checks import check_int
-from snn_helpers.training.config import PROFILES, TrainConfig
+from snn_helpers.cli_batch import add_batch_commands
+from snn_helpers.training.config import TrainConfig
 
 # The keys of `activity_report.FIGURES`, here so that --help does not load torch.
 ACTIVATION_FIGURES = ("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls")
@@ -92,15 +93,7 @@ def _make_parser() -> argparse.ArgumentParser:
     view.set_defaults(command=_visualize_data, parser=view)
 
     _add_activation_flags(commands)
-    run = commands.add_parser("run", help="execute notebooks headlessly, in order", allow_abbrev=False)
-    run.add_argument("notebooks", nargs="+", type=Path, help="notebooks to execute")
-    run.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for the executed notebooks")
-    run.add_argument("--profile", choices=PROFILES, default="teach", help="default teach")
-    run.add_argument(
-        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-        help="a notebook parameter; give it as often as needed",
-    )  # fmt: skip
-    run.set_defaults(command=_run, parser=run)
+    add_batch_commands(commands)
     return parser
 
 
@@ -227,9 +220,3 @@ def _visualize_activations(args: argparse.Namespace) -> None:
     recordings = (args.dataset, args.data_dir, args.split, args.num_samples, args.sample)
     for path in write_activity_report(checkpoint, args.log_dir, figures, *recordings):
         print(path)
-
-
-def _run(args: argparse.Namespace) -> int:
-    from snn_helpers.batch import run_series
-
-    return run_series(args.notebooks, args.out, {"profile": args.profile, **dict(args.parameters)})

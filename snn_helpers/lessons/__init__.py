@@ -29,9 +29,14 @@ from snn_helpers.lessons.checks_05 import check_paired_p as check_paired_p
 from snn_helpers.lessons.checks_06 import check_count_operations as check_count_operations
 from snn_helpers.lessons.checks_06 import check_dead_and_saturated as check_dead_and_saturated
 from snn_helpers.lessons.checks_06 import check_shuffle_time as check_shuffle_time
+from snn_helpers.lessons.checks_07 import check_front as check_front
+from snn_helpers.lessons.checks_07 import check_missing as check_missing
+from snn_helpers.lessons.checks_07 import check_run_id as check_run_id
 from snn_helpers.lessons.figures import show as show
 from snn_helpers.lessons.networks import trained_network as trained_network
 from snn_helpers.lessons.predictions import reveal as reveal
 from snn_helpers.lessons.results import machine as machine
 from snn_helpers.lessons.results import read_results as read_results
 from snn_helpers.lessons.results import write_results as write_results
+from snn_helpers.lessons.sweep_budget import SweepBudget as SweepBudget
+from snn_helpers.lessons.sweep_budget import sweep_budget as sweep_budget

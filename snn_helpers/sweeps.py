@@ -1,0 +1,92 @@
+"""Sweeps of this project's notebooks: runs as `batch` knows them, parameters as `TrainConfig` knows them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from snn_helpers.batch import Rules, SweepPlan, Workers, run_sweep
+from snn_helpers.training.config import PROFILE_VARIABLE, TrainConfig
+
+_KINDS = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+def training_rules() -> Rules:
+    """Return what `TrainConfig` says about parameters of its fields' names."""
+    kinds = {item.name: _KINDS[item.type.split(" ")[0]] for item in fields(TrainConfig)}
+    return Rules(kinds, _config_of, _data_of, ("save_dir", "log_dir", "resume"))
+
+
+def _config_of(values: Mapping[str, Any]) -> TrainConfig:
+    names = {item.name for item in fields(TrainConfig)}
+    known = {name: value for name, value in values.items() if name in names}
+    # A default that the notebook computes is not known before it runs.
+    known = {name: value for name, value in known.items() if value is None or isinstance(value, int | float | str)}
+    return TrainConfig.from_params(known)
+
+
+def _data_of(values: Mapping[str, Any]) -> str:
+    """Say what a run reads: profile, data set, and of a folder the names and sizes of its recordings."""
+    asked = [values.get(name) for name in ("profile", "dataset", "data_dir")]
+    return _source(*asked, os.environ.get(PROFILE_VARIABLE))
+
+
+@cache
+def _source(profile: str | None, dataset: str | None, data_dir: str | None, _: str | None) -> str:
+    config = TrainConfig(profile=profile, dataset=dataset, data_dir=data_dir).resolve()
+    files = _listing(os.path.abspath(config.data_dir)) if config.dataset == "nmnist" and config.data_dir else ""
+    return " ".join(filter(None, (config.profile, config.dataset, files)))
+
+
+def _listing(folder: str) -> str:
+    root = Path(folder)
+    files = sorted((str(path.relative_to(root)), path.stat().st_size) for path in root.rglob("*.bin"))
+    return f"{len(files)} recordings, {hashlib.sha256(repr(files).encode()).hexdigest()[:12]}"
+
+
+def sweep(
+    notebook: str | os.PathLike,
+    grid: Mapping[str, Any],
+    out: str | os.PathLike | None = None,
+    *,
+    jobs: int = 1,
+    fixed: Mapping[str, Any] | None = None,
+    retry: tuple[str, ...] = (),
+    **plan: Any,
+) -> dict[str, dict[str, Any]]:
+    """Run a notebook over a grid of its parameters; what is in the ledger already is not run again.
+
+    Parameters
+    ----------
+    notebook : path
+        The notebook.
+    grid : dict
+        Parameter to values, a list or a text such as "0.8,0.9" or "0..4".
+    out : path or None
+        Folder of the sweep; None takes one made from the plan.
+    jobs : int
+        Runs side by side.
+    fixed : dict or None
+        Parameters that are the same in all runs.
+    retry : tuple of str
+        Run those again that ended so: "failed", "timeout", "killed".
+    **plan
+        `search`, `trials`, `search_seed`, `metric`, `direction` of `batch.SweepPlan`.
+
+    Returns
+    -------
+    dict
+        {id: row of the ledger} of every run.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is unknown, or a value of the wrong type or out of range; nothing is run then.
+    """
+    asked = SweepPlan(Path(notebook), grid, fixed or {}, **plan)
+    return run_sweep(asked, Path(out) if out else None, Workers(jobs), training_rules(), retry)

@@ -1,0 +1,74 @@
+"""Small notebooks to run as jobs, and a stand-in for the kernel where only the scheduling is tested."""
+
+import sys
+
+import nbformat
+import psutil
+
+FINDS = """
+import json, os, pathlib
+folder = pathlib.Path(os.environ["SNN_RESULTS_DIR"])
+folder.mkdir(parents=True, exist_ok=True)
+facts = {"score": 10 * speed + seed, "parts": {"first": 1.5}}
+(folder / "job.json").write_text(json.dumps({"findings": {"speed": speed * 2}, "facts": facts}))
+"""
+
+FATES = """
+import os, resource, time
+print("half way", flush=True)
+if fate == "raise":
+    raise ValueError("a long story\\nno such recording")
+if fate == "sleep":
+    time.sleep(600)
+if fate == "exit":
+    os._exit(9)
+if fate == "print":
+    while True:
+        print("x" * 10_000)
+if fate == "disk":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    open("filler", "wb").write(bytes(10_000_000))
+if fate == "memory":
+    bytearray(10**11)
+"""
+
+# Takes as long as `speed` says and reports a score, as a notebook would: without a kernel, in a few ms.
+STAND_IN = """
+import json, os, pathlib, sys, time
+job = json.loads(pathlib.Path(sys.argv[1]).read_text())
+values = job["parameters"]
+ran = pathlib.Path(os.environ["STAND_IN_RAN"])
+with open(ran, "a") as file:
+    file.write(json.dumps([sys.argv[1], os.getpid()]) + "\\n")
+time.sleep(values.get("speed", 0))
+folder = pathlib.Path(os.environ["SNN_RESULTS_DIR"])
+folder.mkdir(parents=True)
+facts = {"score": values.get("beta", 0) + 100 * values.get("seed", 0)}
+facts["gpu"] = int(os.environ.get("CUDA_VISIBLE_DEVICES") or -1)
+(folder / "job.json").write_text(json.dumps({"findings": {}, "facts": facts}))
+"""
+
+
+def write_notebook(path, *sources):
+    """Write code cells as a notebook, the first one its parameters."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path
+
+
+def write_stand_in(folder):
+    """Return the command of a stand-in for the kernel; set STAND_IN_RAN to the file that lists what it ran."""
+    script = folder / "stand_in.py"
+    script.write_text(STAND_IN)
+    return (sys.executable, "-S", "-E", str(script))
+
+
+def is_alive(pid):
+    """Return whether a process runs; one that has ended and is not yet collected by its parent does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,163 @@
+"""The same sweep on dask: real worker processes, lost ones, a scheduler by address, a batch system's script."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from job_notebooks import write_notebook, write_stand_in
+
+from snn_helpers.batch import SweepPlan, Workers, read_rows, run_sweep
+from snn_helpers.batch.cluster import make_cluster
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_RAN", str(tmp_path / "ran.jsonl"))
+    return tmp_path / "ran.jsonl"
+
+
+def runs_in(ran):
+    return [json.loads(line)[0] for line in ran.read_text().splitlines()]
+
+
+@pytest.fixture
+def job(tmp_path):
+    return write_notebook(tmp_path / "job.ipynb", "beta = 0.0  # help\nspeed = 0.0  # help\nseed = 0  # help", "1")
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    return write_stand_in(tmp_path)
+
+
+@pytest.fixture
+def scheduler(tmp_path, ran):
+    """Return the address of a scheduler, and a starter of workers for it."""
+    processes = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *map(str, arguments[1:])]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+        processes.append(process)
+        return process
+
+    told = tmp_path / "scheduler.json"
+    start("scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", told)
+    deadline = time.monotonic() + 30
+    while not (told.is_file() and told.read_text()):
+        assert time.monotonic() < deadline, "no scheduler"
+        time.sleep(0.05)
+    yield json.loads(told.read_text())["address"], start
+    for process in processes:
+        process.terminate()
+        process.wait(20)
+
+
+def quiet(line):
+    """Say nothing."""
+
+
+def test_a_thousand_runs_are_each_run_once(tmp_path, job):
+    listed = tmp_path / "listed.txt"
+    command = ("/bin/sh", "-c", f'echo "$0" >> {listed}')
+    plan = SweepPlan(job, {"seed": "0..999"}, metric="score")
+    rows = run_sweep(plan, tmp_path / "sweep", Workers(jobs=2, cluster="local", command=command), say=quiet)
+    assert len(rows) == 1000
+    assert {row["status"] for row in rows.values()} == {"done"}
+    started = listed.read_text().split()
+    assert len(started) == len(set(started)) == 1000
+    assert len(read_rows(tmp_path / "sweep")) == 1000
+
+
+def test_runs_of_a_killed_worker_go_elsewhere_and_the_ledger_is_that_of_one_machine(
+    tmp_path, job, ran, stand_in, scheduler
+):
+    address, start = scheduler
+    plan = SweepPlan(job, {"beta": "0.1,0.2", "seed": "0..5"}, {"speed": 0.3}, metric="score")
+    workers = [start("worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard") for _ in range(2)]
+    lines = []
+
+    def kill_one_in_the_middle(line):
+        lines.append(line)
+        if len(lines) == 3:
+            workers[0].send_signal(signal.SIGKILL)
+
+    options = {"command": stand_in, "threads": 1}
+    far = run_sweep(plan, tmp_path / "far", Workers(scheduler=address, **options), say=kill_one_in_the_middle)
+    assert workers[0].wait(10) == -signal.SIGKILL
+    assert lines[-1] == "12 runs: 12 done"
+    assert len(read_rows(tmp_path / "far")) == 12
+    assert 12 < len(runs_in(ran)) <= 14, "the run that its worker took with it was run again"
+    near = run_sweep(plan, tmp_path / "near", Workers(jobs=2, **options), say=quiet)
+    for run_id, row in near.items():
+        for column in ("status", "attempt", "parameters", "results", "code_version", "versions", "worker", "error"):
+            assert far[run_id][column] == row[column]
+    assert list(far) == list(near)
+
+
+def test_run_that_kills_every_worker_is_a_row_and_the_others_go_on(tmp_path, job, ran, stand_in):
+    killer = tmp_path / "killer.py"
+    killer.write_text(
+        "import json, os, signal, sys\njob = json.load(open(sys.argv[1]))\n"
+        "if job['parameters']['seed'] == 1: os.kill(os.getppid(), signal.SIGKILL)"
+    )
+    workers = Workers(jobs=2, cluster="local", command=(sys.executable, "-S", "-E", str(killer)))
+    rows = run_sweep(SweepPlan(job, {"seed": "0..3"}, metric="score"), tmp_path / "sweep", workers, say=quiet)
+    by_seed = {row["parameters"]["seed"]: row for row in rows.values()}
+    assert [by_seed[seed]["status"] for seed in range(4)] == ["done", "killed", "done", "done"]
+    assert "its worker was lost" in by_seed[1]["error"]
+
+
+def test_workers_with_several_threads_are_refused(tmp_path, job, scheduler):
+    address, start = scheduler
+    start("worker", address, "--nthreads", 2, "--no-nanny", "--no-dashboard")
+    with distributed.Client(address, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=30)
+    with pytest.raises(ValueError, match="--nthreads 1"):
+        run_sweep(SweepPlan(job, {"seed": [0]}), tmp_path / "sweep", Workers(scheduler=address), say=quiet)
+
+
+def test_scheduler_that_does_not_answer_is_named(tmp_path, job, monkeypatch):
+    monkeypatch.setattr("snn_helpers.batch.cluster.PATIENCE", "1s")
+    with pytest.raises(ValueError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        run_sweep(SweepPlan(job, {"seed": [0]}), tmp_path / "s", Workers(scheduler="tcp://127.0.0.1:9"), say=quiet)
+
+
+def test_gpus_go_one_to_a_worker(tmp_path, job, ran, stand_in):
+    workers = Workers(jobs=2, gpus=2, cluster="local", command=stand_in)
+    plan = SweepPlan(job, {"seed": "0..5"}, {"speed": 0.2}, metric="score")
+    rows = run_sweep(plan, tmp_path / "sweep", workers, say=quiet)
+    assert {row["results"]["gpu"] for row in rows.values()} == {0, 1}
+
+
+def test_batch_system_gets_one_thread_workers_with_the_cores_of_a_run(monkeypatch):
+    dask_jobqueue = pytest.importorskip("dask_jobqueue")
+    asked = []
+    monkeypatch.setattr(dask_jobqueue.SLURMCluster, "scale", lambda self, jobs: asked.append(jobs))
+    cluster = make_cluster("slurm", 7, {"cores": 4, "memory": "8GB", "walltime": "02:00:00", "queue": "short"})
+    try:
+        script = cluster.job_script()
+    finally:
+        cluster.close()
+    assert asked[0] == 7
+    for line in ("#SBATCH -p short", "#SBATCH -t 02:00:00", "#SBATCH --cpus-per-task=4"):
+        assert line in script
+    assert script.rstrip().endswith("--nthreads 1")
+
+
+def test_unknown_batch_system_is_refused():
+    with pytest.raises(ValueError, match=r"'slurm'.*got 'slrum'"):
+        make_cluster("slrum", 1, {})
+
+
+def test_workers_end_with_the_sweep(tmp_path, job, ran, stand_in):
+    run_sweep(SweepPlan(job, {"seed": [0]}), tmp_path / "s", Workers(cluster="local", command=stand_in), say=quiet)
+    ours = [child for child in psutil.Process(os.getpid()).children(recursive=True) if child.status() != "zombie"]
+    assert [child for child in ours if "resource_tracker" not in " ".join(child.cmdline())] == []
