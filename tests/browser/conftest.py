@@ -1,0 +1,58 @@
+"""One JupyterLab and one Chromium for all browser tests; skipped, with the reason, where Chromium is missing."""
+
+import os
+from pathlib import Path
+
+import pytest
+from lab import CHROMIUM, FLAGS, ROOT, Lab, Notebook, write_notebook
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Return a running Chromium, or skip."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine: apt-get install chromium, or any of chromium-browser, google-chrome")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(chromium, tmp_path_factory):
+    """Return a running JupyterLab over an empty folder, its kernels in the smoke profile."""
+    folder = tmp_path_factory.mktemp("lab") / "root"
+    folder.mkdir()
+    kept = {name: str(folder.parent / name.lower()) for name in ("SNN_RESULTS_DIR", "SNN_RUNS_DIR")}
+    server = Lab(folder, {"SNN_PROFILE": "smoke", **kept})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def open_notebook(lab, chromium, request):
+    """Return open(name, cells, **context): a page with a notebook; its console must stay without errors."""
+    opened = []
+
+    def open_one(name, cells=None, console=True, **context):
+        if cells is not None:
+            write_notebook(lab.folder / name, cells)
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 1600}, **context})
+        notebook = Notebook(context.new_page(), lab, name).open()
+        opened.append((context, notebook, console))
+        return notebook
+
+    yield open_one
+    for context, notebook, console in opened:
+        errors = notebook.errors if console else []
+        context.close()
+        assert errors == []
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Return the folder where screenshots are kept, to be looked at."""
+    folder = Path(os.environ.get("SNN_SCREENSHOTS") or ROOT / "runs" / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
