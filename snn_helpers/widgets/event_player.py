@@ -71,6 +71,11 @@ class EventPlayer(Explorer):
         }
         super().__init__(fields, facts, buffers, state)
 
+    @property
+    def lost(self) -> dict[int, int]:
+        """Events that frames of 0 and 1 forget, by bin width in ms."""
+        return {int(width_ms): count for width_ms, count in self._facts.get("lost", {}).items()}
+
     def draw(self):
         """Return the figure of the present moment: pixels, events in time, event rate."""
         state, events, facts = self.state, self._events, self._facts
@@ -102,7 +107,9 @@ def pack_recording(
     t_us = np.asarray(events["t"], np.int64)
     end_ms = int(t_us[-1] // 1000 + 1)
     if end_ms > _LONGEST_MS:
-        raise ValueError(f"`events` must last at most {_LONGEST_MS // 1000} s; got {end_ms / 1000:.0f} s: cut it first.")
+        raise ValueError(
+            f"`events` must last at most {_LONGEST_MS // 1000} s; got {end_ms / 1000:.0f} s: cut it first."
+        )
     per_ms = np.zeros((end_ms + 1, 2), np.int64)
     np.add.at(per_ms, (t_us // 1000 + 1, np.asarray(events["p"], int)), 1)
     stride = -(-len(events) // MAX_DRAWN)
@@ -162,7 +169,7 @@ def field_at(events: np.ndarray, state: Mapping[str, Any], size: tuple[int, int]
         title = f"{start:.0f} to {start + bin_ms:.0f} ms: {chosen.sum():,} events"
     else:
         chosen = t_ms < time_ms
-        title = f"before {time_ms:.0f} ms: {chosen.sum():,} events"
+        title = f"before {int(time_ms)} ms: {(t_ms < int(time_ms)).sum():,} events"
         if mode == "decay":
             weights = np.exp((t_ms - time_ms) / bin_ms)
     field = np.zeros((2, size[1], size[0]))

@@ -84,7 +84,7 @@ export function smallCanvas(width, height) {
   return { node, context: node.getContext("2d", { willReadFrequently: true }) };
 }
 
-export const SIDE = { left: 40, right: 8, top: 16, gap: 22, rate: 70, bottom: 30 };
+export const SIDE = { left: 40, right: 14, top: 16, gap: 22, rate: 70, bottom: 30 };
 
 export function sideScale(surface, recording) {
   const wide = surface.width - SIDE.left - SIDE.right;

@@ -9,13 +9,13 @@ from lab import CHROMIUM, FLAGS, ROOT, Lab, Notebook, write_notebook
 
 @pytest.fixture(scope="session")
 def chromium():
-    """Return a running Chromium, or skip."""
+    """Return a context of a running Chromium, or skip."""
     if not CHROMIUM:
         pytest.skip("no Chromium on this machine: apt-get install chromium, or any of chromium-browser, google-chrome")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield browser
+        yield browser.new_context()  # one for all tests, so that JupyterLab's own files are fetched once
         browser.close()
 
 
@@ -32,22 +32,23 @@ def lab(chromium, tmp_path_factory):
 
 @pytest.fixture
 def open_notebook(lab, chromium, request):
-    """Return open(name, cells, **context): a page with a notebook; its console must stay without errors."""
+    """Return open(name, cells, width=, height=): a page with a notebook; its console must stay without errors."""
     opened = []
 
-    def open_one(name, cells=None, console=True, **context):
+    def open_one(name, cells=None, console=True, width=1280, height=1600):
         if cells is not None:
             write_notebook(lab.folder / name, cells)
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 1600}, **context})
-        notebook = Notebook(context.new_page(), lab, name).open()
-        opened.append((context, notebook, console))
-        return notebook
+        page = chromium.new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        notebook = Notebook(page, lab, name)
+        opened.append((notebook, console))
+        return notebook.open()
 
     yield open_one
-    for context, notebook, console in opened:
-        errors = notebook.errors if console else []
-        context.close()
-        assert errors == []
+    for notebook, _ in opened:
+        notebook.page.close()
+    lab.end_kernels()
+    assert [error for notebook, console in opened if console for error in notebook.errors] == []
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,13 +18,17 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 # What JupyterLab itself says to the console without harm.
-HARMLESS = re.compile(r"favicon|language pack|api/(me|contents|lsp|settings|workspaces)|ResizeObserver loop", re.IGNORECASE)
+HARMLESS = re.compile(
+    r"favicon|language pack|api/(me|contents|lsp|settings|workspaces)|ResizeObserver loop", re.IGNORECASE
+)
 
 
 class Lab:
@@ -61,6 +66,16 @@ class Lab:
             time.sleep(0.1)
         raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')[-2000:]}")
 
+    def end_kernels(self) -> None:
+        """End all sessions, so that a test's kernels do not slow the next."""
+        with urllib.request.urlopen(f"{self.address}api/sessions?token={self.token}", timeout=10) as answer:
+            sessions = json.load(answer)
+        for session in sessions:
+            address = f"{self.address}api/sessions/{session['id']}?token={self.token}"
+            # A kernel that is just starting again cannot be ended; the server ends it with itself.
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(urllib.request.Request(address, method="DELETE"), timeout=20).close()
+
     def stop(self) -> None:
         """End the server and its kernels."""
         self.process.terminate()
@@ -91,11 +106,15 @@ class Notebook:
         """Open the notebook and take the kernel that is offered."""
         self.page.goto(f"{self.lab.address}lab/tree/{self.name}?token={self.lab.token}&reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-        try:
-            self.page.click("dialog button.jp-mod-accept, .jp-Dialog button.jp-mod-accept", timeout=4_000)
-        except Exception as error:  # Playwright's TimeoutError: the kernel was found without a question
-            if "Timeout" not in type(error).__name__:
-                raise
+        # A first visit asks for the kernel; afterwards it is taken without a question.
+        self.page.wait_for_function(
+            """() => document.querySelector('.jp-Dialog') || (
+                 document.querySelector('.jp-Toolbar-kernelName')?.textContent.includes('Python 3')
+                 && document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle')""",
+            timeout=30_000,
+        )
+        if self.page.locator(".jp-Dialog").count():
+            self.page.click(".jp-Dialog button.jp-mod-accept")
         return self
 
     def menu(self, menu: str, item: str) -> None:

@@ -104,7 +104,7 @@ def test_two_players_do_not_disturb_each_other_and_many_events_are_thinned(open_
         "EventPlayer(made_up(70_000, 1)).show('Two.', 'A player.')",
         "EventPlayer(made_up(0)).show('None.', 'A player.')\nEventPlayer(None).show('None.', 'A player.')",
     ]
-    notebook = open_notebook("two.ipynb", cells, color_scheme="dark", viewport={"width": 800, "height": 1800}).run_all()
+    notebook = open_notebook("two.ipynb", cells, width=800, height=1800).run_all()
     first, second = notebook.widget(0), notebook.widget(1)
     second.get_by_role("button").first.click()
     notebook.page.wait_for_function("() => document.querySelectorAll('section.snn')[1].snn.store.get('time_ms') > 62")
