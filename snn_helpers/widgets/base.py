@@ -49,6 +49,11 @@ def _front_class(script: str):
         facts = traitlets.Dict().tag(sync=True)
         buffers = traitlets.Dict().tag(sync=True)
         state = traitlets.Dict().tag(sync=True)
+        # What only some widgets have; an empty value costs nothing.
+        points = traitlets.Bytes(b"").tag(sync=True)
+        opened = traitlets.Dict().tag(sync=True)
+        rows = traitlets.List().tag(sync=True)
+        status = traitlets.Dict().tag(sync=True)
 
     return Front
 
@@ -112,9 +117,15 @@ class Explorer:
     def front(self):
         """The anywidget; made at first use."""
         if self._front is None:
-            self._front = _front_class(self.script)(facts=self._facts, buffers=self._buffers, state=dict(self._state))
+            extra = self._extra_traits()
+            traits = {"facts": self._facts, "buffers": self._buffers, "state": dict(self._state), **extra}
+            self._front = _front_class(self.script)(**traits)
             self._connect(self._front)
         return self._front
+
+    def _extra_traits(self) -> dict[str, Any]:
+        """Return traits beside facts, buffers and state."""
+        return {}
 
     def _connect(self, front) -> None:
         """Let a subclass listen to its browser's side."""

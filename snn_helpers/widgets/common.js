@@ -97,7 +97,9 @@ export function menu(parent, text, options, value, changed) {
   const label = make(parent, "label", {}, text);
   const node = make(label, "select", { "aria-label": text });
   options.forEach(([, words], index) => make(node, "option", { value: index }, words));
-  const set = (wanted) => (node.selectedIndex = options.findIndex(([option]) => option === wanted));
+  const set = (wanted) => {
+    node.selectedIndex = options.findIndex(([option]) => option === wanted);
+  };
   node.addEventListener("change", () => changed(options[node.selectedIndex][0]));
   set(value);
   return { node, set };
@@ -109,7 +111,10 @@ export function checkbox(parent, text, value, changed) {
   node.checked = value;
   label.append(text);
   node.addEventListener("change", () => changed(node.checked));
-  return { node, set: (wanted) => (node.checked = wanted) };
+  const set = (wanted) => {
+    node.checked = wanted;
+  };
+  return { node, set };
 }
 
 /** A canvas of CSS size, sharp on any screen, with a label for those who cannot see it. */

@@ -202,7 +202,7 @@ def write_notebook(path: Path, cells: list[str]) -> None:
 def frame_times(page, seconds: float) -> list[float]:
     """Return the ms between the page's animation frames over a while."""
     return page.evaluate(
-        """seconds => new Promise(done => { const times = []; let last = null; const end = performance.now() + 1000 * seconds;
+        """seconds => new Promise(done => { const times = [], end = performance.now() + 1000 * seconds; let last = null;
              const tick = now => { if (last !== null) times.push(now - last); last = now;
                if (now < end) requestAnimationFrame(tick); else done(times); };
              requestAnimationFrame(tick); })""",
