@@ -14,7 +14,7 @@ def test_figure_marks_errors_and_draws_the_open_recording(make_recording):
     explorer = EmbeddingExplorer(POINTS, [3, 4, 5], [3, 9, 5], events=[recording] * 3)
     explorer.state = {"colour": "error", "opened": 1, "chosen": [1]}
     scatter, field = explorer.figure().axes
-    assert [mark.get_text() for mark in scatter.texts] == ["·", "9", "·"]
+    assert [mark.get_text() for mark in scatter.texts] == ["•", "9", "•"]
     assert [mark.get_alpha() for mark in scatter.texts] == [0.25, 1, 0.25]
     assert field.get_title() == "recording 1: 50 events"
     assert explorer.chosen == [1]

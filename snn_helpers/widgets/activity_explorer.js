@@ -5,7 +5,7 @@ import { Clock, Store, button, checkbox, clamp, css, lay, layer, line, make, mak
 import { colourField, smallCanvas } from "./recording.js";
 
 const STYLES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
-const PLOT = { left: 34, right: 22, top: 18, bottom: 30 };
+const PLOT = { left: 34, right: 44, top: 18, bottom: 30 };
 
 function axes(onto, endMs, highest, lowest, title, colours) {
   const { context, width, height } = onto;
@@ -28,13 +28,17 @@ function drawRace(onto, facts, lanes, name, label, colours) {
   const title = `${facts.names.length > 1 ? `${name}: ` : ""}output spikes so far`;
   const { toX, toY } = axes(onto, last * facts.step_ms, top, 0, title, colours);
   const order = lanes.map((_, one) => one).sort((a, b) => (a === label) - (b === label));
+  const named = new Map();
   order.forEach((one) => {
     const wrong = one === found.answer && label !== null && one !== label;
     const colour = one === label ? css(colours.on) : wrong ? css(colours.off) : colours.grey;
     const points = [...lanes[one]].map((count, step) => [toX(step * facts.step_ms), toY(count)]);
     line(onto.context, points, colour, one === label || wrong ? 2.5 : 1, wrong ? [7, 3] : []);
     if (lanes[one][last] > 0) {
-      text(onto.context, String(one), onto.width - PLOT.right + 3 + (one % 2) * 9, toY(lanes[one][last]) + 4, colour, { size: 12 });
+      // Neurons that end together are named side by side.
+      const place = named.get(lanes[one][last]) ?? 0;
+      named.set(lanes[one][last], place + 1);
+      text(onto.context, String(one), onto.width - PLOT.right + 3 + place * 8, toY(lanes[one][last]) + 4, colour, { size: 12 });
     }
   });
   return toX;
@@ -54,7 +58,7 @@ function drawMembranes(onto, facts, records, neurons, size, colours) {
   const shades = [colours.mark, css(colours.on), css(colours.off), colours.ink];
   traces.forEach(({ neuron, values: trace, dash, index }) => {
     line(onto.context, trace.map((value, step) => [toX((step + 1) * facts.step_ms), toY(value)]), shades[index], 1.8, dash);
-    text(onto.context, `#${neuron}`, PLOT.left + 4 + 60 * index, onto.height - 4, shades[index]);
+    text(onto.context, `#${neuron}`, PLOT.left + 6 + 48 * index, 26, shades[index]);
   });
   return toX;
 }

@@ -53,7 +53,7 @@ export function signOf(facts, index, by, colours) {
   const said = facts.predictions ? facts.predictions[index] : null;
   if (by === "error") {
     const wrong = said !== label;
-    return { sign: wrong ? `${said}` : "·", rgb: wrong ? colours.off : colours.on };
+    return { sign: wrong ? `${said}` : "•", rgb: wrong ? colours.off : colours.on };
   }
   if (by === "confidence") {
     const share = facts.confidence[index];

@@ -35,6 +35,7 @@ function buildControls(root, facts, store, act) {
 
 function buildPlayer(parent, root, model) {
   const box = make(parent, "div");
+  box.style.width = "238px";
   const title = make(box, "div", { class: "facts", role: "status" }, "Click a point to play its recording.");
   const field = surface(box, "The recording of the point that was clicked", 238, 238);
   field.node.style.visibility = "hidden";

@@ -156,7 +156,7 @@ class EmbeddingExplorer(Explorer):
         labels, said = facts["labels"], facts["predictions"]
         if by == "error":
             wrong = [a != b for a, b in zip(labels, said)]
-            return [str(b) if w else "·" for w, b in zip(wrong, said)], [plots.OFF if w else plots.ON for w in wrong]
+            return [str(b) if w else "•" for w, b in zip(wrong, said)], [plots.OFF if w else plots.ON for w in wrong]
         shown = said if by == "prediction" or labels is None else labels
         signs = [str(one) for one in shown] if shown else ["•"] * samples
         if by == "confidence":

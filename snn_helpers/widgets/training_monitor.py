@@ -53,6 +53,9 @@ class TrainingMonitor(Explorer):
                 self._tell(stopping=True)
 
         front.observe(answer, "state")
+        # ipykernel sends what a widget says to the shell that last spoke on its comm: the busy one, once a row was sent
+        # from the training cell. Without this route it stays in the subshell that JupyterLab chose, and is heard.
+        front.comm._reply_subshell_for = None
 
     def _tell(self, **status) -> None:
         self._status = {**self._status, **status}

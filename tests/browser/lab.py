@@ -46,6 +46,10 @@ class Lab:
             **environment,
         }
         env.pop("SNN_WIDGETS", None)
+        # No question about news over the page.
+        notices = settings / "lab" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+        notices.parent.mkdir(parents=True)
+        notices.write_text('{"fetchNews": "false"}', encoding="utf-8")
         self.log = (folder.parent / "jupyterlab.log").open("w")
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"]
         command += [f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}"]
@@ -146,8 +150,8 @@ class Notebook:
         return self.page.evaluate(
             """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].map(cell => ({
                  count: Number((cell.querySelector('.jp-InputPrompt')?.textContent.match(/\\d+/) || [0])[0]),
-                 error: [...cell.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"],'
-                   + '[data-mime-type="application/vnd.jupyter.stderr"]')].map(node => node.textContent).join('\\n')
+                 error: [...cell.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"]')]
+                   .map(node => node.textContent).join('\\n')
                }))"""
         )
 
