@@ -134,7 +134,6 @@ class Notebook:
 
     def wait_done(self, seconds: float = 60) -> None:
         """Wait until every code cell has a number and none is running; fail on a cell that raised."""
-        # JupyterLab draws only cells near the view: the model in the page knows all of them.
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             counts = self.cells()
@@ -146,9 +145,10 @@ class Notebook:
         raise AssertionError(f"the notebook did not end within {seconds} s: {self.cells()}")
 
     def cells(self) -> list[dict]:
-        """Return {count, error} of each code cell, from the page's own prompts."""
+        """Return {count, error} of each code cell whose input is not folded away, from the page's own prompts."""
         return self.page.evaluate(
-            """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].map(cell => ({
+            """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')]
+                 .filter(cell => cell.querySelector('.jp-InputPrompt')).map(cell => ({
                  count: Number((cell.querySelector('.jp-InputPrompt')?.textContent.match(/\\d+/) || [0])[0]),
                  error: [...cell.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"]')]
                    .map(node => node.textContent).join('\\n')

@@ -21,7 +21,7 @@ def test_there_are_notebooks_with_widgets():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_and_its_widgets_draw_and_answer(path, open_notebook, lab, pictures):
     shutil.copy(path, lab.folder / path.name)
-    notebook = open_notebook(path.name).run_all(120)
+    notebook = open_notebook(path.name).run_all(60)
     widgets = notebook.page.locator("section.snn")
     assert widgets.count() >= 1
     for number in range(widgets.count()):
