@@ -1,7 +1,9 @@
-"""Every notebook with a widget, opened in JupyterLab and run: the widget is there, and answers to the keyboard."""
+"""Every notebook with a widget, opened in JupyterLab and run as far as that: it is there, and answers to the keyboard.
+
+What stands behind the last widget runs headlessly, in tests/notebooks and in nbval.
+"""
 
 import json
-import shutil
 
 import nbformat
 import pytest
@@ -20,8 +22,14 @@ def test_there_are_notebooks_with_widgets():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_and_its_widgets_draw_and_answer(path, open_notebook, lab, pictures):
-    shutil.copy(path, lab.folder / path.name)
-    notebook = open_notebook(path.name).run_all(60)
+    cut = nbformat.read(path, as_version=4)
+    last = max(place for place, cell in enumerate(cut.cells) if "snn_helpers.widgets" in cell.source)
+    cut.cells = cut.cells[: last + 1]
+    for cell in cut.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(cut, lab.folder / path.name)
+    notebook = open_notebook(path.name).run_all(120)
     widgets = notebook.page.locator("section.snn")
     assert widgets.count() >= 1
     for number in range(widgets.count()):
