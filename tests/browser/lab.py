@@ -148,7 +148,8 @@ class Notebook:
         """Return {count, error} of each code cell whose input is not folded away, from the page's own prompts."""
         return self.page.evaluate(
             """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')]
-                 .filter(cell => cell.querySelector('.jp-InputPrompt')).map(cell => ({
+                 .filter(cell => !cell.querySelector('.jp-Placeholder'))
+                 .filter(cell => cell.querySelector('.jp-InputPrompt')?.offsetParent).map(cell => ({
                  count: Number((cell.querySelector('.jp-InputPrompt')?.textContent.match(/\\d+/) || [0])[0]),
                  error: [...cell.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"]')]
                    .map(node => node.textContent).join('\\n')
