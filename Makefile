@@ -41,6 +41,7 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/biome lint --error-on-warnings snn_helpers/widgets
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

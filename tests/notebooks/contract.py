@@ -256,6 +256,29 @@ def numbers_from_the_run(notebook):
     return faults
 
 
+def widgets(notebook):
+    """The lessons that have widgets use one: its state is a parameter, and a still figure of it is stored."""
+    if not re.match(r"# (00|01|02|03) ", notebook.cells[0].source):
+        return []
+    shown = [cell for cell in code_cells(notebook) if "from snn_helpers.widgets import" in cell.source]
+    faults = [] if shown else ["no cell makes a widget"]
+    names = {line.split(" = ")[0] for cell in tagged(notebook, "parameters") for line in cell.source.splitlines()}
+    for cell in shown:
+        start = cell.source.splitlines()[0]
+        states = [ast.unparse(word.value) for name in _widget_names(cell) for call in calls(cell, name)
+                  for word in call.keywords if word.arg == "state"]  # fmt: skip
+        if not states or not set(states) <= names:
+            faults.append(f"the state of the widget is no parameter in the cell that starts: {start}")
+        if not calls(cell, "show") or not any("image/png" in output.get("data", {}) for output in cell.outputs):
+            faults.append(f"no still figure is stored beside the widget in the cell that starts: {start}")
+    return faults
+
+
+def _widget_names(cell):
+    nodes = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.ImportFrom)]
+    return [alias.name for node in nodes if node.module == "snn_helpers.widgets" for alias in node.names]
+
+
 RULES = (
     card,
     parameters,
@@ -264,6 +287,7 @@ RULES = (
     portable,
     readable_cells,
     figures,
+    widgets,
     predictions,
     exercises,
     numbers_from_the_run,

@@ -21,6 +21,7 @@ from contract import (
     refuses_early,
     stored_form,
     tagged,
+    widgets,
 )
 
 from snn_helpers import TrainConfig
@@ -194,6 +195,23 @@ def spoil_collapse(notebook):
     del tagged(notebook, "solution")[0].metadata["jupyter"]
 
 
+def widget_cell(notebook):
+    return next(cell for cell in code_cells(notebook) if "from snn_helpers.widgets import" in cell.source)
+
+
+def spoil_widget(notebook):
+    notebook.cells.remove(widget_cell(notebook))
+
+
+def spoil_still_figure(notebook):
+    widget_cell(notebook).outputs = []
+
+
+def spoil_widget_state(notebook):
+    cell = widget_cell(notebook)
+    cell.source = re.sub(r"state=\w+", "state=None", cell.source)
+
+
 def say(words):
     """Return a spoiler that adds a text."""
 
@@ -224,6 +242,9 @@ def spoil_caption(notebook):
         (readable_cells, spoil_length),
         (readable_cells, spoil_words),
         (figures, spoil_alt),
+        (widgets, spoil_widget),
+        (widgets, spoil_still_figure),
+        (widgets, spoil_widget_state),
         (predictions, spoil_number_of_predictions),
         (predictions, spoil_default_guess),
         (predictions, spoil_guess_without_words),

@@ -1,0 +1,29 @@
+"""Widgets: a recording and a network in one's hands. Python hands over arrays once; all time runs in the browser.
+
+Each has a `.state` that can be given back, and a `.figure()` of the same content that needs no front end; `.show()`
+displays whichever the place can show.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_HOMES = {
+    "EventPlayer": "event_player",
+    "NeuronLab": "neuron_lab",
+    "ActivityExplorer": "activity_explorer",
+    "EmbeddingExplorer": "embedding_explorer",
+    "TrainingMonitor": "training_monitor",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'snn_helpers.widgets' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    return getattr(importlib.import_module(f"snn_helpers.widgets.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *_HOMES]

@@ -1,0 +1,191 @@
+"""What all widgets share: their state, the bytes they hand to the browser, and the still figure in their stead."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import io
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from snn_helpers._checks import check_choice
+from snn_helpers.plots import new_figure, stamp
+from snn_helpers.widgets.state import Field, check_state
+
+MAX_BYTES = 2_000_000
+"""What a widget hands to the browser at most, so that its first picture comes at once."""
+
+_HERE = Path(__file__).parent
+_IMPORT = re.compile(r"^import\s+\{[^}]*\}\s+from\s+\"\./(\w+\.js)\";\n", re.MULTILINE)
+
+
+def load_script(name: str) -> str:
+    """Return a widget's ES module with the modules that it imports put in front, since it travels as one text."""
+    seen: dict[str, str] = {}
+
+    def read(file: str) -> None:
+        if file not in seen:
+            source = (_HERE / file).read_text(encoding="utf-8")
+            for needed in _IMPORT.findall(source):
+                read(needed)
+            seen[file] = _IMPORT.sub("", source)
+
+    read(name)
+    return "\n".join(seen.values())
+
+
+@functools.cache
+def _front_class(script: str):
+    import anywidget
+    import traitlets
+
+    class Front(anywidget.AnyWidget):
+        """The browser's side: synced traits and nothing else."""
+
+        _esm = load_script(script)
+        facts = traitlets.Dict().tag(sync=True)
+        buffers = traitlets.Dict().tag(sync=True)
+        state = traitlets.Dict().tag(sync=True)
+        # What only some widgets have; an empty value costs nothing.
+        points = traitlets.Bytes(b"").tag(sync=True)
+        opened = traitlets.Dict().tag(sync=True)
+        rows = traitlets.List().tag(sync=True)
+        status = traitlets.Dict().tag(sync=True)
+
+    return Front
+
+
+def has_front_end() -> bool:
+    """Return whether the running cell came from a notebook interface that can show widgets.
+
+    JupyterLab, Notebook and VS Code name the cell in the metadata of what they send; papermill, nbclient and nbval do
+    not. The variable SNN_WIDGETS (`on`, `off`, default `auto`) overrules.
+    """
+    try:
+        import anywidget  # noqa: F401
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    setting = check_choice("SNN_WIDGETS", os.environ.get("SNN_WIDGETS", "auto"), ("auto", "on", "off"))
+    kernel = getattr(get_ipython(), "kernel", None)
+    if setting != "auto" or kernel is None:
+        return setting == "on"
+    return "cellId" in (kernel.get_parent() or {}).get("metadata", {})
+
+
+class Explorer:
+    """A widget: facts and bytes for the browser, a state that a person changes, and a figure of that state.
+
+    Parameters
+    ----------
+    fields : dict of str to Field
+        What can be chosen.
+    facts : dict
+        Plain values for the browser; a `sentence` among them is shown in place of everything else.
+    buffers : dict of str to bytes
+        Arrays for the browser.
+    state : dict or None
+        A state given back, whole or in part.
+    """
+
+    script: ClassVar[str]
+
+    def __init__(
+        self, fields: Mapping[str, Field], facts: dict, buffers: dict[str, bytes], state: Mapping[str, Any] | None
+    ):
+        self._fields, self._facts, self._buffers = fields, facts, buffers
+        self._state = check_state(state, fields)
+        self._front = None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a person has chosen: plain values that a notebook parameter can hold, and that `state` takes back."""
+        if self._front is not None:
+            self._state = check_state(self._front.state, self._fields)
+        return copy.deepcopy(self._state)
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self._state = check_state({**self.state, **state}, self._fields)
+        if self._front is not None:
+            self._front.state = dict(self._state)
+
+    @property
+    def front(self):
+        """The anywidget; made at first use."""
+        if self._front is None:
+            extra = self._extra_traits()
+            traits = {"facts": self._facts, "buffers": self._buffers, "state": dict(self._state), **extra}
+            self._front = _front_class(self.script)(**traits)
+            self._connect(self._front)
+        return self._front
+
+    def _extra_traits(self) -> dict[str, Any]:
+        """Return traits beside facts, buffers and state."""
+        return {}
+
+    def _connect(self, front) -> None:
+        """Let a subclass listen to its browser's side."""
+
+    def draw(self):
+        """Return the figure of the present state; a subclass draws it."""
+        raise NotImplementedError
+
+    def figure(self, provenance: str = ""):
+        """Return a still figure of what the widget shows now; needs no front end.
+
+        Parameters
+        ----------
+        provenance : str
+            Where the data come from, for the corner.
+        """
+        sentence = self._facts.get("sentence")
+        figure = _sentence_figure(sentence) if sentence else self.draw()
+        return stamp(figure, provenance) if provenance else figure
+
+    def show(self, caption: str, alt: str, provenance: str = "") -> None:
+        """Display the widget where there is a front end, else its figure; the caption stands below.
+
+        Parameters
+        ----------
+        caption, alt : str
+            One sentence that says what to see; what the figure shows, for those who cannot see it.
+        provenance : str
+            Where the data come from, for the figure's corner.
+        """
+        from IPython.display import Image, Markdown, display
+
+        if has_front_end():
+            display(self._bundle(provenance), raw=True)
+        else:
+            display(Image(self._png(provenance), format="png", alt=alt))
+        display(Markdown(f"*{caption}*"))
+
+    def _png(self, provenance: str = "") -> bytes:
+        from matplotlib import pyplot as plt
+
+        figure, image = self.figure(provenance), io.BytesIO()
+        figure.savefig(image, format="png")
+        plt.close(figure)
+        return image.getvalue()
+
+    def _bundle(self, provenance: str = "") -> dict[str, Any]:
+        """Return the widget, and the figure beside it for places that show no widgets: exports, code hosts."""
+        bundle = {"text/plain": type(self).__name__, "image/png": self._png(provenance)}
+        if has_front_end():
+            bundle.update(self.front._repr_mimebundle_()[0])
+            bundle["text/plain"] = type(self).__name__
+        return bundle
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        return self._bundle()
+
+
+def _sentence_figure(sentence: str):
+    figure, ax = new_figure(height=1.2)
+    ax.text(0.5, 0.5, sentence, ha="center", va="center", wrap=True)
+    ax.axis("off")
+    return figure

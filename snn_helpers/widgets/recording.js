@@ -1,0 +1,153 @@
+// A recording in the browser: its events, its counts, and how it is drawn. Pure but for the canvases given.
+import { bytesOf, clamp, css, line, text, uint32Of } from "./common.js";
+
+/** Events and counts from what Python sent; `cumulative[2 ms + p]` events of polarity p come before that ms. */
+export function decode(facts, buffers) {
+  return { ...facts, x: bytesOf(buffers.x), y: bytesOf(buffers.y), p: bytesOf(buffers.p), t: uint32Of(buffers.t),
+    cumulative: uint32Of(buffers.cumulative) };
+}
+
+/** Index of the first of the sorted times that is not before `us`. */
+export function lowerBound(times, us) {
+  let [low, high] = [0, times.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (times[middle] < us) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The bin of `binMs` that a time falls in, [start, stop) in ms, counted from time 0. */
+export function binAround(timeMs, binMs) {
+  const start = Math.floor(timeMs / binMs) * binMs;
+  return [start, start + binMs];
+}
+
+/** True counts {off, on} of events in [fromMs, toMs), whole ms. */
+export function countsBetween(recording, fromMs, toMs) {
+  const last = recording.cumulative.length / 2 - 1;
+  const [from, to] = [clamp(Math.floor(fromMs), 0, last), clamp(Math.floor(toMs), 0, last)];
+  const at = recording.cumulative;
+  return { off: at[2 * to] - at[2 * from], on: at[2 * to + 1] - at[2 * from + 1] };
+}
+
+/** Strength of each pixel, Float32Array [2, H, W] (OFF, ON): counts of the bin or so far, or a fading trace. */
+export function strengths(recording, timeMs, binMs, mode) {
+  const { width, height, x, y, p, t } = recording;
+  const field = new Float32Array(2 * width * height);
+  const [start, stop] = binAround(timeMs, binMs);
+  const from = mode === "bin" ? 1000 * start : mode === "decay" ? 1000 * Math.max(0, timeMs - 6 * binMs) : 0;
+  const to = mode === "bin" ? 1000 * stop : 1000 * timeMs;
+  const last = lowerBound(t, to);
+  for (let i = lowerBound(t, from); i < last; i += 1) {
+    const weight = mode === "decay" ? Math.exp((t[i] / 1000 - timeMs) / binMs) : 1;
+    field[(p[i] * height + y[i]) * width + x[i]] += weight;
+  }
+  return field;
+}
+
+/** Colour strengths as RGBA bytes: paper where nothing was, ON and OFF in their colours. */
+export function colourField(field, pixels, colours, full, bytes) {
+  const { paper, on, off } = colours;
+  for (let i = 0; i < pixels; i += 1) {
+    const a = Math.min(1, field[i] / full);
+    const b = Math.min(1, field[pixels + i] / full);
+    for (let c = 0; c < 3; c += 1) {
+      bytes[4 * i + c] = clamp(paper[c] + a * (off[c] - paper[c]) + b * (on[c] - paper[c]), 0, 255);
+    }
+    bytes[4 * i + 3] = 255;
+  }
+  return bytes;
+}
+
+/** The count that gets full colour: wider bins pile up more. */
+export const fullCount = (mode, binMs) => (mode === "bin" ? 1 + binMs / 25 : mode === "decay" ? 1 : 4);
+
+/** Draw the field of pixels at a time, enlarged without smoothing. */
+export function drawField(surface, small, recording, timeMs, binMs, mode, colours) {
+  const { width, height } = recording;
+  const image = small.context.createImageData(width, height);
+  const field = strengths(recording, timeMs, binMs, mode);
+  colourField(field, width * height, colours, fullCount(mode, binMs), image.data);
+  small.context.putImageData(image, 0, 0);
+  surface.context.imageSmoothingEnabled = false;
+  surface.context.drawImage(small.node, 0, 0, surface.width, surface.height);
+  surface.context.strokeStyle = colours.grey;
+  surface.context.strokeRect(0.5, 0.5, surface.width - 1, surface.height - 1);
+}
+
+export function smallCanvas(width, height) {
+  const node = document.createElement("canvas");
+  node.width = width;
+  node.height = height;
+  return { node, context: node.getContext("2d", { willReadFrequently: true }) };
+}
+
+export const SIDE = { left: 40, right: 14, top: 16, gap: 22, rate: 70, bottom: 30 };
+
+export function sideScale(surface, recording) {
+  const wide = surface.width - SIDE.left - SIDE.right;
+  return { toX: (ms) => SIDE.left + (wide * ms) / recording.end_ms,
+    toMs: (x) => clamp(((x - SIDE.left) / wide) * recording.end_ms, 0, recording.end_ms),
+    cloud: surface.height - SIDE.top - SIDE.gap - SIDE.rate - SIDE.bottom };
+}
+
+/** Draw what does not move: x against time, the saccades, and the event rate below. */
+export function drawSide(onto, recording, colours) {
+  const { context, width, height } = onto;
+  const { toX, cloud } = sideScale(onto, recording);
+  context.clearRect(0, 0, width, height);
+  const rateTop = SIDE.top + cloud + SIDE.gap;
+  const floor = rateTop + SIDE.rate;
+  recording.saccades_ms.forEach(([start, stop], index) => {
+    context.fillStyle = colours.shade;
+    const end = Math.min(stop, recording.end_ms);
+    context.fillRect(toX(start), SIDE.top, toX(end) - toX(start), floor - SIDE.top);
+    text(context, `saccade ${index + 1}`, toX((start + end) / 2), 11, colours.grey, { align: "center" });
+  });
+  const { x, p, t } = recording;
+  for (const [polarity, rgb] of [[0, colours.off], [1, colours.on]]) {
+    context.fillStyle = css(rgb, colours.dark ? 0.8 : 0.6);
+    for (let i = 0; i < t.length; i += 1) {
+      if (p[i] === polarity) context.fillRect(toX(t[i] / 1000), SIDE.top + ((x[i] + 0.2) * cloud) / recording.width, 1.5, 1.5);
+    }
+  }
+  drawRates(context, recording, colours, toX, rateTop, floor);
+  text(context, "x", 14, SIDE.top + cloud / 2, colours.ink, { align: "center" });
+  text(context, "0", SIDE.left - 4, SIDE.top + 8, colours.grey, { align: "right" });
+  text(context, String(recording.width - 1), SIDE.left - 4, SIDE.top + cloud, colours.grey, { align: "right" });
+  const tick = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000].find((ms) => recording.end_ms / ms <= 8);
+  for (let ms = 0; ms <= recording.end_ms; ms += tick) {
+    line(context, [[toX(ms), floor], [toX(ms), floor + 4]], colours.grey);
+    text(context, String(ms), toX(ms), floor + 15, colours.grey, { align: "center" });
+  }
+  text(context, "time, ms", SIDE.left + (width - SIDE.left) / 2, floor + 28, colours.ink, { align: "center" });
+}
+
+function drawRates(context, recording, colours, toX, top, floor) {
+  const step = Math.max(1, Math.round(recording.end_ms / 64));
+  const bars = [];
+  for (let ms = 0; ms < recording.end_ms; ms += step) bars.push([ms, countsBetween(recording, ms, ms + step)]);
+  const tallest = Math.max(1, ...bars.map(([, counts]) => Math.max(counts.on, counts.off)));
+  const toY = (count) => floor - ((floor - top) * count) / tallest;
+  for (const [name, rgb] of [["off", colours.off], ["on", colours.on]]) {
+    const points = bars.flatMap(([ms, counts]) => [[toX(ms), toY(counts[name])], [toX(ms + step), toY(counts[name])]]);
+    line(context, points, css(rgb), 1.5);
+  }
+  line(context, [[toX(0), floor], [toX(recording.end_ms), floor]], colours.grey);
+  text(context, "events / ms", SIDE.left + 4, top - 4, colours.ink);
+  text(context, (tallest / step).toPrecision(2), SIDE.left - 4, top + 8, colours.grey, { align: "right" });
+}
+
+/** Draw the time: the bin as a band and the moment as a line. */
+export function drawCursor(surface, recording, timeMs, binMs, mode, colours) {
+  const { toX } = sideScale(surface, recording);
+  const bottom = surface.height - SIDE.bottom;
+  if (mode === "bin") {
+    const [start, stop] = binAround(timeMs, binMs);
+    surface.context.fillStyle = css(colours.off, 0.16);
+    surface.context.fillRect(toX(start), SIDE.top, Math.max(1, toX(Math.min(stop, recording.end_ms)) - toX(start)), bottom - SIDE.top);
+  }
+  line(surface.context, [[toX(timeMs), SIDE.top], [toX(timeMs), bottom]], colours.ink, 1.5);
+}

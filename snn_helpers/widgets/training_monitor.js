@@ -1,0 +1,90 @@
+// Curves of a run while it trains, and a button that asks it to stop.
+import { button, css, line, make, makeRoot, surface, text, theme, watchKernel, watchLooks } from "./common.js";
+import { lastLine, limits, panelsOf } from "./monitor.js";
+
+const EDGE = { left: 44, right: 70, top: 20, bottom: 32 };
+const UNHEARD_MS = 4000;
+
+function drawPanel({ context, width, height }, panel, colours) {
+  const [low, high] = limits(panel.curves);
+  const epochs = panel.curves.flatMap(({ points }) => points.map(([x]) => x));
+  const [first, last] = [Math.min(...epochs), Math.max(...epochs, Math.min(...epochs) + 1)];
+  const floor = height - EDGE.bottom;
+  const toX = (x) => EDGE.left + ((width - EDGE.left - EDGE.right) * (x - first)) / (last - first);
+  const toY = (y) => floor - ((floor - EDGE.top) * (y - low)) / (high - low);
+  context.clearRect(0, 0, width, height);
+  text(context, panel.title, EDGE.left, 13, colours.ink, { size: 12 });
+  line(context, [[EDGE.left, EDGE.top], [EDGE.left, floor], [width - EDGE.right, floor]], colours.grey);
+  for (const value of [low, high]) text(context, value.toPrecision(2), EDGE.left - 4, toY(value) + 4, colours.grey, { align: "right" });
+  for (const x of [first, last]) text(context, String(x), toX(x), floor + 14, colours.grey, { align: "center" });
+  text(context, "epoch", (EDGE.left + width - EDGE.right) / 2, floor + 26, colours.ink, { align: "center" });
+  const shades = [css(colours.on), css(colours.off), colours.mark, colours.ink, "#cc79a7", "#a08000"];
+  const dashes = [[], [7, 3], [2, 3], [8, 3, 2, 3]];
+  const ends = [];
+  panel.curves.forEach((curve, index) => {
+    const colour = curve.part === "train" ? colours.grey : shades[index % shades.length];
+    const points = curve.points.map(([x, y]) => [toX(x), toY(y)]);
+    line(context, points, colour, 2, curve.part === "train" ? [6, 4] : dashes[curve.part === "layer" ? index % 4 : 0]);
+    context.fillStyle = colour;
+    for (const [x, y] of points) context.fillRect(x - 2, y - 2, 4, 4);
+    let at = points.at(-1)[1] + 4;
+    while (ends.some((other) => Math.abs(other - at) < 12)) at += 12;
+    ends.push(at);
+    text(context, curve.name, points.at(-1)[0] + 6, at, colour);
+  });
+}
+
+function render({ model, el }) {
+  const root = makeRoot(el, "Training monitor");
+  const bar = make(root, "div", { class: "bar" });
+  let timer = null;
+  const stop = button(bar, "Stop, and keep a checkpoint", "Stop the training after this step; it leaves a checkpoint", () => {
+    stop.disabled = true;
+    model.set("state", { stop: true });
+    model.save_changes();
+    said.textContent = "Asked to stop …";
+    timer = setTimeout(() => {
+      if (!model.get("status").stopping) {
+        said.textContent = "The kernel has not answered yet. If it goes on training, press the notebook's own stop button "
+          + "(menu Kernel, Interrupt Kernel): that leaves a checkpoint, too.";
+      }
+    }, UNHEARD_MS);
+  });
+  const said = make(bar, "span", { class: "facts", role: "status" });
+  const words = make(root, "div", { class: "facts", role: "status", "aria-live": "polite" });
+  const panels = make(root, "div", { class: "panels" });
+  const surfaces = [];
+  root.snn = { draws: 0, panels: [] };
+
+  function draw() {
+    const found = panelsOf(model.get("rows"));
+    const wide = Math.max(250, Math.min(310, (root.clientWidth || 780) / Math.max(1, found.length) - 16));
+    found.forEach((panel, index) => {
+      surfaces[index] ??= surface(panels, panel.title, wide, 190);
+      surfaces[index].node.setAttribute("aria-label", `Curves: ${panel.title}`);
+      surfaces[index].resize(wide, 190);
+      drawPanel(surfaces[index], panel, theme());
+    });
+    words.textContent = lastLine(model.get("rows"), model.get("facts").epochs);
+    const { stopping, ended } = model.get("status");
+    if (stopping || ended) {
+      clearTimeout(timer);
+      said.textContent = ended ?? "Stopping after this step; the checkpoint keeps what was learned.";
+      stop.disabled = true;
+    }
+    Object.assign(root.snn, { draws: root.snn.draws + 1, panels: found });
+  }
+
+  model.on("change:rows", draw);
+  model.on("change:status", draw);
+  draw();
+  const ends = [watchLooks(root, draw), watchKernel(model, root, "What was told so far stays.")];
+  return () => {
+    clearTimeout(timer);
+    model.off("change:rows", draw);
+    model.off("change:status", draw);
+    for (const end of ends) end();
+  };
+}
+
+export default { render };

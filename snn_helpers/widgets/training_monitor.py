@@ -1,0 +1,140 @@
+"""The curves of a run while it trains, and a stop button."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from snn_helpers import plots
+from snn_helpers.widgets.base import Explorer
+from snn_helpers.widgets.state import Flag
+
+MOST_ROWS = 2000
+"""Rows that are drawn at most; of more, every k-th and the last."""
+
+
+class TrainingMonitor(Explorer):
+    """Live curves of a run, its layers' firing beside them, and a button that asks it to stop.
+
+    Hand it to a training loop, which calls `update(row)` after every epoch and asks `stop_requested` after every step.
+
+    Parameters
+    ----------
+    epochs : int or None
+        How many are planned.
+    rows : sequence of dict
+        What was told before: a history that is continued.
+
+    Notes
+    -----
+    A row's columns `train_<quantity>` and `valid_<quantity>` share a panel; `firing/<layer>`, or else
+    `hidden_spike_fraction`, make the panel of firing. `epoch` counts from 0.
+
+    While a cell trains, the kernel answers no widget, except in a *subshell*: JupyterLab 4.4 and newer with ipykernel 7
+    and newer send what widgets say through one, so that the button is heard at once. Elsewhere the button says after a
+    few seconds that it was not heard, and names the notebook's own stop button, which leaves a checkpoint, too.
+    """
+
+    script = "training_monitor.js"
+
+    def __init__(self, epochs: int | None = None, rows: Sequence[Mapping[str, Any]] = ()):
+        self._rows = [_plain(row) for row in rows]
+        self._status: dict[str, Any] = {}
+        super().__init__({"stop": Flag(False)}, {"epochs": epochs}, {}, None)
+
+    def _extra_traits(self) -> dict[str, Any]:
+        return {"rows": thinned(self._rows), "status": self._status}
+
+    def _connect(self, front) -> None:
+        def answer(change):
+            if change["new"].get("stop"):
+                self._tell(stopping=True)
+
+        front.observe(answer, "state")
+        # ipykernel sends what a widget says to the shell that last spoke on its comm: the busy one, once a row was sent
+        # from the training cell. Without this route it stays in the subshell that JupyterLab chose, and is heard.
+        front.comm._reply_subshell_for = None
+
+    def _tell(self, **status) -> None:
+        self._status = {**self._status, **status}
+        if self._front is not None:
+            self._front.status = self._status
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What was told so far; what was not finite is None."""
+        return [dict(row) for row in self._rows]
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Take the next row of the history: numbers by column name."""
+        self._rows.append(_plain(row))
+        if self._front is not None:
+            self._front.rows = thinned(self._rows)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody has pressed the button; costs next to nothing, so ask it after every step."""
+        return self._state["stop"] if self._front is None else bool(self._front.state.get("stop"))
+
+    def finish(self, words: str = "Training has ended.") -> None:
+        """Say that the run is over, and take the button away."""
+        self._tell(ended=words)
+
+    def draw(self):
+        """Return the figure of what was told so far: the same panels as in the browser."""
+        panels = panels_of(self._rows)
+        if not panels:
+            figure, ax = plots.new_figure(height=1.2)
+            ax.text(0.5, 0.5, "No epoch has ended yet.", ha="center", va="center")
+            ax.axis("off")
+            return figure
+        figure, axes = plots.new_figure(1, len(panels), width=3 * len(panels) + 0.6, height=2.6, squeeze=False)
+        for ax, (title, curves) in zip(axes[0], panels.items()):
+            for name, (epochs, values) in curves.items():
+                style = {"color": plots.GREY, "linestyle": "--"} if name == "train" else {}
+                ax.plot(epochs, values, marker="o", markersize=3, label=name, **style)
+            ax.set(title=title, xlabel="epoch")
+            ax.legend(fontsize=8)
+        return figure
+
+
+def panels_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[list, list]]]:
+    """Return {panel: {curve: (epochs, values)}} of rows; epochs count from 1, gaps are left out."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+
+    def column(name):
+        told = [(row.get("epoch", place) + 1, row[name]) for place, row in enumerate(rows) if _is_number(row.get(name))]
+        return ([epoch for epoch, _ in told], [value for _, value in told])
+
+    quantities = dict.fromkeys(name.split("_", 1)[1] for name in names if name.startswith(("train_", "valid_")))
+    panels = {q: {part: column(f"{part}_{q}") for part in ("train", "valid")} for q in quantities}
+    layers = [name for name in names if name.startswith("firing/")]
+    firing = {name.removeprefix("firing/"): column(name) for name in layers}
+    panels["share of neurons that fire in a step"] = firing or {"hidden layers": column("hidden_spike_fraction")}
+    panels = {title: {name: told for name, told in curves.items() if told[0]} for title, curves in panels.items()}
+    return {title: curves for title, curves in panels.items() if curves}
+
+
+def thinned(rows: list, most: int = MOST_ROWS) -> list:
+    """Return at most about `most` rows: every k-th, and the last."""
+    stride = -(-len(rows) // most) or 1
+    return rows[::stride] + (rows[-1:] if len(rows) and (len(rows) - 1) % stride else [])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row that JSON can carry: plain numbers and words; what is not finite is None."""
+    plain = {}
+    for name, value in row.items():
+        if _is_number(value):
+            whole = isinstance(value, numbers.Integral)
+            value = int(value) if whole else float(value)
+            plain[str(name)] = value if math.isfinite(value) else None
+        elif isinstance(value, str) or value is None:
+            plain[str(name)] = value
+    return plain

@@ -1,0 +1,59 @@
+"""One JupyterLab and one Chromium for all browser tests; skipped, with the reason, where Chromium is missing."""
+
+import os
+from pathlib import Path
+
+import pytest
+from lab import CHROMIUM, FLAGS, ROOT, Lab, Notebook, write_notebook
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Return a context of a running Chromium, or skip."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine: apt-get install chromium, or any of chromium-browser, google-chrome")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser.new_context()  # one for all tests, so that JupyterLab's own files are fetched once
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(chromium, tmp_path_factory):
+    """Return a running JupyterLab over an empty folder, its kernels in the smoke profile."""
+    folder = tmp_path_factory.mktemp("lab") / "root"
+    folder.mkdir()
+    kept = {name: str(folder.parent / name.lower()) for name in ("SNN_RESULTS_DIR", "SNN_RUNS_DIR")}
+    server = Lab(folder, {"SNN_PROFILE": "smoke", **kept})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def open_notebook(lab, chromium, request):
+    """Return open(name, cells, width=, height=): a page with a notebook; its console must stay without errors."""
+    opened = []
+
+    def open_one(name, cells=None, console=True, width=1280, height=1600):
+        if cells is not None:
+            write_notebook(lab.folder / name, cells)
+        page = chromium.new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        notebook = Notebook(page, lab, name)
+        opened.append((notebook, console))
+        return notebook.open()
+
+    yield open_one
+    for notebook, _ in opened:
+        notebook.page.close()
+    lab.end_kernels()
+    assert [error for notebook, console in opened if console for error in notebook.errors] == []
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Return the folder where screenshots are kept, to be looked at."""
+    folder = Path(os.environ.get("SNN_SCREENSHOTS") or ROOT / "runs" / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
