@@ -26,7 +26,7 @@ _FILL_IN: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
     {
         ("smoke", "simulated"): {"epochs": 1, "batch_size": 32, "time_steps": 5, "num_samples": 128},
         ("smoke", "nmnist"): {"epochs": 1, "batch_size": 32, "time_steps": 5, "num_samples": 128},
-        ("teach", "simulated"): {**_TEACH, "epochs": 11, "num_samples": 4000},
+        ("teach", "simulated"): {**_TEACH, "epochs": 10, "num_samples": 4000},
         ("teach", "nmnist"): {**_TEACH, "epochs": 30, "num_samples": 1000},
         ("full", "simulated"): {**_FULL, "epochs": 30},
         ("full", "nmnist"): {**_FULL, "epochs": 60},

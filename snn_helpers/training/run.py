@@ -42,7 +42,7 @@ class Monitor(Protocol):
     stop_requested: bool
 
     def update(self, row: dict[str, float]) -> None:
-        """Take the row of an epoch that was done, the columns of `HISTORY_COLUMNS`."""
+        """Take the row of an epoch that was done: the columns of `HISTORY_COLUMNS`, and "firing/<layer>"."""
 
 
 class Run:
@@ -118,13 +118,14 @@ class Run:
         try:
             with StopRequests() as self.stop:
                 for epoch in range(len(self.history), self.config.epochs):
-                    row, total = self._do_epoch(epoch)
+                    row, valid_score = self._do_epoch(epoch)
                     steps = (epoch + 1) * len(self.loader)
                     to_go = (time.perf_counter() - started) / max(1, steps - steps_before)
                     to_go *= self.config.epochs * len(self.loader) - steps
-                    self._say(progress_line(row, self.config.epochs, total, to_go))
+                    self._say(progress_line(row, self.config.epochs, valid_score.total, to_go))
                     if self.monitor:
-                        self.monitor.update(row)
+                        firing = {f"firing/{name}": share for name, share in valid_score.fractions.items()}
+                        self.monitor.update({**row, **firing})
         finally:
             self.log.close()
             self.seconds_in_all = time.perf_counter() - self._began
@@ -139,7 +140,7 @@ class Run:
             self.initial_firing = balance_firing(self.model, frames.to(self.device), self.config.init_rate)
             self._say(firing_line(self.initial_firing))
 
-    def _do_epoch(self, epoch: int) -> tuple[dict[str, float], int]:
+    def _do_epoch(self, epoch: int) -> tuple[dict[str, float], Score]:
         if self.step == 0:
             self.lr = self.optimizer.param_groups[0]["lr"]
         train_score = self._train_epoch(epoch)
@@ -152,7 +153,7 @@ class Run:
         self.step, self.tally = 0, Tally()
         self._save()
         self._log_epoch(train_score, valid_score)
-        return row, valid_score.total
+        return row, valid_score
 
     def _train_epoch(self, epoch: int) -> Score:
         from tqdm import tqdm

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 
 from snn_helpers import plots
@@ -171,7 +172,7 @@ class ActivityExplorer(Explorer):
         plots.frame(self._frames[step, sample], axes[0], f"recording {sample + 1}, step {step}")
         layer = state["layer"]
         picture = mosaic(spk[layer][step, sample], spk[layer][: step + 1, sample].sum(0))
-        axes[1].imshow(plots.mpl.colormaps["Greys"](0.1 + 0.9 * picture / max(picture.max(), 1)))
+        axes[1].imshow(mpl.colormaps["Greys"](0.1 + 0.9 * picture / max(picture.max(), 1)))
         now = int((spk[layer][step, sample] > 0).sum())
         axes[1].set(xticks=[], yticks=[], title=f"{layer}: {now} spikes now")
         for ax, (network, _), name in zip(axes[2:], self._networks, self._names):

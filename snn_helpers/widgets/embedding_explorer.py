@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 
 from snn_helpers import plots
@@ -160,8 +161,8 @@ class EmbeddingExplorer(Explorer):
         shown = said if by == "prediction" or labels is None else labels
         signs = [str(one) for one in shown] if shown else ["•"] * samples
         if by == "confidence":
-            return signs, list(plots.mpl.colormaps["Blues"](0.25 + 0.75 * np.asarray(facts["confidence"])))
-        return signs, [plots.mpl.colormaps["tab10"](one % 10) for one in shown] if shown else [plots.ON] * samples
+            return signs, list(mpl.colormaps["Blues"](0.25 + 0.75 * np.asarray(facts["confidence"])))
+        return signs, [mpl.colormaps["tab10"](one % 10) for one in shown] if shown else [plots.ON] * samples
 
 
 def _plain(name: str, values, samples: int) -> list | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from snn_helpers import plots
-from snn_helpers.widgets.base import Explorer
+from snn_helpers.widgets.base import Explorer, has_front_end
 from snn_helpers.widgets.state import Flag
 
 MOST_ROWS = 2000
@@ -77,6 +78,21 @@ class TrainingMonitor(Explorer):
     def stop_requested(self) -> bool:
         """Whether somebody has pressed the button; costs next to nothing, so ask it after every step."""
         return self._state["stop"] if self._front is None else bool(self._front.state.get("stop"))
+
+    @contextlib.contextmanager
+    def live(self, caption: str, alt: str, provenance: str = "") -> Iterator[TrainingMonitor]:
+        """Show the curves while the block trains; without a front end, their figure afterwards. See `show`."""
+        watched = has_front_end()
+        if watched:
+            self.show(caption, alt, provenance)
+        words = "Training was stopped."
+        try:
+            yield self
+            words = "Training has ended."
+        finally:
+            self.finish(words)
+            if not watched:
+                self.show(caption, alt, provenance)
 
     def finish(self, words: str = "Training has ended.") -> None:
         """Say that the run is over, and take the button away."""

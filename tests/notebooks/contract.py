@@ -258,7 +258,7 @@ def numbers_from_the_run(notebook):
 
 def widgets(notebook):
     """The lessons that have widgets use one: its state is a parameter, and a still figure of it is stored."""
-    if not re.match(r"# (00|01|02|03) ", notebook.cells[0].source):
+    if not re.match(r"# (00|01|02|03|06) ", notebook.cells[0].source):
         return []
     shown = [cell for cell in code_cells(notebook) if "from snn_helpers.widgets import" in cell.source]
     faults = [] if shown else ["no cell makes a widget"]
