@@ -209,7 +209,7 @@ def test_drop_leaves_out_about_the_asked_share(drop):
 
 
 def test_augmentation_depends_on_seed_and_recording_only(several):
-    spec, augment = FrameSpec(4), Augment(max_shift=4, drop=0.3)
+    spec, augment = FrameSpec(4), Augment(max_shift=4, drop=0.3, warp=0.2)
     batch = frames_of(several, spec, augment=augment, seed=11)
     np.testing.assert_array_equal(batch, frames_of(several, spec, augment=augment, seed=11))
     regrouped = frames_of(several, spec, indices=[5, 2, 0], augment=augment, seed=11)
@@ -282,3 +282,40 @@ def test_spec_refuses_bad_values(arguments, error, message):
 def test_augment_refuses_bad_values(arguments, error, message):
     with pytest.raises(error, match=message):
         Augment(**arguments)
+
+
+def warped_to(events, warp, seed):
+    """Return how far events of one pixel move on average along x and y."""
+    x, y = int(events["x"][0]), int(events["y"][0])
+    image = frames_of([events], FrameSpec(20), augment=Augment(warp=warp), seed=seed).sum((0, 1, 2), dtype=int)
+    assert image.sum() == len(events)
+    rows, columns = np.indices(image.shape)
+    return (columns * image).sum() / image.sum() - x, (rows * image).sum() / image.sum() - y
+
+
+def at_pixel(x, y, count=4_000):
+    return make_events(np.full(count, x), np.full(count, y), np.arange(count), np.zeros(count, int))
+
+
+def test_warp_is_one_matrix_about_the_middle_that_no_event_escapes():
+    # Of (x, y) in pixels from the middle of the field, at 16.5.
+    seen = []
+    for seed in range(20):
+        right, left, below = (
+            np.array(warped_to(at_pixel(*pixel), 0.2, seed)) for pixel in ((26, 16), (7, 17), (16, 26))
+        )
+        assert right == pytest.approx(-left, abs=0.1)  # (9.5, -0.5) and (-9.5, 0.5): mirrored about the middle
+        matrix = np.linalg.solve(np.array([[9.5, -0.5], [-0.5, 9.5]]), np.array([right, below])).T
+        assert np.abs(matrix).max() <= 0.2 + 0.01
+        seen.append(matrix)
+    seen = np.array(seen)
+    assert np.abs(seen.mean(0)).max() < 0.1  # as often one way as the other
+    assert np.abs(seen).max((0,)).min() > 0.1  # all four entries are drawn
+    assert len({tuple(matrix.round(3).ravel()) for matrix in seen}) == 20
+
+
+def test_warp_loses_what_leaves_the_field_without_wrapping():
+    for seed in range(10):
+        frames = frames_of([at_pixel(33, 33, 100)], FrameSpec(1), augment=Augment(warp=0.5), seed=seed)
+        assert not frames[..., :17, :17].any()
+        assert frames.sum() <= 100

@@ -80,6 +80,8 @@ def test_train_writes_checkpoints_history_and_result(make_config, tmp_path):
     assert told["interval_low"] <= told["test_accuracy"] <= told["interval_high"]
     assert told["config"]["epochs"] == 2
     assert told["versions"]["torch"] == torch.__version__
+    assert 0 < told["hidden_spike_fraction"] < 1
+    assert told["synaptic_operations"] > 10_000
     assert told["provenance"]["test"]["recordings"] == 10
     assert told["provenance"]["train"]["recordings"] == 50
 

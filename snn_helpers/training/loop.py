@@ -23,7 +23,7 @@ from snn_helpers.training.config import AUTO, TrainConfig
 from snn_helpers.training.estimate import estimate
 from snn_helpers.training.logs import write_whole
 from snn_helpers.training.processes import Processes, joined_processes
-from snn_helpers.training.run import EVAL_BATCH, Monitor, Run
+from snn_helpers.training.run import EVAL_BATCH, Monitor, Run, operations_of
 from snn_helpers.training.score import Score, decide, evaluate
 
 # Settings that make another network: a checkpoint is only good for the same ones.
@@ -122,7 +122,7 @@ def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | 
         load_weights(model, load_checkpoint(chosen), chosen)
         batches = _test_batches(splits.test, config, processes)
         score = evaluate(model, batches, criterion, device, processes)
-        metrics = _metrics(config, score, run.seconds_in_all, splits.test) | run.findings()
+        metrics = _metrics(config, model, score, run.seconds_in_all, splits.test) | run.findings()
         metrics["provenance"] = {name: getattr(splits, name).provenance.as_dict() for name in ("train", "test")}
         return _finish(run.history, metrics, splits.test, folder, log_dir, processes)
 
@@ -130,7 +130,7 @@ def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | 
 def _test_only(config, model, test_set, criterion, device, processes, folder, state) -> TrainResult:
     started = time.perf_counter()
     score = evaluate(model, _test_batches(test_set, config, processes), criterion, device, processes)
-    metrics = _metrics(config, score, time.perf_counter() - started, test_set)
+    metrics = _metrics(config, model, score, time.perf_counter() - started, test_set)
     metrics |= {"initial_firing": state["initial_firing"]}
     metrics["provenance"] = {"train": None, "test": test_set.provenance.as_dict()}
     return _finish(state["history"], metrics, test_set, folder, _log_dir(config, folder), processes)
@@ -252,8 +252,9 @@ def _run_folder(config: TrainConfig) -> Path:
     return runs_home() / f"{purpose}-{config.model}-{config.dataset}-{stamp}-{os.getpid()}"
 
 
-def _metrics(config: TrainConfig, score: Score, seconds: float, test_set: EventDataset) -> dict[str, Any]:
+def _metrics(config: TrainConfig, model, score: Score, seconds: float, test_set: EventDataset) -> dict[str, Any]:
     low, high = wilson_interval(score.hits, score.total)
+    frames, _ = next(test_set.loader(EVAL_BATCH, config.time_steps, shuffle=False).batches(0))
     return {
         "test_accuracy": score.accuracy,
         "n_test": score.total,
@@ -263,6 +264,7 @@ def _metrics(config: TrainConfig, score: Score, seconds: float, test_set: EventD
         "seconds": seconds,
         "spike_fractions": score.fractions,
         "hidden_spike_fraction": score.hidden_fraction,
+        "synaptic_operations": operations_of(model, frames.to(model.output.weight.device)),
         "config": config.as_dict(),
         "versions": {
             "python": platform.python_version(),

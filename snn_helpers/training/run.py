@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snn_helpers.activity.costs import synaptic_operations
 from snn_helpers.datasets import Augment, EventDataset
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.network import SpikingNetwork
@@ -198,12 +199,17 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(objective * self.loader.weight(len(labels), self.step)).backward()
         self.scaler.unscale_(self.optimizer)
+        told = {"loss/step": loss.item()} if (self.step + 1) % _LOG_EVERY == 0 else {}
+        if told:
+            told |= self._gradient_norms()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_LIMIT)
         if not self.scaler.is_enabled():  # a scaler leaves out steps whose gradients overflow, and goes on
             # Membranes that are not a number do not fire: the loss alone looks healthy.
             self._refuse_if_not_finite("the gradient's norm", norm, epoch)
-        if (self.step + 1) % _LOG_EVERY == 0:
-            self._log_step(epoch, loss.item(), float(norm))
+        if told:
+            lr = self.optimizer.param_groups[0]["lr"]
+            step = epoch * len(self.loader) + self.step + 1
+            self.log.scalars(step, {**told, "lr": lr, "gradient_norm/all": float(norm)})
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.scheduler and self.config.scheduler != "plateau":
@@ -312,20 +318,19 @@ class Run:
             "Put them there."
         )
 
-    def _log_step(self, epoch: int, loss: float, norm: float) -> None:
-        norms = {
+    def _gradient_norms(self) -> dict[str, float]:
+        return {
             f"gradient_norm/{name}": float(torch.stack([weight.grad.norm() for weight in layer.parameters()]).norm())
             for name, layer in self.model.spiking_layers().items()
         }
-        lr = self.optimizer.param_groups[0]["lr"]
-        step = epoch * len(self.loader) + self.step
-        self.log.scalars(step, {"loss/step": loss, "lr": lr, "gradient_norm/all": norm, **norms})
 
     def _log_epoch(self, train_score: Score, valid_score: Score) -> None:
         values = {"loss/train": train_score.loss, "accuracy/train": train_score.accuracy}
         values |= {"loss/valid": valid_score.loss, "accuracy/valid": valid_score.accuracy}
         values |= {f"firing/{name}": share for name, share in valid_score.fractions.items()}
-        values |= {f"dead/{name}": share for name, share in self._dead_shares().items()}
+        frames = next(self.valid_loader.batches(0))[0].to(self.device)
+        values |= {f"dead/{name}": share for name, share in self._dead_shares(frames).items()}
+        values["cost/synaptic_operations"] = operations_of(self.model, frames)
         spent = self.seconds + self.data_seconds
         if spent:  # none where an epoch was resumed after its last step
             self._speed = {"samples_per_s": self.samples / spent, "data_share": self.data_seconds / spent}
@@ -334,13 +339,17 @@ class Run:
         self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
 
     @torch.inference_mode()
-    def _dead_shares(self) -> dict[str, float]:
-        """Return the share of neurons that never fire on a batch of validation recordings, by layer."""
+    def _dead_shares(self, frames: Tensor) -> dict[str, float]:
+        """Return the share of neurons that never fire on a batch, by layer."""
         dead: dict[str, float] = {}
-        frames, _ = next(self.valid_loader.batches(0))
         self.model.eval()
-        self.model(frames.to(self.device), watch=lambda name, spk, mem: dead.update({name: _silent_share(spk)}))
+        self.model(frames, watch=lambda name, spk, mem: dead.update({name: _silent_share(spk)}))
         return dead
+
+
+def operations_of(model: SpikingNetwork, frames: Tensor) -> float:
+    """Return the synaptic operations of all layers together, a recording."""
+    return sum(cost.operations for cost in synaptic_operations(model, frames).values())
 
 
 def _silent_share(spk: Tensor) -> float:
