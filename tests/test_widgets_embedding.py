@@ -82,3 +82,23 @@ def test_long_histories_are_thinned_to_every_kth_and_the_last():
     assert thinned(list(range(10)), 4) == [0, 3, 6, 9]
     assert thinned(list(range(9)), 4) == [0, 3, 6, 8]
     assert thinned([], 4) == []
+
+
+@pytest.mark.parametrize(("front_end", "shown_at"), [("on", "the start"), ("off", "the end")])
+def test_monitor_is_live_where_there_is_a_front_end_and_a_figure_afterwards_elsewhere(monkeypatch, front_end, shown_at):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *things, **_: shown.extend(things))
+    monkeypatch.setenv("SNN_WIDGETS", front_end)
+    with TrainingMonitor(epochs=1).live("Curves.", "Curves.") as monitor:
+        assert bool(shown) == (shown_at == "the start")
+        monitor.update({"epoch": 0, "train_loss": 1.0, "valid_loss": 1.0})
+    assert len(shown) == 2  # once: picture and caption
+    assert monitor._status["ended"] == "Training has ended."
+
+
+def test_monitor_of_a_stopped_training_says_so(monkeypatch):
+    monkeypatch.setattr("IPython.display.display", lambda *things, **_: None)
+    monitor = TrainingMonitor()
+    with pytest.raises(KeyboardInterrupt), monitor.live("Curves.", "Curves."):
+        raise KeyboardInterrupt
+    assert monitor._status["ended"] == "Training was stopped."
