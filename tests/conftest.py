@@ -10,6 +10,9 @@ from hypothesis import settings
 import snn_helpers  # noqa: F401  (first: it tells OpenMP how to wait before torch loads it)
 from snn_helpers.events.recording import make_events, write_bin
 
+# For doctests pytest would import them as modules, and all of them have the same name.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # The same examples in every run, so that a red suite is red again; numba compiles in the first, hence no deadline.
