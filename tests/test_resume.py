@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from snn_helpers.cli import main
-from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
+from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train
 from snn_helpers.training.stopping import StopRequests, TrainingStopped
@@ -176,6 +176,22 @@ def test_run_stopped_after_the_last_step_of_an_epoch_is_the_uninterrupted_one(ma
     with pytest.raises(TrainingStopped, match="after step 5 of 5"):
         train(make_config("parts", epochs=1), StopAfter(5))
     assert train(TrainConfig(resume=tmp_path / "parts")).history == whole.history
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, tmp_path, monkeypatch):
+    from snn_helpers.training import run
+
+    def killed_at_the_last(path, state, **options):
+        if path.name == "last.pt" and state["epoch"] == 1:
+            raise SystemExit
+        save_checkpoint(path, state, **options)
+
+    whole = train(make_config("whole", epochs=2))
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(run, "save_checkpoint", killed_at_the_last)
+        train(make_config("parts", epochs=2))
+    assert train(make_config("parts", epochs=2, resume="auto")).history == whole.history
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 

@@ -275,11 +275,13 @@ class Run:
             "initial_firing": self.initial_firing,
             "seconds": time.perf_counter() - self._began,
         }
-        save_checkpoint(self.folder / LAST, state, keep_before=self.folder / PREVIOUS)
         if self.step == 0:
             accuracies = [row["valid_accuracy"] for row in self.history]
+            # Before last.pt: a run killed in between does the end of the epoch again, and loses no best one.
             if accuracies[-1] > max(accuracies[:-1], default=-1.0):
                 save_checkpoint(self.folder / BEST, state)
+        save_checkpoint(self.folder / LAST, state, keep_before=self.folder / PREVIOUS)
+        if self.step == 0:
             write_history(self.folder / "history.csv", self.history)
 
     def _restore(self, state: dict[str, Any]) -> None:
