@@ -188,9 +188,10 @@ def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, tmp
         save_checkpoint(path, state, **options)
 
     whole = train(make_config("whole", epochs=2))
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(run, "save_checkpoint", killed_at_the_last)
-        train(make_config("parts", epochs=2))
+        with pytest.raises(SystemExit):
+            train(make_config("parts", epochs=2))
     assert train(make_config("parts", epochs=2, resume="auto")).history == whole.history
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
