@@ -78,8 +78,15 @@ def assert_equal(first, second, where):
 SETTINGS = {
     "onecycle": {},
     "cosine": {"scheduler": "cosine", "norm": "none", "loss": "ce_rate_loss", "optimizer": "adam"},
-    # A learning rate far too high, so that the plateau is reached and lowers it.
-    "plateau": {"scheduler": "plateau", "loss": "mse_count_loss", "optimizer": "sgd", "lr": 50.0, "epochs": 6},
+    # A learning rate far too low, so that the plateau is reached, and lowers it.
+    "plateau": {
+        "scheduler": "plateau",
+        "loss": "mse_count_loss",
+        "optimizer": "sgd",
+        "lr": 1e-6,
+        "norm": "none",
+        "epochs": 6,
+    },
     "resnet": {"model": "resnet", "loss": "ce_max_membrane_loss", "learn": "beta,threshold", "epochs": 2},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -249,7 +250,12 @@ def _run_folder(config: TrainConfig) -> Path:
         return Path(config.resume).parent
     purpose = "test" if config.test_only else "train"
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return runs_home() / f"{purpose}-{config.model}-{config.dataset}-{stamp}-{os.getpid()}"
+    name = f"{purpose}-{config.model}-{config.dataset}-{stamp}-{os.getpid()}"
+    again = itertools.count(2)  # a process may begin several runs in a second
+    folder = runs_home() / name
+    while folder.exists():
+        folder = runs_home() / f"{name}-{next(again)}"
+    return folder
 
 
 def _metrics(config: TrainConfig, model, score: Score, seconds: float, test_set: EventDataset) -> dict[str, Any]:
