@@ -13,8 +13,8 @@ from snn_helpers.training.checkpoint import load_checkpoint
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train
 
-# No normalisation over the batch and no dropout: what differs between two processes and one by design. And no Adam, which
-# makes as much of a gradient that is rounding as of one that is not.
+# No normalisation over the batch and no dropout: what differs between two processes and one by design. And no Adam,
+# which makes as much of a gradient that is rounding as of one that is not.
 SETTINGS = {"dataset": "nmnist", "time_steps": 3, "batch_size": 16, "epochs": 2, "norm": "none", "dropout": 0.0}
 SETTINGS |= {"optimizer": "sgd", "lr": 1e-3}
 
