@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from snn_helpers._checks import check_choice, check_int
+from snn_helpers._files import write_whole
 from snn_helpers.batch.attempts import Attempt
 from snn_helpers.batch.ledger import latest, read_rows, repair
 from snn_helpers.batch.local import LocalPool
@@ -215,9 +216,7 @@ class _Sweep:
         told = {"notebook": str(plan.notebook), "search": plan.search, "metric": plan.metric}
         told |= {"direction": plan.direction, "fixed": self.planner.fixed, "swept": list(self.planner.space)}
         told["runs"] = {run.id: dict(run.parameters) for run in self.planned.values()}
-        part = self.folder / f".{PLAN}.part"
-        part.write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(part, self.folder / PLAN)
+        write_whole(self.folder / PLAN, json.dumps(told, ensure_ascii=False) + "\n")
 
 
 def progress_line(number: int, total: int, row: Mapping[str, Any], planner: Planner) -> str:

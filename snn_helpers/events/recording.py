@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 from numba import njit
+
+from snn_helpers._files import whole_file
 
 EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
 """One event: pixel (x, y), time t in µs from the recording's start, polarity p (1 = ON, 0 = OFF)."""
@@ -127,12 +128,8 @@ def write_bin(path: str | os.PathLike, events: np.ndarray) -> None:
         If the events do not fit the format.
     """
     records = _encode(path, events)
-    part = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as part:
         records.tofile(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _encode(path, events: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from snn_helpers._files import write_whole
 from snn_helpers._paths import results_home
 
 
@@ -38,9 +39,7 @@ def write_results(notebook: str, question: str, findings: Mapping[str, Any], fac
     row |= {"profile_variable": os.environ.get("SNN_PROFILE"), "versions": versions, "machine": machine()}
     folder = results_home()
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{notebook}.{os.getpid()}.part"
-    part.write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, folder / f"{notebook}.json")
+    write_whole(folder / f"{notebook}.json", json.dumps(row, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_results(notebook: str) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import zipfile
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from snn_helpers._files import whole_file
 
 KEYS = ("model", "optimizer", "scheduler", "scaler", "epoch", "step", "partial", "config", "history", "rng")
 KEYS += ("initial_firing", "seconds")
@@ -42,30 +43,25 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep_before: Path | None 
         If it cannot be written, which the message says why.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        torch.save({"format": FORMAT_VERSION, **state}, part)
-        if keep_before is not None and path.exists():
-            _keep(path, keep_before)
-        os.replace(part, path)
+        with whole_file(path) as part:
+            torch.save({"format": FORMAT_VERSION, **state}, part)
+            if keep_before is not None and path.exists():
+                _keep(path, keep_before)
     except (OSError, RuntimeError) as err:  # torch raises RuntimeError where its writer fails
         reason = err.strerror if isinstance(err, OSError) and err.strerror else str(err).splitlines()[0]
         kept = f"the one before is intact; go on with `--resume {path}`" if path.exists() else "there is none before it"
         raise CheckpointError(f"{path}: this checkpoint could not be written ({reason}). Make room; {kept}.") from err
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _keep(path: Path, name: Path) -> None:
     """Have the file under a second name, at no moment without it under the first."""
-    part = name.with_name(f".{name.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(path, part)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, part)
-    os.replace(part, name)
+    with whole_file(name) as part:
+        part.unlink(missing_ok=True)
+        try:
+            os.link(path, part)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, part)
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:

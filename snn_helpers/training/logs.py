@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from snn_helpers._files import write_whole
+
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "output_spikes")
 HISTORY_COLUMNS += ("hidden_spike_fraction",)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under a temporary name and rename it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
@@ -68,6 +59,11 @@ class EventLog:
             print("no TensorBoard log: the package tensorboard is not installed (pip install tensorboard).", flush=True)
             return
         self._writer = SummaryWriter(folder, purge_step=done or None)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is written; what is costly to compute need not be, otherwise."""
+        return self._writer is not None
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Note values by name, such as "loss/train"."""

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from snn_helpers._files import write_whole
 from snn_helpers._paths import logs_home, runs_home
 from snn_helpers._stats import wilson_interval
 from snn_helpers.datasets import EventDataset, load_dataset
@@ -22,7 +23,6 @@ from snn_helpers.training.build import build_model, choose_device, load_model, l
 from snn_helpers.training.checkpoint import BEST, LAST, CheckpointError, load_checkpoint, load_or_previous
 from snn_helpers.training.config import AUTO, TrainConfig
 from snn_helpers.training.estimate import estimate
-from snn_helpers.training.logs import write_whole
 from snn_helpers.training.processes import Processes, joined_processes
 from snn_helpers.training.run import EVAL_BATCH, Monitor, Run, operations_of
 from snn_helpers.training.score import Score, decide, evaluate

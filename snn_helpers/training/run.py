@@ -199,7 +199,7 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(objective * self.loader.weight(len(labels), self.step)).backward()
         self.scaler.unscale_(self.optimizer)
-        told = {"loss/step": loss.item()} if (self.step + 1) % _LOG_EVERY == 0 else {}
+        told = {"loss/step": loss.item()} if self.log.on and (self.step + 1) % _LOG_EVERY == 0 else {}
         if told:
             told |= self._gradient_norms()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_LIMIT)
@@ -327,18 +327,20 @@ class Run:
         }
 
     def _log_epoch(self, train_score: Score, valid_score: Score) -> None:
+        spent = self.seconds + self.data_seconds
+        if spent:  # none where an epoch was resumed after its last step
+            self._speed = {"samples_per_s": self.samples / spent, "data_share": self.data_seconds / spent}
+        self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
+        if not self.log.on:
+            return
         values = {"loss/train": train_score.loss, "accuracy/train": train_score.accuracy}
         values |= {"loss/valid": valid_score.loss, "accuracy/valid": valid_score.accuracy}
         values |= {f"firing/{name}": share for name, share in valid_score.fractions.items()}
         frames = next(self.valid_loader.batches(0))[0].to(self.device)
         values |= {f"dead/{name}": share for name, share in self._dead_shares(frames).items()}
         values["cost/synaptic_operations"] = operations_of(self.model, frames)
-        spent = self.seconds + self.data_seconds
-        if spent:  # none where an epoch was resumed after its last step
-            self._speed = {"samples_per_s": self.samples / spent, "data_share": self.data_seconds / spent}
         values |= {f"speed/{name}": value for name, value in self._speed.items()}
         self.log.scalars(len(self.history) * len(self.loader), values)
-        self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
 
     @torch.inference_mode()
     def _dead_shares(self, frames: Tensor) -> dict[str, float]:
