@@ -219,8 +219,8 @@ def test_membranes_are_kept_only_on_demand_and_saved_only_for_training():
 
 def test_auto_counts_the_events(monkeypatch):
     taken = []
-    monkeypatch.setattr(cpu, "PoolNeurons", type("Spy", (cpu.PoolNeurons,), {}))
-    monkeypatch.setattr(cpu.PoolNeurons, "apply", lambda *a: taken.append("dense") or (a[0].byte(), None, None))
+    monkeypatch.setattr(cpu, "CurrentNeurons", type("Spy", (cpu.CurrentNeurons,), {}))
+    monkeypatch.setattr(cpu.CurrentNeurons, "apply", lambda *a: taken.append("dense") or (a[0].byte(), None, None))
     weight = random_layer(1, 8)[0]
     for density, path in ((0.02, []), (0.9, ["dense"])):
         cpu.conv_layer(random_counts(2, 2, 1, 16, 16, density=density), weight, None, Neuron())

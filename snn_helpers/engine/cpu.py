@@ -16,11 +16,10 @@ from torch.nn import functional as F
 from snn_helpers._checks import check_choice
 from snn_helpers.engine.cpu_functions import (
     ConvNeurons,
+    CurrentNeurons,
     CurrentSums,
     Linear,
     Neurons,
-    NormCurrents,
-    PoolNeurons,
     count_events,
 )
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
@@ -171,9 +170,7 @@ def conv_layer(
         cur = F.conv2d(
             spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=1
         )
-        cur = cur.unflatten(0, count.shape[:2])
-        cur = cur if norm is None else _normalised_currents(cur, norm)
-        result = PoolNeurons.apply(cur, neuron, pool, keep_mem, *neuron.numbers(weight))
+        result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), norm, neuron, pool, keep_mem)
     else:
         shift = torch.zeros(weight.shape[0]) if bias is None else bias
         way = spikes.path
@@ -200,12 +197,15 @@ def _normalised(count, path, weight, bias, norm: BatchNorm, capacity: int) -> tu
     return weight * scale.float()[:, None, None, None], shift.float(), path
 
 
-def _normalised_currents(cur: Tensor, norm: BatchNorm) -> Tensor:
-    if not norm.training:
-        return norm.apply(cur.flatten(0, 1)).unflatten(0, cur.shape[:2])
-    cur_normalised, mean, var = NormCurrents.apply(cur, norm.weight, norm.bias, norm.eps)
+def _currents_to_spikes(cur: Tensor, norm: BatchNorm | None, neuron: Neuron, pool: int, keep_mem: bool) -> tuple:
+    """Lead currents [T, B, C, H, W] through normalisation, pool and neurons; return counts, path and membranes."""
+    numbers = neuron.numbers(cur)
+    if norm is None or not norm.training:
+        cur = cur if norm is None else norm.apply(cur.flatten(0, 1)).unflatten(0, cur.shape[:2])
+        return CurrentNeurons.apply(cur, None, None, 0.0, neuron, pool, keep_mem, *numbers)[:3]
+    *result, mean, var = CurrentNeurons.apply(cur, norm.weight, norm.bias, norm.eps, neuron, pool, keep_mem, *numbers)
     _update_running(norm, mean, var, cur[:, :, 0].numel())
-    return cur_normalised
+    return tuple(result)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import numpy as np
 
 from snn_helpers.engine.cpu_neurons import step_forward
 from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row
-from snn_helpers.engine.cpu_runtime import ONE, ZERO, kernel, part
+from snn_helpers.engine.cpu_runtime import ONE, kernel, part
 
 _ZERO = np.float32(0)
 
@@ -179,25 +179,6 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, pool, capacity, numbers
             clear_reached(image, n_out, height, width, pool, padded * n_out, corner, here)
             spread_events(image, n_out, rows, channels, padded, first, pixels)
             pool_image(image, n_out, height, width, pool, padded * n_out, corner, shift, here, cur, won)
-            fire(t, b, cur, numbers, mem_to, keep_mem, extra, spk)
-
-
-@kernel
-def current_forward(chunk, num_chunks, dense, pool, numbers, mem, spk, winner):
-    """Pool given currents float32 [T, B, H, W, C] and fire; the rest as in `conv_forward`."""
-    if chunk < 0:
-        return
-    num_steps, batch, height, width, channels = dense.shape
-    n = spk.shape[2]
-    low, high = chunk_range(chunk, num_chunks, batch)
-    keep_mem, keep_winner = mem.shape[0] > 0, winner.shape[0] > 0
-    mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
-    cur, extra, scratch = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.uint8)
-    everywhere, shift, row = np.empty(0, np.uint8), np.zeros(channels, np.float32), width * channels
-    for b in range(low, high):
-        for t in range(num_steps):
-            won, image = winner[t, b] if keep_winner else scratch, dense[t, b].reshape(-1)
-            pool_image(image, channels, height, width, pool, row, ZERO, shift, everywhere, cur, won)
             fire(t, b, cur, numbers, mem_to, keep_mem, extra, spk)
 
 

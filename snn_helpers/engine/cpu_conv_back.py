@@ -177,24 +177,3 @@ def conv_backward(
                 gather_input_gradient(
                     rows_back, n_out, height, width, channels, starts, channel, value, grad_in, step_in
                 )
-
-
-@kernel
-def current_backward(chunk, num_chunks, pool, numbers, mem, spk, winner, grad_spk, learn, sums, grad_dense):
-    """Take the recordings of one chunk back to the currents before pooling, `grad_dense` float32 [T, B, H, W, C]."""
-    if chunk < 0:
-        return
-    num_steps, batch, height, width, channels = grad_dense.shape
-    n = spk.shape[2]
-    low, high = chunk_range(chunk, num_chunks, batch)
-    carry, everywhere = np.empty((3, n), np.float32), np.empty(0, np.uint8)
-    extra = np.empty((num_steps + 1, n if numbers[KIND] == ALIF else 0), np.float32)
-    only = np.zeros(n if pool == 1 else 0, np.uint8)
-    for b in range(low, high):
-        start_back(b, numbers, spk, carry, extra)
-        for t in range(num_steps - 1, -1, -1):
-            into = fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums[chunk])
-            image, won = grad_dense[t, b].reshape(-1), winner[t, b] if pool == 2 else only
-            if height % pool or width % pool:
-                image[:] = _ZERO
-            unpool(into, channels, height, width, pool, won, image, width * channels, ZERO, everywhere)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_linear, cpu_neurons, cpu_norm
+from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_neurons, cpu_norm
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
 from snn_helpers.engine.reference import KINDS, SURROGATES, Neuron, Numbers
@@ -135,37 +135,66 @@ class ConvNeurons(torch.autograd.Function):
         return None, grad_path, grad_weight, grad_shift, *[None] * 4, *number_gradients(ctx, sums, 8)
 
 
-class PoolNeurons(torch.autograd.Function):
-    """cur [T, B, C, H, W], channels-last in memory, through pool and neurons to [T, B, H / pool, W / pool, C]."""
+class CurrentNeurons(torch.autograd.Function):
+    """cur [T, B, C, H, W], channels-last in memory, through batch norm, pool and neurons to [T, B, H / pool, ..., C].
+
+    Normalised by the statistics of `cur`, which are returned too, with `gain` and `shift` float32 [C]; without a `gain`
+    not at all, and mean and variance are None.
+    """
 
     @staticmethod
-    def forward(ctx, cur, neuron, pool, keep_mem, *numbers):
+    def forward(ctx, cur, gain, shift, eps, neuron, pool, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
         cur = channels_last(cur)
         num_steps, batch, height, width, channels = cur.shape
+        values, chunks = numbers_array(neuron, numbers), share_out(batch)
+        mean = var = inverse = None
+        gains = torch.empty(0, channels)
+        if gain is not None:
+            sums = torch.zeros(chunks, 2, channels, dtype=torch.float64)
+            run_chunks(cpu_currents.square_sums, chunks, chunks, cur.numpy(), sums.numpy())
+            mean, mean_square = sums.sum(0) / cur[..., 0].numel()
+            var = (mean_square - mean * mean).clamp(min=0)
+            inverse = 1.0 / torch.sqrt(var + eps)
+            gains = torch.stack([gain * inverse, shift - mean * gain * inverse]).float()
+            ctx.mark_non_differentiable(mean, var)
         mem, winner, spk = _outputs(
             ctx, batch, (num_steps, height, width), channels, pool, any(ctx.needs_input_grad), keep_mem
         )
-        values, chunks = numbers_array(neuron, numbers), share_out(batch)
         run_chunks(
-            cpu_conv.current_forward, chunks, chunks, array(cur), pool, values, mem.numpy(), spk.numpy(), winner.numpy()
-        )
+            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, values, mem.numpy(),
+            spk.numpy(), winner.numpy(),
+        )  # fmt: skip
         ctx.values, ctx.pool, ctx.shape = values, pool, cur.shape
-        ctx.save_for_backward(mem, winner, spk)
-        return _as_spikes(ctx, spk, mem, (num_steps, batch, height // pool, width // pool, channels), keep_mem)
+        ctx.save_for_backward(mem, winner, spk, *([] if gain is None else [cur, gain, mean, inverse]))
+        shape = (num_steps, batch, height // pool, width // pool, channels)
+        return *_as_spikes(ctx, spk, mem, shape, keep_mem), mean, var
 
     @staticmethod
-    def backward(ctx, _, grad_spk, __):
+    def backward(ctx, _, grad_spk, *__):
         """Compute a gradient for each argument of `forward`."""
-        mem, winner, spk = ctx.saved_tensors
-        chunks = share_out(ctx.shape[1])
+        mem, winner, spk, *of_norm = ctx.saved_tensors
+        cur = of_norm[0] if of_norm else torch.empty(0, 0, 0, 0, 0)
+        chunks, channels = share_out(ctx.shape[1]), ctx.shape[-1]
         sums, grad_cur = torch.zeros(chunks, 5, dtype=torch.float64), empty(*ctx.shape)
+        products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
         run_chunks(
-            cpu_conv_back.current_backward, chunks, chunks, ctx.pool, ctx.values, mem.numpy(), spk.numpy(),
-            winner.numpy(), array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[4:]), sums.numpy(),
-            grad_cur.numpy(),
+            cpu_currents.current_backward, chunks, chunks, ctx.pool, ctx.values, mem.numpy(), spk.numpy(),
+            winner.numpy(), array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[7:]), sums.numpy(),
+            cur.numpy(), grad_cur.numpy(), products.numpy(),
         )  # fmt: skip
-        return channels_first(grad_cur), None, None, None, *number_gradients(ctx, sums, 4)
+        grad_gain = grad_shift = None
+        if of_norm:
+            _, gain, mean, inverse = of_norm
+            grad_shift, with_cur = products.sum(0)
+            grad_gain = (with_cur - mean * grad_shift) * inverse
+            scale, size = gain * inverse, cur[..., 0].numel()
+            slope = scale * inverse * grad_gain / size
+            gains = torch.stack([scale, -slope, slope * mean - scale * grad_shift / size]).float()
+            run_chunks(cpu_currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
+            grad_gain, grad_shift = grad_gain.float(), grad_shift.float()
+        of_numbers = number_gradients(ctx, sums, 7)
+        return channels_first(grad_cur), grad_gain, grad_shift, *[None] * 4, *of_numbers
 
 
 class CurrentSums(torch.autograd.Function):
@@ -212,47 +241,6 @@ class CurrentSums(torch.autograd.Function):
             array(gain), ctx.capacity, grad_in.numpy(),
         )  # fmt: skip
         return None, channels_first(grad_in), grad_weight, None
-
-
-class NormCurrents(torch.autograd.Function):
-    """cur [T, B, C, H, W], channels-last in memory, normalised over all but channels; also its mean and variance."""
-
-    @staticmethod
-    def forward(ctx, cur, gain, shift, eps):
-        """Compute the outputs, and keep what the way back needs."""
-        cur = channels_last(cur)
-        ctx.size, chunks = cur[..., 0].numel(), share_out(cur.shape[1])
-        mean, mean_square = NormCurrents.means(cur, cur)
-        var = (mean_square - mean * mean).clamp(min=0)
-        inverse = 1.0 / torch.sqrt(var + eps)
-        gains = torch.stack([gain * inverse, torch.zeros_like(mean), shift - mean * gain * inverse]).float()
-        out = empty(*cur.shape)
-        run_chunks(cpu_norm.combine, chunks, chunks, cur.numpy(), cur.numpy(), gains.numpy(), out.numpy())
-        ctx.save_for_backward(cur, gain, mean, inverse)
-        ctx.mark_non_differentiable(mean, var)
-        return channels_first(out), mean, var
-
-    @staticmethod
-    def backward(ctx, grad, _, __):
-        """Compute a gradient for each argument of `forward`."""
-        cur, gain, mean, inverse = ctx.saved_tensors
-        grad, chunks = channels_last(grad), share_out(cur.shape[1])
-        of_shift, with_cur = NormCurrents.means(cur, grad)
-        of_gain = (with_cur - mean * of_shift) * inverse
-        scale = gain * inverse
-        gains = torch.stack([scale, -scale * inverse * of_gain, scale * (mean * inverse * of_gain - of_shift)]).float()
-        grad_cur = empty(*cur.shape)
-        run_chunks(cpu_norm.combine, chunks, chunks, grad.numpy(), cur.numpy(), gains.numpy(), grad_cur.numpy())
-        return channels_first(grad_cur), (of_gain * ctx.size).float(), (of_shift * ctx.size).float(), None
-
-    @staticmethod
-    def means(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the means over all but channels of `second` and `first * second`, float64 [C]."""
-        chunks = share_out(first.shape[1])
-        sums = torch.zeros(chunks, 2, first.shape[-1], dtype=torch.float64)
-        run_chunks(cpu_norm.product_sums, chunks, chunks, first.numpy(), second.numpy(), sums.numpy())
-        total = sums.sum(0) / first[..., 0].numel()
-        return total[0], total[1]
 
 
 def there_and_back(weight: Tensor, gain: Tensor) -> Tensor:

@@ -1,0 +1,138 @@
+"""From the currents of a dense convolution to spikes, and back: batch normalisation, 2x2 max-pool and neurons.
+
+Currents, unlike in the event-driven layers, come from and go to memory, which is what these passes cost. Hence
+normalisation has none of its own: forward it is done while a step's currents are in the cache for the neurons, and the
+sums that its gradient needs are taken while the neurons' gradient is.
+
+Arrays are channels-last: currents float32 [T, B, H, W, C]. `chunk` is a fixed share of the batch, whatever the number
+of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn_helpers.engine.cpu_conv import chunk_range, fire, pool_image
+from snn_helpers.engine.cpu_conv_back import fire_back, start_back, unpool
+from snn_helpers.engine.cpu_neurons import ALIF, KIND
+from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
+
+_ZERO = np.float32(0)
+
+
+@part
+def scale_and_shift(frame, gains, out):
+    """Write `frame * gains[0] + gains[1]` to `out`: [H, W, C] and [2, C]."""
+    height, width, channels = frame.shape
+    scale, shift = gains[0], gains[1]
+    for y in range(height):
+        for x in range(width):
+            one, to = frame[y, x], out[y, x]
+            for c in range(channels):
+                to[c] = one[c] * scale[c] + shift[c]
+
+
+@part
+def add_product_sums(first, second, total, product, sums):
+    """Add the sums of `second` and `first * second` ([H, W, C]) over all pixels to `sums` float64 [2, C].
+
+    `total` and `product`, float32 [C], are scratch: a row is summed in them, which loses nothing that matters.
+    """
+    height, width, channels = first.shape
+    for y in range(height):
+        total[:] = _ZERO
+        product[:] = _ZERO
+        for x in range(width):
+            one, other = first[y, x], second[y, x]
+            for c in range(channels):
+                total[c] += other[c]
+                product[c] += one[c] * other[c]
+        for c in range(channels):
+            sums[0, c] += total[c]
+            sums[1, c] += product[c]
+
+
+@kernel
+def square_sums(chunk, num_chunks, cur, sums):
+    """Add the sums of the currents and of their squares, over all but channels, to `sums` float64 [chunks, 2, C].
+
+    torch's own sums over a channels-last tensor of this size lose up to five digits.
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, _, _, channels = cur.shape
+    low, high = chunk_range(chunk, num_chunks, batch)
+    total, product = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    for b in range(low, high):
+        for t in range(num_steps):
+            add_product_sums(cur[t, b], cur[t, b], total, product, sums[chunk])
+
+
+@kernel
+def current_forward(chunk, num_chunks, cur, gains, pool, numbers, mem, spk, winner):
+    """Scale and shift currents by `gains` [2, C] (no rows: leave them), pool them and fire; see `conv_forward`."""
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = cur.shape
+    n = spk.shape[2]
+    low, high = chunk_range(chunk, num_chunks, batch)
+    keep_mem, keep_winner, normalised = mem.shape[0] > 0, winner.shape[0] > 0, gains.shape[0] > 0
+    mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
+    pooled, extra, scratch = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.uint8)
+    everywhere, shift, row = np.empty(0, np.uint8), np.zeros(channels, np.float32), width * channels
+    scaled = np.empty((height if normalised else 0, width, channels), np.float32)
+    for b in range(low, high):
+        for t in range(num_steps):
+            won, image = winner[t, b] if keep_winner else scratch, cur[t, b]
+            if normalised:
+                scale_and_shift(image, gains, scaled)
+                image = scaled
+            pool_image(image.reshape(-1), channels, height, width, pool, row, ZERO, shift, everywhere, pooled, won)
+            fire(t, b, pooled, numbers, mem_to, keep_mem, extra, spk)
+
+
+@kernel
+def current_backward(
+    chunk, num_chunks, pool, numbers, mem, spk, winner, grad_spk, learn, sums, cur, grad_cur, products
+):  # fmt: skip
+    """Take the recordings of one chunk back to the (normalised) currents before pooling, `grad_cur` [T, B, H, W, C].
+
+    Where `cur`, the currents before normalisation, has any, the sums of the gradient and of its product with them are
+    added to `products` float64 [chunks, 2, C].
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = grad_cur.shape
+    n = spk.shape[2]
+    low, high = chunk_range(chunk, num_chunks, batch)
+    carry, everywhere = np.empty((3, n), np.float32), np.empty(0, np.uint8)
+    extra = np.empty((num_steps + 1, n if numbers[KIND] == ALIF else 0), np.float32)
+    only = np.zeros(n if pool == 1 else 0, np.uint8)
+    total, product = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    for b in range(low, high):
+        start_back(b, numbers, spk, carry, extra)
+        for t in range(num_steps - 1, -1, -1):
+            into = fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums[chunk])
+            image, won = grad_cur[t, b].reshape(-1), winner[t, b] if pool == 2 else only
+            if height % pool or width % pool:
+                image[:] = _ZERO
+            unpool(into, channels, height, width, pool, won, image, width * channels, ZERO, everywhere)
+            if cur.shape[0] > 0:
+                add_product_sums(cur[t, b], grad_cur[t, b], total, product, products[chunk])
+
+
+@kernel
+def norm_backward(chunk, num_chunks, cur, gains, grad):
+    """Turn the gradient of normalised currents into that of `cur`: `grad * gains[0] + cur * gains[1] + gains[2]`."""
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = cur.shape
+    low, high = chunk_range(chunk, num_chunks, batch)
+    of_grad, of_cur, constant = gains[0], gains[1], gains[2]
+    for b in range(low, high):
+        for t in range(num_steps):
+            for y in range(height):
+                for x in range(width):
+                    one, to = cur[t, b, y, x], grad[t, b, y, x]
+                    for c in range(channels):
+                        to[c] = to[c] * of_grad[c] + one[c] * of_cur[c] + constant[c]
