@@ -44,7 +44,7 @@ class Provenance:
     dataset : str
         Name as given to `load_dataset`.
     split : str
-        "train", "valid" or "test".
+        "train", "valid" or "test"; of a union, both names.
     source : str
         In words, how the recordings were made.
     recordings : int
@@ -152,7 +152,9 @@ class EventDataset:
         """Return the recordings of both, which must be of the same store, in its order."""
         if other._store is not self._store:
             raise ValueError(f"data sets of different stores cannot be joined: {self} and {other}.")
-        return EventDataset(self._store, np.union1d(self._indices, other._indices), self.provenance)
+        both = " and ".join(dict.fromkeys((self.provenance.split, other.provenance.split)))
+        told = replace(self.provenance, split=both)
+        return EventDataset(self._store, np.union1d(self._indices, other._indices), told)
 
     def take(self, count: int | None, seed: int = 0) -> EventDataset:
         """Return `count` recordings, the same share of every class as far as that goes; None or too many: all."""

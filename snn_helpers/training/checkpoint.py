@@ -74,8 +74,8 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        inside = [name for name in (BEST, LAST) if (path / name).is_file()]
-        hint = f"Name a file in it: {' or '.join(inside)}." if inside else "`snn-helpers train` writes last.pt and best.pt."
+        inside = " or ".join(name for name in (BEST, LAST) if (path / name).is_file())
+        hint = f"Name a file in it: {inside}." if inside else "`snn-helpers train` writes last.pt and best.pt."
         raise CheckpointError(f"{path}: there is no checkpoint here. {hint}")
     try:
         _check_sums(path)
