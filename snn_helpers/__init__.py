@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from snn_helpers.neurons import ALIF as ALIF
     from snn_helpers.neurons import Leaky as Leaky
     from snn_helpers.neurons import Synaptic as Synaptic
+    from snn_helpers.training.build import load_model as load_model
     from snn_helpers.training.config import TrainConfig as TrainConfig
     from snn_helpers.training.loop import train as train
 
@@ -37,6 +38,7 @@ _HOMES = {
     "ALIF": "neurons",
     "TrainConfig": "training.config",
     "train": "training.loop",
+    "load_model": "training.build",
     "record": "activity",
     "diagnose": "activity",
 }

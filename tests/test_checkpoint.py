@@ -79,7 +79,7 @@ def test_load_names_a_missing_file(tmp_path):
 
 
 def test_load_names_a_folder_given_for_a_file(tmp_path):
-    with pytest.raises(CheckpointError, match="there is no checkpoint here. `snn-helpers train` writes"):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint here\. `snn-helpers train` writes"):
         load_checkpoint(tmp_path)
     (tmp_path / "last.pt").touch()
     with pytest.raises(CheckpointError, match=r"no checkpoint here. Name a file in it: last\.pt\."):

@@ -149,3 +149,13 @@ def test_batch_norm_counts_batches_as_torch_does():
     BatchNorm.of(module)
     BatchNorm.of(module.eval())
     assert int(module.num_batches_tracked) == 1
+
+
+def test_batch_norm_without_momentum_averages_all_batches_as_torch_does():
+    ours, theirs = (torch.nn.BatchNorm2d(3, momentum=None) for _ in range(2))
+    for seed in range(3):
+        cur = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+        BatchNorm.of(ours).apply(cur)
+        theirs(cur)
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)

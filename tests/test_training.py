@@ -379,3 +379,16 @@ def test_neurons_numbers_are_spared_from_weight_decay():
     assert numbers_group["weight_decay"] == 0.0
     assert {parameter.dim() for parameter in numbers_group["params"]} == {0}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+
+
+def test_statistics_are_those_of_plain_recordings(make_config, folder):
+    """The network that is scored normalises by the currents of recordings as they are, whatever augmentation did."""
+    result = train(make_config(event_drop=0.6, epochs=1))
+    model, config = load_model(result.paths["last"])
+    plain = load_dataset("nmnist", folder, "train")
+    frames = torch.from_numpy(plain.frames(range(len(plain)), config.time_steps)).float()  # [T, B, 2, 34, 34]
+    with torch.no_grad():
+        cur = model.convs[0](frames.flatten(0, 1))
+    norm = model.conv_norms[0]
+    assert torch.allclose(norm.running_mean, cur.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_var, cur.var((0, 2, 3)), rtol=1e-3)

@@ -134,8 +134,11 @@ class BatchNorm:
         """Take the tensors of a `torch.nn.BatchNorm1d` or `2d`, and count the batch as it does."""
         if module.training and module.num_batches_tracked is not None:
             module.num_batches_tracked.add_(1)
-        names = ("weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
-        return cls(*(getattr(module, name) for name in names))
+        momentum = module.momentum
+        if momentum is None:  # torch's cumulative average
+            momentum = 1.0 / max(1, int(module.num_batches_tracked))
+        names = ("weight", "bias", "running_mean", "running_var", "training")
+        return cls(*(getattr(module, name) for name in names), momentum, module.eps)
 
     def apply(self, cur: Tensor) -> Tensor:
         """Normalise currents [N, C, ...]."""

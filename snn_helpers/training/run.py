@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from snn_helpers.activity.costs import synaptic_operations
 from snn_helpers.datasets import Augment, EventDataset
@@ -34,6 +35,9 @@ from snn_helpers.training.stopping import StopRequests, TrainingStopped
 
 EVAL_BATCH = 64
 GRADIENT_LIMIT = 1.0
+# Recordings on which normalisation's statistics are measured before a network is scored. Running means lag behind the
+# weights, and are of augmented recordings: on validation data that cost one to two points, more in a single epoch.
+_MEASURED_ON = 320
 _LOG_EVERY = 10  # steps; gradient norms by layer cost a little
 
 
@@ -91,6 +95,7 @@ class Run:
             config.batch_size, config.time_steps, seed=config.seed, augment=augment, part=part
         )
         self.valid_loader = valid_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=part)
+        self.plain_loader = train_set.take(_MEASURED_ON).loader(EVAL_BATCH, config.time_steps, seed=config.seed)
         self.optimizer = make_optimizer(model, config)
         self.scheduler = make_scheduler(self.optimizer, config, len(self.loader))
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
@@ -145,6 +150,8 @@ class Run:
         if self.step == 0:
             self.lr = self.optimizer.param_groups[0]["lr"]
         train_score = self._train_epoch(epoch)
+        if self.config.norm == "batch":
+            update_bn(self.plain_loader.batches(0), self.model, self.device)
         valid_score = evaluate(self.model, self.valid_loader.batches(0), self.criterion, self.device, self.processes)
         if self.config.scheduler == "plateau":
             self.scheduler.step(valid_score.loss)
