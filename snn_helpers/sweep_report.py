@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from snn_helpers import plots
+from snn_helpers._files import write_whole
 from snn_helpers.batch.report import (
     SECONDS,
     Effect,
@@ -133,7 +134,7 @@ def write_report(report: SweepReport, folder: Path, *, as_notebook: bool = False
         What was written.
     """
     folder = Path(folder)
-    (folder / "report.html").write_text(as_html(report), encoding="utf-8")
+    write_whole(folder / "report.html", as_html(report))
     write_csv(report, folder / "report.csv")
     paths = [folder / "report.html", folder / "report.csv"]
     if as_notebook:

@@ -1,9 +1,14 @@
 """Small notebooks to run as jobs, and a stand-in for the kernel where only the scheduling is tested."""
 
+import json
 import sys
 
 import nbformat
+import numpy as np
 import psutil
+
+from snn_helpers.batch.ledger import LEDGER
+from snn_helpers.batch.sweep import PLAN
 
 FINDS = """
 import json, os, pathlib
@@ -72,3 +77,32 @@ def is_alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+FATES_OF_RUNS = ("done", "done", "failed", "done", "killed", "timeout")
+
+
+def ledger_row(run_id, status, results, error=None, attempt=1):
+    return {"id": run_id, "attempt": attempt, "status": status, "seconds": 2.5, "results": results, "error": error,
+            "cell": "4: train(config)" if error else None,
+            "output": f"runs/{run_id}/{attempt}/job.ipynb"}  # fmt: skip
+
+
+def write_sweep(folder, count, fates=FATES_OF_RUNS, missing=0, most_results=1):
+    """Write the files of a sweep of `count` runs, the last `missing` of which have not ended."""
+    rng = np.random.default_rng(0)
+    runs, rows = {}, []
+    for place in range(count):
+        run_id, status = f"run{place:05d}", fates[place % len(fates)]
+        runs[run_id] = {"beta": [0.8, 0.95, 1e-5][place % 3], "model": ["cnn", "resnet"][place % 2], "seed": place}
+        # Few digits, so that there are ties.
+        results = {"valid_accuracy": round(rng.random(), 1), "hidden_spike_fraction": rng.random() / 1000}
+        results |= {f"firing/layer{number}": rng.random() for number in range(most_results)}
+        error = None if status == "done" else f"ValueError: Größe {place}"
+        if place < count - missing:
+            rows.append(ledger_row(run_id, status, results if status == "done" else {}, error))
+    folder.mkdir(exist_ok=True)
+    plan = {"notebook": "job.ipynb", "metric": "valid_accuracy", "direction": "maximize", "runs": runs}
+    (folder / PLAN).write_text(json.dumps({**plan, "swept": ["beta", "model", "seed"]}), encoding="utf-8")
+    (folder / LEDGER).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder

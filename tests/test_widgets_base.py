@@ -13,7 +13,8 @@ from snn_helpers.widgets import EventPlayer, NeuronLab, base
 from snn_helpers.widgets.event_player import MAX_DRAWN, events_lost, field_at, pack_recording
 from snn_helpers.widgets.state import Choice, Flag, Number, check_state
 
-SCRIPTS = ["event_player.js", "neuron_lab.js", "activity_explorer.js", "embedding_explorer.js", "training_monitor.js"]
+SCRIPTS = ["event_player.js", "neuron_lab.js", "activity_explorer.js", "embedding_explorer.js", "training_monitor.js",
+           "sweep_table.js"]  # fmt: skip
 
 
 @pytest.fixture

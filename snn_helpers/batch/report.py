@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from snn_helpers._checks import check_choice
+from snn_helpers._files import whole_file
 from snn_helpers._stats import mean_interval
 from snn_helpers.batch.ledger import latest, read_rows
 from snn_helpers.batch.plan import REPEAT
@@ -135,13 +136,8 @@ def make_report(folder: Path, metric: str | None = None) -> SweepReport:
     ValueError
         If there is no sweep, or no run reports the metric.
     """
-    folder = Path(folder)
-    if not (folder / PLAN).is_file():
-        raise ValueError(f"{folder}: there is no sweep here (no {PLAN}).")
-    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    rows = latest(read_rows(folder))
+    plan, rows, table = read_sweep(folder)
     metric = _metric(metric or plan["metric"], rows)
-    table = [_table_row(run_id, values, plan["swept"], rows.get(run_id)) for run_id, values in plan["runs"].items()]
     settings = _settings(table, plan["swept"], metric, plan["direction"])
     return SweepReport(
         Path(plan["notebook"]).name, metric, plan["direction"], dict(Counter(row["status"] for row in table)), table,
@@ -149,6 +145,26 @@ def make_report(folder: Path, metric: str | None = None) -> SweepReport:
         {cost: pareto_front(settings, cost, plan["direction"]) for cost in _costs(settings)},
         len(set(rows) - set(plan["runs"])),
     )  # fmt: skip
+
+
+def read_sweep(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Return a sweep's plan, {id: row} of the last attempts in its ledger, and the table of its runs.
+
+    Raises
+    ------
+    ValueError
+        If there is no sweep.
+    """
+    folder = Path(folder)
+    if not (folder / PLAN).is_file():
+        raise ValueError(f"{folder}: there is no sweep here (no {PLAN}).")
+    try:
+        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        runs, swept, _ = plan["runs"].items(), plan["swept"], plan["metric"]
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise ValueError(f"{folder / PLAN}: this is no plan of a sweep. Choose the folder that `sweep` made.") from err
+    rows = latest(read_rows(folder))
+    return plan, rows, [_table_row(run_id, values, swept, rows.get(run_id)) for run_id, values in runs]
 
 
 def _metric(metric: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -268,7 +284,7 @@ def write_csv(report: SweepReport, path: Path) -> None:
     results = sorted({name for row in report.table for name in row["results"]})
     fixed = ("run", "status", *report.swept)
     columns = [*fixed, *(name for name in results if name not in fixed), SECONDS, "error", "cell", "output"]
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         for row in report.table:

@@ -14,6 +14,7 @@ _HOMES = {
     "ActivityExplorer": "activity_explorer",
     "EmbeddingExplorer": "embedding_explorer",
     "TrainingMonitor": "training_monitor",
+    "SweepTable": "sweep_table",
 }
 
 __all__ = [*_HOMES]

@@ -71,7 +71,23 @@ class Numbers:
         return [one.check(f"{name}[{place}]", item) for place, item in enumerate(value)]
 
 
-Field = Number | Choice | Flag | Numbers
+@dataclass(frozen=True)
+class Text:
+    """A text of at most `most` signs."""
+
+    default: str
+    most: int = 200
+
+    def check(self, name: str, value: Any) -> str:
+        """Return the value, checked."""
+        if not isinstance(value, str):
+            raise TypeError(f"`{name}` must be a text; got {value!r}.")
+        if len(value) > self.most:
+            raise ValueError(f"`{name}` must have at most {self.most} signs; got {len(value)}.")
+        return value
+
+
+Field = Number | Choice | Flag | Numbers | Text
 
 
 def check_state(state: Mapping[str, Any] | None, fields: Mapping[str, Field]) -> dict[str, Any]:
