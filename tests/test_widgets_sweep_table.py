@@ -124,7 +124,12 @@ def test_ten_thousand_runs_are_cut_to_what_the_browser_takes_and_the_counts_stay
     assert worst >= 0.8, "beside the failures, the best"
     assert [row["cells"][0] for row in table.rows] == sorted(row["cells"][0] for row in table.rows)
     assert texts(table.figure())[0].startswith("9,600 of 10,000 runs have ended: 480 failed, 9,120 done; 400 missing")
-    assert f"holds {len(table.rows):,} of 10,000 runs" in table._status["note"]
+    assert f"holds {len(table.rows):,} of 10,000 runs: 480 of the 480 that did not" in table._status["note"]
+    rows = [{"cells": [place]} for place in range(4000)]
+    many = [{"status": "done" if place % 5 == 0 else "failed", "results": {"x": place}} for place in range(4000)]
+    chosen = [many[row["cells"][0]] for row in sweep_rows.kept(rows, many, "x")]
+    assert [sum(row["status"] == status for row in chosen) for status in ("failed", "done")] == [1500, 500]
+    assert min(row["results"]["x"] for row in chosen if row["status"] == "done") == 1500, "the best 500 of 800"
 
 
 def test_folder_without_a_plan_waits_and_one_of_something_else_is_refused(tmp_path):

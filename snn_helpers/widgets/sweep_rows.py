@@ -27,8 +27,9 @@ MOST_ROWS = 2000
 MOST_BYTES = 1_800_000
 DRAWN_ROWS = 15
 PLACE = "#"
+_MOST_FAILURES = 1500
 _MOST_SIGNS = 300
-_REDS = {"light": "#b00020", "dark": "#ff8a80"}
+_INKS = {"light": ("#b00020", plots.GREY), "dark": ("#ff8a80", "#a8a8a8")}  # red and grey on either paper
 
 
 def read_table(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -53,12 +54,13 @@ def read_table(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     columns = _columns(plan, names)
     rows = [_row(place, row, columns, names, plan["swept"]) for place, row in enumerate(table, 1)]
     chosen = kept(rows, table, plan["metric"], plan["direction"] == "maximize")
+    bad = [sum(matches(row["cells"][2], "not well") for row in some) for some in (chosen, rows)]
     told = {"columns": columns, "results": names, "counts": dict(Counter(row["status"] for row in table))}
     told |= {"total": len(table), "metric": plan["metric"], "note": ""}
     if len(chosen) < len(rows):
         told["note"] = (
-            f"The table holds {len(chosen):,} of {len(rows):,} runs: first those that did not end well, then the best "
-            f"by {plan['metric']}. The counts are of all runs; the report's CSV has a row for each."
+            f"The table holds {len(chosen):,} of {len(rows):,} runs: {bad[0]:,} of the {bad[1]:,} that did not end "
+            f"well, and the best by {plan['metric']}. The counts are of all runs; the report's CSV has a row for each."
         )
     return chosen, told
 
@@ -71,7 +73,8 @@ def _columns(plan: Mapping[str, Any], reported: Sequence[str]) -> list[str]:
 
 def _row(place: int, row: Mapping[str, Any], columns: Sequence[str], names: Sequence[str], swept: Sequence[str]):
     known = {**row["results"], **{name: row[name] for name in swept}}
-    known |= {PLACE: place, "run": row["run"], "status": row["status"], "seconds": row[SECONDS]}
+    seconds = None if row[SECONDS] is None else round(row[SECONDS], 1)
+    known |= {PLACE: place, "run": row["run"], "status": row["status"], "seconds": seconds}
     cells = [_plain(known.get(name)) for name in columns]
     error, cell = (_short(row[name]) for name in ("error", "cell"))
     words = [row["run"], row["status"], *(f"{name}={shown(_plain(row[name]))}" for name in swept), error, cell]
@@ -99,7 +102,7 @@ def _short(text: str | None) -> str | None:
 
 
 def kept(rows: Sequence[dict], table: Sequence[Mapping], metric: str, maximize: bool = True) -> list[dict]:
-    """Return the rows that are handed over, in their order: all if they are few, else the failures, then the best.
+    """Return the rows that are handed over, in their order: all if they are few, else the failures and the best.
 
     Parameters
     ----------
@@ -116,8 +119,12 @@ def kept(rows: Sequence[dict], table: Sequence[Mapping], metric: str, maximize: 
         order = {"done": 1, "missing": 2}.get(table[place]["status"], 0)
         return order, math.inf if value is None else -value if maximize else value
 
+    ranked = sorted(range(len(rows)), key=rank)
+    failures = sum(rank(place)[0] == 0 for place in ranked)
+    if failures > _MOST_FAILURES:  # leave room for the best
+        ranked = ranked[:_MOST_FAILURES] + ranked[failures:] + ranked[_MOST_FAILURES:failures]
     chosen, room = [], MOST_BYTES
-    for place in sorted(range(len(rows)), key=rank)[:MOST_ROWS]:
+    for place in ranked[:MOST_ROWS]:
         room -= len(json.dumps(rows[place], ensure_ascii=False).encode()) + 2
         if room < 0:
             break
@@ -205,15 +212,15 @@ def draw_table(rows: Sequence[Mapping], status: Mapping[str, Any], title: str, s
     rest += textwrap.wrap(status.get("note", ""), 110)
     above = [*textwrap.wrap(title, 100), *_said(state, len(rows), status["total"])]
     tall = max((head.count("\n") + 1 for head in heads), default=0) + len(body) + len(above) + len(below) + len(rest)
-    figure, ax = plots.new_figure(height=0.2 * (tall + 2))
+    figure, ax = plots.new_figure(height=0.2 * (tall + 1.5))
     ax.axis("off")
     ax.set(xlim=(0, 1), ylim=(tall + 0.5, -0.5))
-    red = _REDS["dark" if sum(to_rgb(paper(ax))) < 1.5 else "light"]
+    red, grey = _INKS["dark" if sum(to_rgb(paper(ax))) < 1.5 else "light"]
     line = _write(ax, 0, above, ink(ax), 9)
     if rows:
         bad = [matches(row["cells"][2], "not well") for row in first]
         line = _grid(ax, line, heads, body, [red if one else ink(ax) for one in bad])
-    line = _write(ax, line, rest, plots.GREY, 8)
+    line = _write(ax, line, rest, grey, 8)
     _write(ax, line, below, red, 8)
     return figure
 
@@ -238,11 +245,11 @@ def _grid(ax, line: float, heads: Sequence[str], body: Sequence[Sequence[str]], 
     """Write a table in columns as wide as their longest text; return the line below it."""
     lines = list(zip(*body))
     widths = [2 + max(map(len, (*head.split("\n"), *column))) for head, column in zip(heads, lines)]
-    edges = [sum(widths[:place]) / max(105, sum(widths)) for place in range(len(widths))]
+    edges = [sum(widths[:place]) / max(70, sum(widths)) for place in range(len(widths))]
     size = min(8.0, 8.0 * 112 / sum(widths))
     deep = max(head.count("\n") + 1 for head in heads)
     for edge, head in zip(edges, heads):
-        ax.text(edge, line + deep - 0.6, head, fontsize=size, fontweight="bold", va="bottom", linespacing=1)
+        ax.text(edge, line + deep - 0.8, head, fontsize=size, fontweight="bold", va="baseline", linespacing=1)
     line += deep
     ax.axhline(line - 0.5, color=plots.GREY, linewidth=0.8)
     for texts, colour in zip(body, colours):

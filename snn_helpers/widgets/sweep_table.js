@@ -8,9 +8,9 @@ const TABLE_STYLE = `
 .snn .runs table, .snn .results { border-collapse: collapse; font-variant-numeric: tabular-nums; color: inherit; margin: 0; }
 .snn .runs table { width: 100%; }
 .snn .runs th, .snn .runs td, .snn .results th, .snn .results td { text-align: left; padding: 2px 8px; vertical-align: top;
-  border: 0; font-weight: 400; max-width: 260px; overflow-wrap: anywhere; background: transparent; color: inherit; }
-.snn .runs thead th { position: sticky; top: 0; background: var(--snn-paper); box-shadow: inset 0 -1px var(--snn-rule); z-index: 1; }
-.snn .runs td.number { white-space: nowrap; }
+  border: 0; font-weight: 400; max-width: 260px; overflow-wrap: break-word; background: transparent; color: inherit; }
+.snn .runs thead th { font-weight: 600; vertical-align: bottom; position: sticky; top: 0; background: var(--snn-paper); box-shadow: inset 0 -1px var(--snn-rule); z-index: 1; }
+.snn .runs td.number, .snn .runs tbody button { white-space: nowrap; }
 .snn .runs button { border: 0; padding: 0; min-height: 0; text-align: left; }
 .snn .runs thead button { font-weight: 600; white-space: pre-line; min-height: 24px; }
 .snn .runs tbody button { text-decoration: underline; font-family: var(--jp-code-font-family, monospace); font-size: 12px; }
@@ -21,6 +21,7 @@ const TABLE_STYLE = `
 .snn .runs tr.bad td.status { font-weight: 600; }
 .snn input[type=search] { font: inherit; color: inherit; background: transparent; border: 1px solid var(--snn-grey);
   border-radius: 3px; padding: 2px 6px; min-height: 26px; width: 220px; }
+.snn input[type=search]::placeholder { color: var(--snn-grey); opacity: 1; }
 .snn .run { border-top: 1px solid var(--snn-rule); margin-top: 6px; padding-top: 6px; }
 .snn .run:empty { display: none; }
 .snn .run p { margin: 3px 0; overflow-wrap: anywhere; }
