@@ -1,4 +1,4 @@
-"""Fixtures: small made-up recordings in N-MNIST's layout, and the real recordings where this machine has them."""
+"""Fixtures: small made-up recordings in N-MNIST's layout, real ones where this machine has them, notebooks as jobs."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from job_notebooks import write_notebook, write_stand_in
 
 import snn_helpers  # noqa: F401  (first: it tells OpenMP how to wait before torch loads it)
 from snn_helpers.events.recording import make_events, write_bin
@@ -74,3 +75,23 @@ def data_home(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_LOGS_DIR", str(tmp_path / "logs"))
     monkeypatch.delenv("SNN_PROFILE", raising=False)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Return a small notebook to be run as a job."""
+    cell = "beta = 0.0  # help\nspeed = 0.0  # help\nseed = 0  # help"
+    return write_notebook(tmp_path / "job.ipynb", cell, "1")
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """Return the command of a stand-in for the kernel; use it with `ran`."""
+    return write_stand_in(tmp_path)
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    """Return the file in which the stand-in for the kernel lists what it has run."""
+    monkeypatch.setenv("STAND_IN_RAN", str(tmp_path / "ran.jsonl"))
+    return tmp_path / "ran.jsonl"

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import nbformat
 import numpy as np
@@ -69,6 +70,22 @@ def write_stand_in(folder):
     script = folder / "stand_in.py"
     script.write_text(STAND_IN)
     return (sys.executable, "-S", "-E", str(script))
+
+
+def runs_in(ran):
+    """Return the job files that a stand-in has listed in `ran`, one for each start."""
+    return [json.loads(line)[0] for line in ran.read_text().splitlines()]
+
+
+def quiet(line):
+    """Say nothing."""
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def is_alive(pid):

@@ -9,32 +9,12 @@ import time
 
 import psutil
 import pytest
-from job_notebooks import write_notebook, write_stand_in
+from job_notebooks import quiet, runs_in
 
 from snn_helpers.batch import SweepPlan, Workers, read_rows, run_sweep
 from snn_helpers.batch.cluster import make_cluster
 
 distributed = pytest.importorskip("distributed")
-
-
-@pytest.fixture
-def ran(tmp_path, monkeypatch):
-    monkeypatch.setenv("STAND_IN_RAN", str(tmp_path / "ran.jsonl"))
-    return tmp_path / "ran.jsonl"
-
-
-def runs_in(ran):
-    return [json.loads(line)[0] for line in ran.read_text().splitlines()]
-
-
-@pytest.fixture
-def job(tmp_path):
-    return write_notebook(tmp_path / "job.ipynb", "beta = 0.0  # help\nspeed = 0.0  # help\nseed = 0  # help", "1")
-
-
-@pytest.fixture
-def stand_in(tmp_path):
-    return write_stand_in(tmp_path)
 
 
 @pytest.fixture
@@ -58,10 +38,6 @@ def scheduler(tmp_path, ran):
     for process in processes:
         process.terminate()
         process.wait(20)
-
-
-def quiet(line):
-    """Say nothing."""
 
 
 def test_a_thousand_runs_are_each_run_once(tmp_path, job):

@@ -4,41 +4,17 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import nbformat
 import pytest
-from job_notebooks import FATES, FINDS, is_alive, write_notebook, write_stand_in
+from job_notebooks import FATES, FINDS, is_alive, quiet, runs_in, wait_for, write_notebook
 
 from snn_helpers.batch import Limits, SweepBusy, SweepPlan, Workers, read_rows, run_sweep
+from snn_helpers.batch.attempts import collect_results
 from snn_helpers.batch.ledger import LEDGER
-
-
-@pytest.fixture
-def ran(tmp_path, monkeypatch):
-    """Return the file in which the stand-in for the kernel lists what it has run."""
-    monkeypatch.setenv("STAND_IN_RAN", str(tmp_path / "ran.jsonl"))
-    return tmp_path / "ran.jsonl"
-
-
-def runs_in(ran):
-    return [json.loads(line)[0] for line in ran.read_text().splitlines()]
-
-
-@pytest.fixture
-def job(tmp_path):
-    cell = "beta = 0.0  # help\nspeed = 0.0  # help\nseed = 0  # help"
-    return write_notebook(tmp_path / "job.ipynb", cell, "1")
-
-
-@pytest.fixture
-def stand_in(tmp_path):
-    return write_stand_in(tmp_path)
-
-
-def quiet(line):
-    """Say nothing."""
+from snn_helpers.batch.report import make_report
+from snn_helpers.batch.runner import Job, execute
 
 
 def test_every_fate_is_a_row_and_the_others_go_on(tmp_path, monkeypatch):
@@ -111,26 +87,20 @@ SWEEP = """
 import sys
 from pathlib import Path
 from snn_helpers.batch import SweepPlan, Workers, run_sweep
-job, folder, speed, cluster, *command = sys.argv[1:]
-plan = SweepPlan(Path(job), {"seed": "0..11"}, {"speed": float(speed)}, metric="score")
+job, folder, speed, grid, *command = sys.argv[1:]
+grid = dict(part.split("=") for part in grid.split(";"))
+plan = SweepPlan(Path(job), grid, {"speed": float(speed)}, metric="score")
 options = {"command": tuple(command)} if command else {}
 if __name__ == "__main__":
-    run_sweep(plan, Path(folder), Workers(jobs=2, cluster=cluster or None, **options))
+    run_sweep(plan, Path(folder), Workers(jobs=2, **options))
 """
 
 
-def start_sweep(tmp_path, job, speed, cluster="", command=()):
+def start_sweep(tmp_path, job, speed, command=(), grid=("seed=0..11",)):
     script = tmp_path / "sweep.py"
     script.write_text(SWEEP)
-    arguments = [sys.executable, script, job, tmp_path / "sweep", str(speed), cluster, *command]
+    arguments = [sys.executable, script, job, tmp_path / "sweep", str(speed), ";".join(grid), *command]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_sweep_killed_in_the_middle_loses_nothing_and_repeats_nothing(tmp_path, job, ran, stand_in):
@@ -149,6 +119,29 @@ def test_sweep_killed_in_the_middle_loses_nothing_and_repeats_nothing(tmp_path, 
     assert sorted(row["parameters"]["seed"] for row in rows) == list(range(12))
     # Only the two that were under way when it was killed were started twice.
     assert len(runs_in(ran)) <= 14
+
+
+def test_report_of_a_sweep_that_was_killed_has_the_numbers_of_single_runs(tmp_path, job, ran, stand_in):
+    grid = ("beta=0.1,0.2", "seed=0..3")
+    sweep = start_sweep(tmp_path, job, 0.2, command=stand_in, grid=grid)
+    wait_for(lambda: len(read_rows(tmp_path / "sweep")) >= 2)
+    sweep.kill()
+    sweep.communicate()
+    assert len(read_rows(tmp_path / "sweep")) < 8
+    printed, _ = start_sweep(tmp_path, job, 0.2, command=stand_in, grid=grid).communicate(timeout=60)
+    report = make_report(tmp_path / "sweep")
+    assert report.counts == {"done": 8}, printed
+    for setting in report.settings:
+        singles = {}
+        for seed in range(4):
+            folder = tmp_path / f"{setting.name} {seed}"
+            folder.mkdir()
+            values = {**setting.knobs, "speed": 0.0, "seed": seed}
+            environment = {"SNN_RESULTS_DIR": str(folder / "results")}
+            execute(Job(job, folder / "job.ipynb", folder, values, environment=environment, command=stand_in))
+            singles[seed] = collect_results(folder, "job")["score"]
+        assert setting.by_seed == singles
+        assert setting.mean == pytest.approx(setting.knobs["beta"] + 150)
 
 
 def test_kernel_ends_when_the_sweep_is_killed(tmp_path):

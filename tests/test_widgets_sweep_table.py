@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from job_notebooks import ledger_row, write_sweep
+from job_notebooks import ledger_row, wait_for, write_sweep
 
 from snn_helpers.batch.ledger import LEDGER, append_row
 from snn_helpers.batch.sweep import PLAN
@@ -165,13 +165,6 @@ def test_files_that_break_while_they_are_watched_are_said_and_do_not_raise(tmp_p
     ledger.write_bytes(whole)
     table.refresh()
     assert table._status["problem"] == ""
-
-
-def wait_for(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def watchers():

@@ -66,8 +66,9 @@ def read_table(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def _columns(plan: Mapping[str, Any], reported: Sequence[str]) -> list[str]:
-    shown = [plan["metric"], "test_accuracy", *[name for name in COSTS if name in reported][:1]]
-    shown = [name for name in dict.fromkeys(shown) if name in reported and name not in plan["swept"]]
+    # The test split is for the one that was chosen: its accuracy stands among a run's results, not where one sorts.
+    shown = [plan["metric"], *[name for name in COSTS if name in reported][:1]]
+    shown = [name for name in shown if name in reported and name not in plan["swept"]]
     return [PLACE, "run", "status", *plan["swept"], *shown, "seconds"]
 
 
