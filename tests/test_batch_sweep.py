@@ -84,6 +84,7 @@ def test_retry_runs_those_that_did_not_end_well_and_no_others(tmp_path, job, ran
 
 
 SWEEP = """
+import signal
 import sys
 from pathlib import Path
 from snn_helpers.batch import SweepPlan, Workers, run_sweep
@@ -91,6 +92,7 @@ job, folder, speed, grid, *command = sys.argv[1:]
 grid = dict(part.split("=") for part in grid.split(";"))
 plan = SweepPlan(Path(job), grid, {"speed": float(speed)}, metric="score")
 options = {"command": tuple(command)} if command else {}
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts with & ignore it
 if __name__ == "__main__":
     run_sweep(plan, Path(folder), Workers(jobs=2, **options))
 """
