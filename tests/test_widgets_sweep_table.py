@@ -210,9 +210,31 @@ def test_table_of_a_sweep_elsewhere_ends_by_itself_with_the_last_run(tmp_path, m
     assert not watchers(), "of a sweep that has ended nothing more can come"
 
 
+def test_table_of_a_search_waits_for_the_runs_that_it_proposes_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_table, "_POLL_S", 0.02)
+    monkeypatch.setattr(sweep_table, "_PATIENCE_S", 0.5)
+    monkeypatch.setenv("SNN_WIDGETS", "on")
+    monkeypatch.setattr("IPython.display.display", lambda *things, **_: None)
+    folder = write_sweep(tmp_path / "sweep", 3, missing=1)
+    plan = json.loads((folder / PLAN).read_text())
+    (folder / PLAN).write_text(json.dumps({**plan, "search": "optuna"}))
+    table = SweepTable(folder)
+    table.follow("Runs.", "Runs.")
+    append_row(folder, ledger_row("run00002", "done", {}))
+    wait_for(lambda: table.ended)
+    plan["runs"]["next"] = plan["runs"]["run00002"]
+    (folder / PLAN).write_text(json.dumps({**plan, "search": "optuna"}))
+    wait_for(lambda: table._status["total"] == 4)
+    assert watchers()
+    append_row(folder, ledger_row("next", "done", {}))
+    wait_for(lambda: not watchers())
+    assert table._status["counts"] == {"done": 4}
+
+
 def test_path_is_that_below_the_root_of_the_kernels_own_server(tmp_path, monkeypatch):
-    servers = [{"pid": 7, "root_dir": str(tmp_path / "other")}, {"pid": 8, "root_dir": str(tmp_path)}]
-    monkeypatch.setattr("jupyter_server.serverapp.list_running_servers", lambda: iter(servers))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    for pid, root in ((7, tmp_path / "other"), (8, tmp_path)):
+        (tmp_path / f"jpserver-{pid}.json").write_text(json.dumps({"pid": pid, "root_dir": str(root)}))
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     assert sweep_table.path_in_server(tmp_path / "runs" / "mine") is None
     monkeypatch.setenv("JPY_PARENT_PID", "8")

@@ -46,8 +46,8 @@ def read_table(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         `cells` by `columns`, `results` by the names of all results, `error`, `cell`, `output`, and `find`: the text
         that a filter looks into. At most `MOST_ROWS` and `MOST_BYTES` of them, see `kept`.
     told : dict
-        `columns`, `results` (names), `counts` by status and `total` of all runs, `metric`, and a `note` if rows were
-        left out.
+        `columns`, `results` (names), `counts` by status and `total` of all runs, `metric`, whether the plan `grows`
+        while the sweep runs, and a `note` if rows were left out.
     """
     plan, _, table = read_sweep(folder)
     names = sorted({name for row in table for name in row["results"]})
@@ -56,7 +56,7 @@ def read_table(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     chosen = kept(rows, table, plan["metric"], plan["direction"] == "maximize")
     bad = [sum(matches(row["cells"][2], "not well") for row in some) for some in (chosen, rows)]
     told = {"columns": columns, "results": names, "counts": dict(Counter(row["status"] for row in table))}
-    told |= {"total": len(table), "metric": plan["metric"], "note": ""}
+    told |= {"total": len(table), "metric": plan["metric"], "note": "", "grows": plan.get("search") == "optuna"}
     if len(chosen) < len(rows):
         told["note"] = (
             f"The table holds {len(chosen):,} of {len(rows):,} runs: {bad[0]:,} of the {bad[1]:,} that did not end "

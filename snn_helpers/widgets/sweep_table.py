@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from jupyter_core.paths import jupyter_runtime_dir
 
 from snn_helpers.batch.ledger import LEDGER, LedgerError
 from snn_helpers.batch.sweep import PLAN
@@ -17,6 +20,7 @@ from snn_helpers.widgets.state import Choice, Flag, Text
 from snn_helpers.widgets.sweep_rows import PLACE, SHOWN_STATUSES, counts_line, draw_table, read_table, select
 
 _POLL_S = 1.0
+_PATIENCE_S = 30.0  # a search that proposes as it goes plans its next runs within that time
 _RESTS = 5  # reading takes at most one part in so many of the time, however long the ledger
 WAITING = "Waiting for the sweep to begin: its folder holds no plan yet."
 
@@ -110,6 +114,7 @@ class SweepTable(Explorer):
         if not (self.folder / PLAN).is_file():
             _refuse_foreign(self.folder)
             told = {"columns": [], "results": [], "counts": {}, "total": 0, "note": "", "sentence": WAITING}
+            told["grows"] = False
             self._rows = []
         else:
             self._rows, told = read_table(self.folder)
@@ -171,12 +176,13 @@ class SweepTable(Explorer):
         self._follower.start()
 
     def _watch(self, ending: threading.Event, until_ended: bool) -> None:
-        rest = 0.0
+        rest, changed = 0.0, time.monotonic()
         while not ending.wait(max(_POLL_S, rest)):
             started = time.monotonic()
-            self.refresh()
+            changed = started if self.refresh() else changed
             rest = _RESTS * (time.monotonic() - started)
-            if until_ended and self.ended:
+            patience = _PATIENCE_S if self._status["grows"] else 0
+            if until_ended and self.ended and time.monotonic() - changed >= patience:
                 self._tell(live=False)
                 return
 
@@ -217,14 +223,9 @@ def path_in_server(folder: Path) -> str | None:
 
     None where there is no such server, or the folder is not below its root.
     """
-    parent = os.environ.get("JPY_PARENT_PID", "")
-    try:
-        from jupyter_server.serverapp import list_running_servers
-
-        roots = [Path(told["root_dir"]) for told in list_running_servers() if str(told["pid"]) == parent]
-    except (ImportError, OSError, KeyError, ValueError):
-        return None
-    for root in roots:
-        with contextlib.suppress(ValueError):
-            return folder.resolve().relative_to(root.resolve()).as_posix()
+    # The file in which a server describes itself: `list_running_servers` reads it, too, and takes seconds to import.
+    described = Path(jupyter_runtime_dir()) / f"jpserver-{os.environ.get('JPY_PARENT_PID', '')}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        root = Path(json.loads(described.read_text(encoding="utf-8"))["root_dir"])
+        return folder.resolve().relative_to(root.resolve()).as_posix()
     return None
