@@ -1,6 +1,6 @@
 # make tutorial   environment, data and the whole series, executed headlessly, with a table of findings
 # make test       the same environment and the whole test suite
-# make lab        JupyterLab on the first notebook
+# make lab        JupyterLab on the first notebook; its root is here, so that notebooks which runs leave can be opened
 #
 # tutorial takes PROFILE=smoke|teach|full, DATASET=simulated|nmnist, DATA_DIR=folder, OUT=folder.
 
@@ -44,7 +44,7 @@ lint: $(READY)
 	$(BIN)/biome lint --error-on-warnings snn_helpers/widgets
 
 lab: $(READY)
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir='$(CURDIR)' notebooks/00_start_here.ipynb
 
 bench: $(READY)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

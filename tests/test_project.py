@@ -44,3 +44,8 @@ def test_conda_environment_takes_packages_from_the_two_lists_only():
 @pytest.mark.parametrize("target", ["setup", "tutorial", "test", "lab", "bench", "lint", "clean"])
 def test_makefile_has_target(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_lab_is_rooted_in_the_checkout_so_that_notebooks_of_runs_can_be_opened():
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "jupyter lab --ServerApp.root_dir='$(CURDIR)' notebooks/" in make

@@ -12,8 +12,9 @@ from lab import ROOT
 NOTEBOOKS = [
     path
     for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
-    # The training monitor has no keys, and draws only while it trains: it is tested in test_training_monitor.py.
-    if "snn_helpers.widgets" in json.dumps(nbformat.read(path, as_version=4)) and path.stem != "05_training"
+    # Those of 05 and 07 are live while minutes of work are done: see test_training_monitor.py and test_sweep_table.py.
+    if "snn_helpers.widgets" in json.dumps(nbformat.read(path, as_version=4))
+    and path.stem not in ("05_training", "07_batch_runs")
 ]
 
 
