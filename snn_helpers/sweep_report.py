@@ -84,18 +84,19 @@ def draw_front(report: SweepReport, cost: str, ax: Axes | None = None) -> Axes:
 
 
 def draw_ledger(report: SweepReport, ax: Axes | None = None) -> Axes:
-    """Draw the seconds of every run, in the plan's order; those that did not end well in red, with their status."""
+    """Draw the seconds of every run, numbered in the plan's order; those that did not end well in red, with a word."""
     ax = plots.new_figure(height=2.2)[1] if ax is None else ax
     for good in (True, False):
         places = [place for place, row in enumerate(report.table) if row[SECONDS] is not None]
         chosen = [place for place in places if (report.table[place]["status"] == "done") == good]
         seconds = [report.table[place][SECONDS] for place in chosen]
+        numbers = [place + 1 for place in chosen]
         ax.vlines(
-            chosen, 0, seconds, color=plots.ON if good else RED, linewidth=max(1, min(8, 300 / len(report.table)))
+            numbers, 0, seconds, color=plots.ON if good else RED, linewidth=max(1, min(8, 300 / len(report.table)))
         )
-        for place, value in zip(chosen, seconds) if not good and len(chosen) <= _MOST_NAMES else ():
+        for place, value in zip(numbers, seconds) if not good and len(chosen) <= _MOST_NAMES else ():
             ax.text(place, value, report.table[place]["status"], color=RED, ha="center", va="bottom", fontsize=8)
-    ax.set(xlabel="run, in the order of the plan", ylabel="seconds", ylim=(0, None), xlim=(-1, len(report.table)))
+    ax.set(xlabel="run, in the order of the plan", ylabel="seconds", ylim=(0, None), xlim=(0, len(report.table) + 1))
     ax.margins(y=0.15)
     return ax
 
