@@ -87,15 +87,13 @@ def draw_ledger(report: SweepReport, ax: Axes | None = None) -> Axes:
     """Draw the seconds of every run, numbered in the plan's order; those that did not end well in red, with a word."""
     ax = plots.new_figure(height=2.2)[1] if ax is None else ax
     for good in (True, False):
-        places = [place for place, row in enumerate(report.table) if row[SECONDS] is not None]
-        chosen = [place for place in places if (report.table[place]["status"] == "done") == good]
-        seconds = [report.table[place][SECONDS] for place in chosen]
-        numbers = [place + 1 for place in chosen]
-        ax.vlines(
-            numbers, 0, seconds, color=plots.ON if good else RED, linewidth=max(1, min(8, 300 / len(report.table)))
-        )
-        for place, value in zip(numbers, seconds) if not good and len(chosen) <= _MOST_NAMES else ():
-            ax.text(place, value, report.table[place]["status"], color=RED, ha="center", va="bottom", fontsize=8)
+        told = [(number, row[SECONDS], row["status"]) for number, row in enumerate(report.table, 1)
+                if row[SECONDS] is not None and (row["status"] == "done") == good]  # fmt: skip
+        numbers, seconds = [number for number, _, _ in told], [value for _, value, _ in told]
+        colour = plots.ON if good else RED
+        ax.vlines(numbers, 0, seconds, color=colour, linewidth=max(1, min(8, 300 / len(report.table))))
+        for number, value, status in told if not good and len(told) <= _MOST_NAMES else ():
+            ax.text(number, value, status, color=colour, ha="center", va="bottom", fontsize=8)
     ax.set(xlabel="run, in the order of the plan", ylabel="seconds", ylim=(0, None), xlim=(0, len(report.table) + 1))
     ax.margins(y=0.15)
     return ax

@@ -5,6 +5,7 @@ import json
 import math
 
 import nbformat
+import numpy as np
 import pytest
 from job_notebooks import write_notebook, write_stand_in
 
@@ -143,6 +144,15 @@ def test_page_stands_alone_marks_failures_and_links_the_notebooks(sweep):
     assert "<tr class='bad'><td>bad</td><td>failed</td>" in page
     assert "&lt;b&gt;no&lt;/b&gt;" in page
     assert "href='runs/0.8-0.1-0/1/job.ipynb'" in page
+
+
+def test_ledger_figure_numbers_the_runs_and_marks_the_failed_one_with_its_word(sweep):
+    ax = sweep_report.draw_ledger(make_report(sweep))
+    (word,) = ax.texts
+    assert (word.get_text(), word.get_position(), word.get_color()) == ("failed", (13, 3.0), sweep_report.RED)
+    good, bad = (np.array(lines.get_segments())[:, 1] for lines in ax.collections)  # the upper ends
+    assert good[:, 0].tolist() == list(range(1, 13))
+    assert bad.tolist() == [[13, 3.0]]
 
 
 def test_report_of_a_sweep_without_any_success_is_still_a_report(sweep):
