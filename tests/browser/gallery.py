@@ -31,13 +31,15 @@ ActivityExplorer(frames, *recorded(0), [3, 1, 4, 1, 5, 9], other=recorded(1), na
 labels = np.repeat(np.arange(10), 12)
 centres = 4 * np.stack([np.cos(labels), np.sin(labels)], 1)
 points = np.stack([rng.normal(0, 1, (120, 2)), centres + rng.normal(0, 0.6, (120, 2))])
-EmbeddingExplorer(points, labels, np.where(rng.random(120) < 0.9, labels, 9 - labels), rng.random(120),
-                  lambda i: made_up(2000), frame_word="epoch", state={"opened": 7}).show('Points.', 'Points.', 'made up')
+said = np.where(rng.random(120) < 0.9, labels, 9 - labels)
+EmbeddingExplorer(points, labels, said, rng.random(120), lambda i: made_up(2000), frame_word="epoch",
+                  state={"opened": 7}).show('Points.', 'Points.', 'made up')
 """,
     """
 monitor = TrainingMonitor(epochs=8, rows=[{
     "epoch": k, "train_loss": 2.3 / (k + 1), "valid_loss": 2.4 / (k + 1), "train_accuracy": 1 - 0.8 / (k + 1),
-    "valid_accuracy": 1 - 0.9 / (k + 1), "firing/conv1": 0.08, "firing/conv2": 0.1 - 0.01 * k, "firing/hidden": 0.02 * k,
+    "valid_accuracy": 1 - 0.9 / (k + 1), "firing/conv1": 0.08, "firing/conv2": 0.1 - 0.01 * k,
+    "firing/hidden": 0.02 * k,
 } for k in range(6)])
 monitor.show('Curves.', 'Curves.', 'made up')
 """,
