@@ -14,7 +14,7 @@ export function factsLine(recording, timeMs, binMs, mode) {
   const lost = recording.lost[String(binMs)];
   const share = ((100 * lost) / recording.total).toFixed(1);
   return `${timeMs.toFixed(1)} ms · ${span}: ${now.on + now.off} of ${recording.total} events (${now.on} ON, ${now.off} OFF)`
-    + ` · frames of ${binMs} ms clipped to 0 and 1 lose ${lost} events (${share} %)`;
+    + ` · frames of ${binMs} ms clipped to 0 and 1 lose ${lost} events (${share}\u00a0%)`;
 }
 
 function buildControls(root, recording, store, clock, redraw) {
