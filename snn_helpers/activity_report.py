@@ -25,7 +25,7 @@ from snn_helpers.training.build import load_model
 
 RECORDING_MS = 300.0
 _ATTRIBUTED = 6
-_MAPS, _TRACES, _ROWS = 32, 5, 100
+_MAPS, _TRACES, _ROWS, _FEW = 32, 5, 100, 16
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def _draw_events(subject: Subject) -> tuple[Figure, Caption]:
 
 def _draw_network(subject: Subject) -> tuple[Figure, Caption]:
     rows = activity.network_rows(subject.model, torch.from_numpy(subject.frames[:, :32]))
-    figure, ax = plots.new_figure(width=max(7.2, 1.35 * len(rows)), height=2.6)
+    joined = any(row["joined_by"] for row in rows)
+    figure, ax = plots.new_figure(width=max(7.2, 1.15 * len(rows)), height=3.0 if joined else 2.6)
     plots.network(rows, ax)
     sentence = (
         "The network, read off the module: shape of each layer, its weights, and its share of steps with a spike."
@@ -146,9 +147,12 @@ def _draw_raster(subject: Subject) -> tuple[Figure, Caption]:
     figure, axes = plots.new_figure(len(names), 1, height=1.3 * len(names), sharex=True)
     for name, ax in zip(names, axes):
         spk = subject.recording.spk[name][:, subject.sample].reshape(subject.config.time_steps, -1)
-        shown = spread(spk, _ROWS)
-        words = f"{name}: {len(shown)} of the neurons that fire, the busiest on top"
-        plots.raster(spk[:, shown], ax, subject.step_ms).set(xlabel="", title=words)
+        few = spk.shape[1] <= _FEW  # then all of them by their numbers: an output neuron's is its class
+        shown = np.arange(spk.shape[1]) if few else spread(spk, _ROWS)
+        words = f"all {len(shown)} neurons"
+        if not few:
+            words = f"{len(shown)} of {int(spk.any(0).sum()):,} neurons that fire, the busiest on top"
+        plots.raster(spk[:, shown], ax, subject.step_ms).set(xlabel="", title=f"{name}: {words}")
     axes[-1].set(xlabel="time, ms")
     sentence = f"Who fires when, while the network looks at a {subject.labels[subject.sample]}."
     return figure, Caption("Spike rasters", sentence, "One raster a layer, time across, neurons up.")
@@ -175,7 +179,9 @@ def _draw_feature_maps(subject: Subject) -> tuple[Figure, Caption]:
     spk = {name: spk for name, spk in subject.recording.spk.items() if spk.ndim == 5}
     figure, axes = plots.new_figure(len(spk), 1, height=1.35 * len(spk), squeeze=False)
     for (name, layer), ax in zip(spk.items(), axes[:, 0]):
-        plots.feature_maps(layer[:, subject.sample].sum(0, dtype=int)[:_MAPS], ax).set(title=name)
+        channels = layer.shape[2]
+        words = f"{name}: {f'the first {_MAPS} of {channels}' if channels > _MAPS else f'all {channels}'} channels"
+        plots.feature_maps(layer[:, subject.sample].sum(0, dtype=int)[:_MAPS], ax).set(title=words, xlabel="")
     sentence = f"Where the first {_MAPS} channels of each convolution fired, all steps together."
     return figure, Caption("Feature maps", sentence, "Small images, one a channel, the stronger the more spikes.")
 

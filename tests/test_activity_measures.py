@@ -248,3 +248,5 @@ def test_rows_describe_the_module_itself():
     assert sum(row["parameters"] for row in rows) == sum(p.numel() for p in model.parameters())
     assert rows[1]["shape"] == (32, 17, 17)
     assert rows[0]["spike_fraction"] is None
+    joined = {row["name"]: row["joined_by"] for row in rows if row["joined_by"]}
+    assert joined == {"block1.outer": "stem", "block2.outer": "down"}

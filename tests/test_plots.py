@@ -256,3 +256,33 @@ def contrast(one, other):
     linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (one, other)]
     bright, dim = sorted((float(c @ (0.2126, 0.7152, 0.0722)) + 0.05 for c in linear), reverse=True)
     return bright / dim
+
+
+def test_numbers_of_groups_that_share_a_middle_stand_apart():
+    points = np.array([[0, 0], [2, 2], [0, 2], [2, 0], [9, 9]], float)  # both pairs have their middle at (1, 1)
+    ax = plots.embedding(points, [3, 3, 5, 5, 7])
+    (three, five, seven) = (np.array(text.get_position()) for text in ax.texts)
+    assert np.hypot(*(three - five)) > 0.06 * 9
+    assert np.allclose(seven, 9, atol=1e-3)
+
+
+def test_raster_of_one_neuron_numbers_it_once():
+    ax = plots.raster(np.ones((3, 1)), plots.new_figure(height=1.3)[1])
+    assert [tick for tick in ax.get_yticks() if -0.5 <= tick <= 0.5] == [0]
+    ax = plots.raster(np.ones((3, 100)), plots.new_figure(height=1.3)[1])
+    assert len([tick for tick in ax.get_yticks() if 0 <= tick <= 99]) <= 5
+
+
+def test_race_names_neurons_that_end_together_above_each_other():
+    ax = plots.race(np.array([[0, 0, 0, 1]]), true_class=2)
+    places = {text.get_text().strip(): (text.xy[1], text.xyann[1]) for text in ax.texts}
+    assert places["3"] == (1, 0)
+    assert {places["0"], places["2 (true)"]} == {(0, 0), (0, 11)}
+
+
+def test_network_draws_an_arrow_a_skip():
+    layers = [{"name": name, "shape": (2,), "parameters": 0, "spike_fraction": None} for name in "abc"]
+    layers[2]["joined_by"] = "a"
+    ax = plots.network(layers)
+    assert ax.lines[0].get_xdata().tolist() == [0, 0, 2]
+    assert "skip" in ax.texts[-1].get_text()

@@ -17,6 +17,22 @@ def _class_colours(num_classes: int) -> np.ndarray:
     return mpl.colormaps["turbo"](np.linspace(0.1, 0.92, max(2, num_classes)))
 
 
+def _apart(places: np.ndarray, spans: np.ndarray, least: float = 0.065) -> np.ndarray:
+    """Move places [N, 2] that are nearer than `least` of the spans [2] apart, so that numbers on them can be read."""
+    scale = np.where(spans > 0, spans, 1.0)
+    moved = np.asarray(places, dtype=float) / scale
+    moved[:, 0] += 1e-6 * np.arange(len(moved))  # two in one place part along x
+    for _ in range(60):
+        gaps = moved[:, None] - moved
+        distances = np.hypot(gaps[..., 0], gaps[..., 1])
+        np.fill_diagonal(distances, np.inf)
+        if distances.min() >= least:
+            break
+        push = np.maximum(0, least - distances) / (2 * distances)
+        moved += 1.02 * (push[..., None] * gaps).sum(1)
+    return moved * scale
+
+
 def embedding(points: np.ndarray, labels: np.ndarray, ax: Axes | None = None, wrong: np.ndarray | None = None) -> Axes:
     """Draw points [N, 2] by class: colour and shape say which, and a number stands on the middle of each class.
 
@@ -41,9 +57,11 @@ def embedding(points: np.ndarray, labels: np.ndarray, ax: Axes | None = None, wr
         ax.scatter(
             *points[chosen].T, s=14, marker=MARKERS[number % len(MARKERS)], color=colour, alpha=0.75, linewidths=0
         )
-        edge = [mpl.patheffects.withStroke(linewidth=3, foreground=paper(ax))]
-        ax.text(*np.median(points[chosen], axis=0), str(label), color=ink(ax), fontweight="bold", fontsize=13,
-                ha="center", va="center", path_effects=edge)  # fmt: skip
+    edge = [mpl.patheffects.withStroke(linewidth=3, foreground=paper(ax))]
+    middles = np.array([np.median(points[labels == label], axis=0) for label in classes])
+    for label, place in zip(classes, _apart(middles, np.ptp(points, axis=0))):
+        ax.text(*place, str(label), color=ink(ax), fontweight="bold", fontsize=13, ha="center", va="center",
+                path_effects=edge)  # fmt: skip
     if wrong is not None and np.any(wrong):
         ax.scatter(*points[np.asarray(wrong)].T, s=55, facecolors="none", edgecolors=ink(ax), linewidths=0.9,
                    label="decided wrongly")  # fmt: skip
@@ -100,7 +118,7 @@ def attribution_cloud(events: np.ndarray, values: np.ndarray, ax: Axes | None = 
     )  # fmt: skip
     for colour, word in ((ON, "spoke for the answer"), (OFF, "against it")):
         ax.plot([], [], "o", color=colour, markersize=4, label=word)
-    ax.legend(loc="upper right", fontsize=8, frameon=False)
+    ax.legend(loc="lower right", fontsize=8, ncols=2, borderaxespad=0, bbox_to_anchor=(1, 1), frameon=False)
     ax.set(xlabel="time, ms", ylabel=f"{axis}, pixels")
     return ax
 

@@ -27,7 +27,9 @@ def raster(spikes: np.ndarray, ax: Axes | None = None, step_ms: float | None = N
     ax.set(xlabel="time step" if step_ms is None else "time, ms", ylabel="neuron")
     ax.set_xlim(-0.5 * (step_ms or 1), (len(spikes) - 0.5) * (step_ms or 1))
     ax.set_ylim(-0.5, max(1, spikes.shape[1]) - 0.5)
-    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    # Room for a number every 20 points, in a low raster, too; neurons are whole.
+    places = max(1, round(ax.get_window_extent().height * 72 / ax.figure.dpi / 20))
+    ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(places, integer=True, min_n_ticks=1))
     return ax
 
 
@@ -37,7 +39,8 @@ def membrane_traces(mem: np.ndarray, threshold: float, ax: Axes | None = None, n
     for neuron, trace in enumerate(np.asarray(mem).T):
         ax.plot(trace, label=names[neuron] if len(names) else None, linewidth=1.4)
     ax.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
-    ax.text(0.995, threshold, "threshold ", transform=ax.get_yaxis_transform(), ha="right", va="bottom", color=GREY)
+    # Beside the axes, where no line runs through the word.
+    ax.text(1.005, threshold, "threshold", transform=ax.get_yaxis_transform(), va="center", color=GREY, fontsize=9)
     ax.set(xlabel="time step", ylabel="membrane")
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     if len(names):
@@ -81,7 +84,8 @@ def network(layers: Sequence[Mapping], ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     layers : sequence of mappings
-        "name", "shape" (of one step, without the batch), "parameters" (int), "spike_fraction" (float or None).
+        "name", "shape" (of one step, without the batch), "parameters" (int), "spike_fraction" (float or None), and
+        "joined_by" where a skip ends: the name of the layer that it comes from.
     ax : Axes or None
         Where to draw.
     """
@@ -104,9 +108,21 @@ def network(layers: Sequence[Mapping], ax: Axes | None = None) -> Axes:
         ax.text(position, -0.58, "\n".join(below), ha="center", va="top", fontsize=9, color=GREY)
         if position:
             ax.annotate("", (position - 0.34, 0), (position - 0.66, 0), arrowprops={"arrowstyle": "->", "color": GREY})
-    ax.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-0.95, 0.9))
+    skips = _draw_skips(layers, ax)
+    ax.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-0.95, 1.3 if skips else 0.9))
     ax.axis("off")
     return ax
+
+
+def _draw_skips(layers: Sequence[Mapping], ax: Axes) -> int:
+    """Draw an arrow over the names for each skip; return how many there are."""
+    places = {layer["name"]: place for place, layer in enumerate(layers)}
+    skips = [(places[layer["joined_by"]], place) for place, layer in enumerate(layers) if layer.get("joined_by")]
+    for start, end in skips:
+        ax.plot([start, start, end], [0.9, 1.05, 1.05], color=ON, linewidth=1.2)
+        ax.annotate("", (end, 0.86), (end, 1.06), arrowprops={"arrowstyle": "->", "color": ON, "shrinkA": 0})
+        ax.text((start + end) / 2, 1.08, "skip: its spikes are added", ha="center", va="bottom", fontsize=9, color=ON)
+    return len(skips)
 
 
 def feature_maps(counts: np.ndarray, ax: Axes | None = None, columns: int = 16) -> Axes:
@@ -165,11 +181,15 @@ def race(counts: np.ndarray, ax: Axes | None = None, step_ms: float = 1.0, true_
         ax.plot(times, np.r_[0, counts[:, neuron]], color=colour, linewidth=2.2 if told else 1,
                 alpha=1 if told else 0.5, drawstyle="steps-post", label=f"{neuron}" if told else None)  # fmt: skip
     told = {int(neuron) for neuron in (*places[:2], *([] if true_class is None else [true_class]))}
-    for rank, neuron in enumerate(sorted(told, key=lambda n: -counts[-1, n])):
+    named = [int(count) for count in counts[-1, sorted(told)]]
+    for neuron in sorted(told, reverse=True):
+        named.remove(counts[-1, neuron])
         word = f" {neuron}" + (" (true)" if neuron == true_class else "")
         colour = HIGHLIGHT if neuron == true_class else OFF
-        ax.annotate(word, (times[-1], counts[-1, neuron]), (4, -11 * (rank and counts[-1, neuron] == counts[-1].max())),
-                    textcoords="offset points", va="center", color=colour, annotation_clip=False)  # fmt: skip
+        # Of neurons that end together, each is named above the one before.
+        up = 11 * named.count(counts[-1, neuron])
+        ax.annotate(word, (times[-1], counts[-1, neuron]), (4, up), textcoords="offset points", va="center",
+                    color=colour, annotation_clip=False)  # fmt: skip
     ax.set(xlabel="time step" if step_ms == 1 else "time, ms", ylabel="output spikes so far", xlim=(0, times[-1]))
     ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     return ax

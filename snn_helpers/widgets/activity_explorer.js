@@ -1,11 +1,11 @@
 // One recording through a network, everything under one cursor; time is the browser's.
 import { busiest, countsUpTo, decision, decodeSample, grid, gridSize, neuronAt, placeOf, race, verdict } from "./activity.js";
-import { Clock, Store, button, checkbox, clamp, css, lay, layer, line, make, makeRoot, menu, onlySentence, slider, surface,
-  text, theme, watchKernel, watchLooks } from "./common.js";
+import { Clock, Store, announcer, button, checkbox, clamp, css, lay, layer, line, make, makeRoot, menu, onlySentence, relabel,
+  slider, surface, text, theme, watchKernel, watchLooks } from "./common.js";
 import { colourField, smallCanvas } from "./recording.js";
 
 const STYLES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
-const PLOT = { left: 34, right: 44, top: 18, bottom: 30 };
+const PLOT = { left: 34, right: 50, top: 18, bottom: 30 };
 
 function axes(onto, endMs, highest, lowest, title, colours) {
   const { context, width, height } = onto;
@@ -16,7 +16,7 @@ function axes(onto, endMs, highest, lowest, title, colours) {
   text(context, title, PLOT.left, 12, colours.ink, { size: 12 });
   line(context, [[toX(0), floor], [toX(endMs), floor]], colours.grey);
   for (const share of [0, 0.5, 1]) text(context, String(Math.round(share * endMs)), toX(share * endMs), floor + 13, colours.grey, { align: "center" });
-  text(context, "time, ms", toX(endMs * 0.25), floor + 26, colours.grey, { align: "center" });
+  text(context, "time, ms", toX(endMs / 2), floor + 26, colours.grey, { align: "center" });
   for (const value of [lowest, highest]) text(context, Number(value.toPrecision(2)).toString(), PLOT.left - 4, toY(value) + 4, colours.grey, { align: "right" });
   return { toX, toY };
 }
@@ -27,18 +27,20 @@ function drawRace(onto, facts, lanes, name, label, colours) {
   const found = decision(lanes);
   const title = `${facts.names.length > 1 ? `${name}: ` : ""}output spikes so far`;
   const { toX, toY } = axes(onto, last * facts.step_ms, top, 0, title, colours);
-  const order = lanes.map((_, one) => one).sort((a, b) => (a === label) - (b === label));
-  const named = new Map();
+  // The true digit and the answer are drawn last, over the others, and named first.
+  const rank = (one) => (one === label ? 2 : one === found.answer ? 1 : 0);
+  const order = lanes.map((_, one) => one).sort((a, b) => rank(a) - rank(b));
   order.forEach((one) => {
     const wrong = one === found.answer && label !== null && one !== label;
     const colour = one === label ? css(colours.on) : wrong ? css(colours.off) : colours.grey;
     const points = [...lanes[one]].map((count, step) => [toX(step * facts.step_ms), toY(count)]);
     line(onto.context, points, colour, one === label || wrong ? 2.5 : 1, wrong ? [7, 3] : []);
-    if (lanes[one][last] > 0) {
-      // Neurons that end together are named side by side.
-      const place = named.get(lanes[one][last]) ?? 0;
-      named.set(lanes[one][last], place + 1);
-      text(onto.context, String(one), onto.width - PLOT.right + 3 + place * 8, toY(lanes[one][last]) + 4, colour, { size: 12 });
+    const together = order.filter((other) => lanes[other][last] === lanes[one][last]).reverse();
+    const place = together.indexOf(one);
+    // Neurons that end together are named side by side, as many as there is room for.
+    if (lanes[one][last] > 0 && place < 4) {
+      const sign = place === 3 && together.length > 4 ? "…" : String(one);
+      text(onto.context, sign, onto.width - PLOT.right + 4 + place * 11, toY(lanes[one][last]) + 4, colour, { size: 12 });
     }
   });
   return toX;
@@ -120,13 +122,16 @@ function render({ model, el }) {
   const field = surface(panels, "The frame that the network got in this step", 170, 170);
   const maps = surface(panels, "Spikes of the layer: now, and so far; click a neuron to see its membrane", 300, 300);
   const plots = make(panels, "div", { class: "panels" });
+  if (facts.names.length === 1) plots.style.flex = "1 1 260px"; // beside the maps, where there is room
   const races = facts.names.map((name) => surface(plots, `The output neurons' race, ${name}`, 260, 190));
   const mem = surface(plots, "Membranes of chosen neurons", 260, 190);
   const words = make(root, "div", { class: "facts" });
   const note = make(root, "div", { class: "facts" });
   maps.node.tabIndex = 0;
   make(root, "div", { class: "keys" }, "Keys: space plays and pauses, left and right go one step, page up and down change the "
-    + "recording. In the maps: blue fires now, grey has fired. Click neurons there, up to four.");
+    + "recording. In the maps: blue fires now, grey has fired; click neurons there, up to four. In the race: blue is the true "
+    + "digit, dashed a wrong answer; the numbers at the end are the digits.");
+  const announce = announcer(root);
   const small = { field: smallCanvas(facts.width, facts.height), maps: null };
   let [sample, stills, drawnStep, current] = [decodeSample(facts, model.get("buffers")), [], -1, null];
 
@@ -144,8 +149,11 @@ function render({ model, el }) {
     stills = [...races, mem].map((plot) => layer(plot));
     lanes.forEach((lane, index) => { current.toX = drawRace(stills[index], facts, lane, facts.names[index], label, colours); });
     drawMembranes(stills.at(-1), facts, records, neurons, info.size, colours);
-    heading.textContent = `Recording ${sample.sample + 1} of ${facts.samples}. `
-      + lanes.map((lane, index) => verdict(facts.names[index], decision(lane), label, facts.step_ms)).join(" · ");
+    const verdicts = lanes.map((lane, index) => verdict(facts.names[index], decision(lane), label, facts.step_ms));
+    verdicts.forEach((words, index) => races[index].say(`The output neurons' race. ${words}`));
+    mem.say(records.some(({ record }) => record.mem) ? `Membranes of ${info.name}, neurons ${neurons.join(", ")}, with the threshold`
+      : "Recorded without membranes");
+    heading.textContent = `Recording ${sample.sample + 1} of ${facts.samples}. ${verdicts.join(" · ")}`;
     note.textContent = [facts.note, chosen.spk.some(Boolean) ? "" : `No neuron of ${info.name} fires for this recording.`].filter(Boolean).join(" ");
     drawnStep = -1;
     root.snn.current = current;
@@ -203,6 +211,11 @@ function render({ model, el }) {
       const now = chosen.spk.subarray(step * info.size, (step + 1) * info.size).reduce((sum, spike) => sum + spike, 0);
       words.textContent = `step ${step} · ${info.name}: ${now} of ${info.size} neurons fire · output spikes so far, `
         + facts.names.map((name, index) => `${name}: ${lanes[index].map((lane) => lane[step + 1]).join(" ")}`).join(" · ");
+      announce(words.textContent);
+      if (!clock.playing) {
+        field.say(`The frame that the network got in step ${step}`);
+        maps.say(`Spikes of ${info.name} in step ${step}: ${now} of ${info.size} neurons fire. Click a neuron to see its membrane`);
+      }
       drawnStep = step;
     }
     [...races, mem].forEach((plot, index) => {
@@ -210,11 +223,7 @@ function render({ model, el }) {
       line(plot.context, [[current.toX(time), PLOT.top], [current.toX(time), plot.height - PLOT.bottom]], colours.ink, 1.5);
     });
     controls.time.set(time);
-    const action = clock.playing ? "Pause" : "Play";
-    if (controls.play.textContent !== action) {
-      controls.play.textContent = action;
-      controls.play.setAttribute("aria-label", action);
-    }
+    relabel(controls.play, clock.playing ? "Pause" : "Play");
     root.snn.draws += 1;
   }
 

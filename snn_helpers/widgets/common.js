@@ -6,9 +6,9 @@ export function theme() {
   const dark = flag === undefined ? matchMedia("(prefers-color-scheme: dark)").matches : flag === "false";
   return dark
     ? { dark, paper: [24, 24, 27], ink: "#eeeeee", grey: "#a8a8a8", rule: "#4a4a4a", shade: "rgba(255,255,255,0.09)",
-        on: [86, 180, 233], off: [255, 140, 66], mark: "#3ddbac" }
+        on: [86, 180, 233], off: [255, 140, 66], mark: "#3ddbac", note: "#ff8c42" }
     : { dark, paper: [255, 255, 255], ink: "#1a1a1a", grey: "#5f5f5f", rule: "#c8c8c8", shade: "rgba(0,0,0,0.07)",
-        on: [0, 114, 178], off: [213, 94, 0], mark: "#007a5a" };
+        on: [0, 114, 178], off: [213, 94, 0], mark: "#007a5a", note: "#a84300" };
 }
 
 export const css = (rgb, alpha = 1) => `rgba(${rgb[0]},${rgb[1]},${rgb[2]},${alpha})`;
@@ -16,23 +16,24 @@ export const css = (rgb, alpha = 1) => `rgba(${rgb[0]},${rgb[1]},${rgb[2]},${alp
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 const STYLE = `
-.snn { font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--snn-ink); background: var(--snn-paper);
+.snn { position: relative; font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif); color: var(--snn-ink); background: var(--snn-paper);
   border: 1px solid var(--snn-rule); border-radius: 4px; padding: 8px; max-width: 980px; box-sizing: border-box; }
 .snn * { box-sizing: border-box; }
 .snn .bar { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center; margin: 4px 0; }
-.snn label { display: inline-flex; gap: 6px; align-items: center; }
+.snn label { display: inline-flex; gap: 6px; align-items: center; max-width: 100%; white-space: nowrap; }
 .snn button, .snn select { font: inherit; color: inherit; background: transparent; border: 1px solid var(--snn-grey);
   border-radius: 3px; padding: 2px 9px; min-height: 26px; }
 .snn option { color: black; background: white; }
 .snn button { cursor: pointer; }
 .snn button:disabled, .snn select:disabled { opacity: 0.45; cursor: default; }
 .snn :focus-visible { outline: 2px solid var(--snn-focus); outline-offset: 1px; }
-.snn input[type=range] { accent-color: var(--snn-focus); }
+.snn input[type=range] { accent-color: var(--snn-focus); min-width: 60px; flex: 0 1 auto; }
 .snn canvas { display: block; touch-action: none; }
 .snn .panels { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
 .snn .facts { font-variant-numeric: tabular-nums; min-height: 1.45em; }
 .snn .note { color: var(--snn-note); font-weight: 600; margin: 4px 0 0; }
 .snn .note:empty { display: none; }
+.snn .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .snn .keys { color: var(--snn-grey); font-size: 12px; }
 `;
 
@@ -55,7 +56,7 @@ export function makeRoot(el, title) {
 function paintRoot(root) {
   const colours = theme();
   const names = { ink: colours.ink, paper: css(colours.paper), rule: colours.rule, grey: colours.grey,
-    focus: css(colours.on), note: css(colours.off) };
+    focus: css(colours.on), note: colours.note };
   for (const [name, value] of Object.entries(names)) root.style.setProperty(`--snn-${name}`, value);
 }
 
@@ -71,6 +72,24 @@ export function button(parent, text, label, clicked) {
   const node = make(parent, "button", { type: "button", "aria-label": label, title: label }, text);
   node.addEventListener("click", clicked);
   return node;
+}
+
+/** Give a button other words, and say the same to those who cannot see it. */
+export function relabel(node, text, label = text) {
+  if (node.textContent === text && node.title === label) return;
+  node.textContent = text;
+  node.title = label;
+  node.setAttribute("aria-label", label);
+}
+
+/** Words for a screen reader, once they have rested: what runs sixty times a second is said when it stands still. */
+export function announcer(root, restMs = 700) {
+  const node = make(root, "div", { class: "said", role: "status", "aria-live": "polite" });
+  let timer = null;
+  return (words) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => { node.textContent = words; }, restMs);
+  };
 }
 
 /** A labelled slider; `show` turns its value into the words beside it. Returns {node, set}. */
@@ -130,6 +149,9 @@ export function surface(parent, label, width, height) {
     node.width = Math.round(wide * ratio);
     node.height = Math.round(high * ratio);
     self.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  };
+  self.say = (words) => {
+    if (node.getAttribute("aria-label") !== words) node.setAttribute("aria-label", words);
   };
   self.resize(width, height);
   return self;
@@ -247,6 +269,7 @@ export class Store {
 /** Say it when the kernel of this widget is gone, or a sentence from Python in place of an empty box. */
 export function watchKernel(model, root, consequence) {
   const note = make(root, "p", { class: "note", role: "status" });
+  root.prepend(note);
   const say = () => {
     note.textContent = root.dataset.lost
       ? `The kernel of this widget has gone. ${consequence} Run the cell again for a fresh one.` : "";

@@ -47,6 +47,24 @@ export function nearestPoint(pixels, x, y, reach) {
   return best;
 }
 
+const luminance = (rgb) => rgb.map((value) => value / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, place) => sum + c * [0.2126, 0.7152, 0.0722][place], 0);
+
+/** Contrast of two colours as WCAG 2 counts it, 1 to 21. */
+export function contrast(one, other) {
+  const [light, dark] = [luminance(one), luminance(other)].sort((a, b) => b - a);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+/** The colour, moved toward black or white until small words in it can be read on the theme's paper. */
+export function legible(rgb, { dark, paper }, least = 4.5) {
+  let found = rgb;
+  for (let share = 0; contrast(found, paper) < least && share < 1; share += 0.05) {
+    found = rgb.map((value) => Math.round(value + share * ((dark ? 255 : 0) - value)));
+  }
+  return found;
+}
+
 /** What a point is drawn as: {sign, rgb}, for one of label, prediction, error, confidence. */
 export function signOf(facts, index, by, colours) {
   const label = facts.labels ? facts.labels[index] : null;
@@ -57,11 +75,11 @@ export function signOf(facts, index, by, colours) {
   }
   if (by === "confidence") {
     const share = facts.confidence[index];
-    const from = colours.dark ? [70, 70, 80] : [205, 205, 210];
+    const from = colours.dark ? [110, 110, 120] : [150, 150, 155];
     return { sign: `${said ?? label ?? "•"}`, rgb: from.map((value, c) => value + share * (colours.on[c] - value)) };
   }
   const shown = by === "prediction" ? said : label;
-  return shown === null ? { sign: "•", rgb: colours.on } : { sign: `${shown}`, rgb: CLASS_COLOURS[shown % 10] };
+  return shown === null ? { sign: "•", rgb: colours.on } : { sign: `${shown}`, rgb: legible(CLASS_COLOURS[shown % 10], colours) };
 }
 
 /** What one knows of a point, in words. */

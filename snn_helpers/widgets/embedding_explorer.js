@@ -1,6 +1,6 @@
 // A scatter of recordings; a point opens its recording beside it, a lasso chooses many, time or epochs run.
-import { Clock, Store, button, clamp, css, float32Of, line, make, makeRoot, menu, onlySentence, slider, surface, text, theme,
-  watchKernel, watchLooks } from "./common.js";
+import { Clock, Store, announcer, button, clamp, css, float32Of, line, make, makeRoot, menu, onlySentence, relabel, slider,
+  surface, text, theme, watchKernel, watchLooks } from "./common.js";
 import { describe, describeMany, fitter, inside, nearestPoint, positionsAt, signOf } from "./embedding.js";
 import { decode, drawField, smallCanvas } from "./recording.js";
 
@@ -59,6 +59,7 @@ function buildPlayer(parent, root, model) {
     self.time = 0;
     field.node.style.visibility = "visible";
     title.textContent = `${describe(model.get("facts"), facts.index)}: ${facts.total} events, at a fifth of the speed`;
+    field.say(`The events of ${title.textContent}`);
     self.clock.start();
     root.snn.openedMs = performance.now() - root.snn.asked;
     root.snn.opened = facts.index;
@@ -91,7 +92,8 @@ function render({ model, el }) {
   const panels = make(root, "div", { class: "panels" });
   const plot = surface(panels, "Recordings as points; digits are classes", 480, 400);
   plot.node.tabIndex = 0;
-  const words = make(root, "div", { class: "facts", role: "status" });
+  const words = make(root, "div", { class: "facts" });
+  const announce = announcer(root);
   make(root, "div", { class: "keys" }, "Click a point to play its recording; drag a line around points to choose them. "
     + "Keys in the plot: left and right go from point to point, Enter plays it, Escape chooses none.");
   if (facts.note) make(root, "div", { class: "facts" }, facts.note);
@@ -128,8 +130,11 @@ function render({ model, el }) {
     }
     if (lasso.length > 1) line(plot.context, lasso, colours.ink, 1.5, [4, 3]);
     controls.frame.set(store.get("frame"));
-    controls.run.textContent = clock.playing ? "Stop" : "Run through";
+    if (clock.playing) relabel(controls.run, "Stop");
+    else relabel(controls.run, "Run through", `Run through every ${facts.frame_word}`);
     words.textContent = describeMany(facts, store.get("chosen")) || (cursor >= 0 ? describe(facts, cursor) : `${facts.samples} recordings`);
+    announce(words.textContent);
+    plot.say(`${facts.samples} recordings as points, coloured by ${store.get("colour")}; digits are classes. ${words.textContent}`);
     root.snn.draws += 1;
   }
 

@@ -1,6 +1,6 @@
 // A recording as it happened. Events came once, as bytes; time and drawing are the browser's.
-import { Clock, Store, button, checkbox, clamp, lay, layer, make, makeRoot, menu, onlySentence, slider, surface, theme,
-  watchKernel, watchLooks } from "./common.js";
+import { Clock, Store, announcer, button, checkbox, clamp, lay, layer, make, makeRoot, menu, onlySentence, relabel, slider,
+  surface, theme, watchKernel, watchLooks } from "./common.js";
 import { binAround, countsBetween, decode, drawCursor, drawField, drawSide, sideScale, smallCanvas } from "./recording.js";
 
 const MODES = [["bin", "one bin"], ["decay", "fading"], ["accumulate", "all so far"]];
@@ -14,7 +14,7 @@ export function factsLine(recording, timeMs, binMs, mode) {
   const lost = recording.lost[String(binMs)];
   const share = ((100 * lost) / recording.total).toFixed(1);
   return `${timeMs.toFixed(1)} ms · ${span}: ${now.on + now.off} of ${recording.total} events (${now.on} ON, ${now.off} OFF)`
-    + ` · frames of ${binMs} ms clipped to 0 and 1 lose ${lost} events (${share} %)`;
+    + ` · frames of ${binMs} ms clipped to 0 and 1 lose ${lost} events (${share}\u00a0%)`;
 }
 
 function buildControls(root, recording, store, clock, redraw) {
@@ -31,8 +31,8 @@ function buildControls(root, recording, store, clock, redraw) {
   };
   controls.play = button(bar, "Play", "Play", () => controls.toggle());
   controls.label = () => {
-    controls.play.textContent = clock.playing ? "Pause" : "Play";
-    controls.play.setAttribute("aria-label", `${controls.play.textContent} the recording`);
+    const action = clock.playing ? "Pause" : "Play";
+    relabel(controls.play, action, `${action} the recording`);
   };
   controls.label();
   controls.time = slider(bar, "Time", { min: 0, max: recording.end_ms, step: 0.1, value: store.get("time_ms"), width: 260,
@@ -94,7 +94,9 @@ function render({ model, el }) {
   const words = make(root, "div", { class: "facts" });
   make(root, "div", { class: "keys" }, "Keys: space plays and pauses, arrows go one bin on or back, Home and End to the ends.");
   if (recording.note) make(root, "div", { class: "facts" }, recording.note);
+  side.say(`All ${recording.total} events: x against time, and the event rate; click to go to a time`);
   const small = smallCanvas(recording.width, recording.height);
+  const announce = announcer(root);
   let still = null;
 
   function fit() {
@@ -112,6 +114,8 @@ function render({ model, el }) {
     drawCursor(side, recording, time, bin, mode, colours);
     controls.time.set(time);
     words.textContent = factsLine(recording, time, bin, mode);
+    announce(words.textContent);
+    if (!clock.playing) field.say(`The camera's pixels at ${words.textContent.split(" · ").slice(0, 2).join(", ")}`);
     root.snn.draws += 1;
   }
 

@@ -1,5 +1,5 @@
 // One neuron in one's hands: drag its inputs, turn its numbers; computed and drawn in the browser at once.
-import { Store, button, clamp, css, line, make, makeRoot, menu, slider, surface, text, theme, watchKernel,
+import { Store, announcer, button, clamp, css, line, make, makeRoot, menu, slider, surface, text, theme, watchKernel,
   watchLooks } from "./common.js";
 import { currentsOf, decay, equations, simulate, summary } from "./neuron.js";
 
@@ -106,6 +106,8 @@ function render({ model, el }) {
   make(root, "div", { class: "keys" }, "Drag an input along the time line, click beside one to add one. "
     + "Keys there: left and right move the chosen input, up and down choose, Insert adds, Delete removes.");
 
+  const announce = announcer(root);
+
   function update() {
     const state = store.values;
     const neuron = neuronOf(state, facts.step_ms);
@@ -114,6 +116,8 @@ function render({ model, el }) {
     controls.reset.node.disabled = state.kind === "alif";
     formula.textContent = equations(neuron).join("\n");
     words.textContent = summary(record, state.inputs_ms.length, facts.step_ms);
+    announce(words.textContent);
+    plot.say(`Inputs, membrane with threshold, and output spikes over time: ${words.textContent}`);
     draw(plot, facts, record, state.inputs_ms, chosen, theme());
     Object.assign(root.snn, { record, draws: root.snn.draws + 1 });
   }

@@ -2,7 +2,7 @@
 import { button, css, line, make, makeRoot, surface, text, theme, watchKernel, watchLooks } from "./common.js";
 import { lastLine, limits, panelsOf } from "./monitor.js";
 
-const EDGE = { left: 44, right: 70, top: 20, bottom: 32 };
+const EDGE = { left: 44, right: 80, top: 22, bottom: 32 };
 const UNHEARD_MS = 4000;
 
 function drawPanel({ context, width, height }, panel, colours) {
@@ -13,7 +13,7 @@ function drawPanel({ context, width, height }, panel, colours) {
   const toX = (x) => EDGE.left + ((width - EDGE.left - EDGE.right) * (x - first)) / (last - first);
   const toY = (y) => floor - ((floor - EDGE.top) * (y - low)) / (high - low);
   context.clearRect(0, 0, width, height);
-  text(context, panel.title, EDGE.left, 13, colours.ink, { size: 12 });
+  text(context, panel.title, 4, 13, colours.ink, { size: 12 });
   line(context, [[EDGE.left, EDGE.top], [EDGE.left, floor], [width - EDGE.right, floor]], colours.grey);
   for (const value of [low, high]) text(context, value.toPrecision(2), EDGE.left - 4, toY(value) + 4, colours.grey, { align: "right" });
   for (const x of [first, last]) text(context, String(x), toX(x), floor + 14, colours.grey, { align: "center" });
@@ -40,8 +40,12 @@ function render({ model, el }) {
   let timer = null;
   const stop = button(bar, "Stop, and keep a checkpoint", "Stop the training after this step; it leaves a checkpoint", () => {
     stop.disabled = true;
-    model.set("state", { stop: true });
-    model.save_changes();
+    try {
+      model.set("state", { stop: true });
+      model.save_changes();
+    } catch {
+      // The kernel is gone; the note says so.
+    }
     said.textContent = "Asked to stop …";
     timer = setTimeout(() => {
       if (!model.get("status").stopping) {
@@ -61,7 +65,8 @@ function render({ model, el }) {
     const wide = Math.max(250, Math.min(310, (root.clientWidth || 780) / Math.max(1, found.length) - 16));
     found.forEach((panel, index) => {
       surfaces[index] ??= surface(panels, panel.title, wide, 190);
-      surfaces[index].node.setAttribute("aria-label", `Curves: ${panel.title}`);
+      const last = panel.curves.map(({ name, points }) => `${name} ${points.at(-1)[1].toPrecision(2)}`).join(", ");
+      surfaces[index].say(`Curves: ${panel.title}, now ${last}`);
       surfaces[index].resize(wide, 190);
       drawPanel(surfaces[index], panel, theme());
     });

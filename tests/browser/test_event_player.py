@@ -120,16 +120,3 @@ def test_two_players_do_not_disturb_each_other_and_many_events_are_thinned(open_
     assert notebook.widget(3).text_content().endswith("There is no recording to play.")
     notebook.page.evaluate("() => { document.body.dataset.jpThemeLight = 'false' }")
     notebook.page.screenshot(path=pictures / "event_player_dark_narrow.png")
-
-
-def test_player_says_when_its_kernel_is_gone_and_plays_on(open_notebook):
-    cells = [MAKE, "EventPlayer(made_up(7000)).show('Look.', 'A player.')"]
-    notebook = open_notebook("gone.ipynb", cells, console=False).run_all()
-    widget = notebook.widget()
-    notebook.menu("Kernel", "Restart Kernel…")
-    notebook.page.click(".jp-Dialog button.jp-mod-accept")
-    notebook.page.wait_for_function(
-        "() => document.querySelector('section.snn .note').textContent.includes('kernel of this widget has gone')"
-    )
-    widget.get_by_role("button").first.click()
-    notebook.page.wait_for_function("() => document.querySelector('section.snn').snn.store.get('time_ms') > 62")

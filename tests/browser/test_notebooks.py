@@ -6,13 +6,14 @@ What stands behind the last widget runs headlessly, in tests/notebooks and in nb
 import json
 
 import nbformat
+import papermill
 import pytest
 from lab import ROOT
 
 NOTEBOOKS = [
     path
     for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
-    # Those of 05 and 07 are live while minutes of work are done: see test_training_monitor.py and test_sweep_table.py.
+    # Those of 05 and 07 are live while minutes of work are done: see below and test_sweep_table.py.
     if "snn_helpers.widgets" in json.dumps(nbformat.read(path, as_version=4))
     and path.stem not in ("05_training", "07_batch_runs")
 ]
@@ -22,15 +23,19 @@ def test_there_are_notebooks_with_widgets():
     assert {"00_start_here", "01_events", "02_spiking_neurons"} <= {path.stem for path in NOTEBOOKS}
 
 
+def _write_without_outputs(notebook, path):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, path)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_and_its_widgets_draw_and_answer(path, open_notebook, lab, pictures):
     cut = nbformat.read(path, as_version=4)
     last = max(place for place, cell in enumerate(cut.cells) if "snn_helpers.widgets" in cell.source)
     cut.cells = cut.cells[: last + 1]
-    for cell in cut.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    nbformat.write(cut, lab.folder / path.name)
+    _write_without_outputs(cut, lab.folder / path.name)
     notebook = open_notebook(path.name).run_all(120)
     widgets = notebook.page.locator("section.snn")
     assert widgets.count() >= 1
@@ -54,3 +59,56 @@ def test_notebook_runs_and_its_widgets_draw_and_answer(path, open_notebook, lab,
         notebook.page.wait_for_timeout(100)
     assert live
     assert all("image/png" in data for data in live)
+
+
+def test_monitor_of_notebook_05_stops_a_real_training_and_leaves_its_checkpoint(open_notebook, lab, pictures):
+    cut = nbformat.read(ROOT / "notebooks" / "05_training.ipynb", as_version=4)
+    code = [cell for cell in cut.cells if cell.cell_type == "code"]
+    parameters, monitor = code[0], next(cell for cell in code if "TrainingMonitor(" in cell.source)
+    assert "epochs = None" in parameters.source
+    parameters.source = parameters.source.replace("epochs = None", "epochs = 300")
+    run = lab.folder.parent / "stopped-run"
+    parameters.source = parameters.source.replace("save_dir = None", f"save_dir = {str(run)!r}")
+    cut.cells = [parameters, code[1], monitor]
+    _write_without_outputs(cut, lab.folder / "05_stopped.ipynb")
+    notebook = open_notebook("05_stopped.ipynb", console=False)
+    notebook.menu("Run", "Run All Cells")
+    notebook.page.wait_for_function(
+        "() => (document.querySelector('section.snn')?.snn.panels[0]?.curves[0].points.length ?? 0) >= 2",
+        timeout=60_000,
+    )
+    widget = notebook.widget()
+    widget.get_by_role("button").click()
+    notebook.page.wait_for_function(
+        "() => document.querySelector('section.snn').textContent.includes('Training was stopped.')", timeout=30_000
+    )
+    widget.screenshot(path=pictures / "05_training_stopped.png")
+    points = widget.evaluate("root => root.snn.panels[0].curves[0].points")
+    assert 2 <= len(points) < 300
+    assert (run / "last.pt").is_file()
+
+
+def test_papermill_draws_again_what_a_person_chose(open_notebook, lab, tmp_path, monkeypatch):
+    cut = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
+    last = next(place for place, cell in enumerate(cut.cells) if "EventPlayer(" in cell.source)
+    cut.cells = cut.cells[: last + 1]
+    _write_without_outputs(cut, lab.folder / "chosen.ipynb")
+    notebook = open_notebook("chosen.ipynb").run_all(60)
+    widget = notebook.widget()
+    widget.get_by_label("Bin width").select_option(label="10 ms")
+    widget.locator("canvas[tabindex='0']").press("ArrowRight")
+    chosen = widget.evaluate("root => root.snn.store.values")
+    assert (chosen["time_ms"], chosen["bin_ms"]) == (70, 10)
+    cut.cells.append(
+        nbformat.v4.new_code_cell("print(player.state == player_state, player.figure().axes[-1].get_title())")
+    )
+    nbformat.write(cut, tmp_path / "chosen.ipynb")
+    monkeypatch.setenv("SNN_PROFILE", "smoke")
+    monkeypatch.setenv("SNN_RESULTS_DIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = papermill.execute_notebook(
+        tmp_path / "chosen.ipynb", tmp_path / "again.ipynb", {"player_state": chosen}, progress_bar=False,
+        cwd=str(tmp_path),
+    )  # fmt: skip
+    assert done.cells[-1].outputs[0].text.startswith("True 70 to 80 ms: ")
+    assert any("image/png" in output.get("data", {}) for output in done.cells[-2].outputs)
