@@ -71,8 +71,8 @@ def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | 
     """Train as `config` says, or only test with `test_only`, and write checkpoints, history, log and result.
 
     The test split is scored once, at the end, with the weights of the best validation accuracy, or those of the last
-    epoch where `select` says so. Before a network is scored, batch normalisation's statistics are measured anew on a few
-    training recordings without augmentation ("precise" statistics: Wu and Johnson, Rethinking "Batch" in BatchNorm,
+    epoch where `select` says so. Before a network is scored, batch normalisation's statistics are measured anew on a
+    few training recordings without augmentation ("precise" statistics: Wu and Johnson, Rethinking "Batch" in BatchNorm,
     2021). Ctrl-C, a notebook's stop button and SIGTERM end it after the step under way, with a checkpoint.
 
     Parameters
