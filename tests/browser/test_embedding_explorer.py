@@ -45,7 +45,7 @@ def test_points_open_their_recordings_and_a_lasso_chooses(open_notebook, picture
     assert set(range(30)) <= set(within)
     assert widget.evaluate("root => root.snn.store.get('chosen')") == within
     assert f"{len(within)} chosen" in widget.text_content()
-    widget.get_by_label("Colour").select_option(label="error")
+    widget.get_by_label("Colour", exact=True).select_option(label="error")
     assert notebook.kernel_messages() == sent
 
     plot.click(position={"x": pixels[2 * 77], "y": pixels[2 * 77 + 1]})
