@@ -69,7 +69,7 @@ def test_monitor_of_notebook_05_stops_a_real_training_and_leaves_its_checkpoint(
     parameters.source = parameters.source.replace("epochs = None", "epochs = 300")
     run = lab.folder.parent / "stopped-run"
     parameters.source = parameters.source.replace("save_dir = None", f"save_dir = {str(run)!r}")
-    cut.cells = [parameters, code[1], monitor]
+    cut.cells = [parameters, *code[1:3], monitor]
     _write_without_outputs(cut, lab.folder / "05_stopped.ipynb")
     notebook = open_notebook("05_stopped.ipynb", console=False)
     notebook.menu("Run", "Run All Cells")
