@@ -1,6 +1,7 @@
 """Fixtures: small made-up recordings in N-MNIST's layout, real ones where this machine has them, notebooks as jobs."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,11 @@ def ran(tmp_path, monkeypatch):
     """Return the file in which the stand-in for the kernel lists what it has run."""
     monkeypatch.setenv("STAND_IN_RAN", str(tmp_path / "ran.jsonl"))
     return tmp_path / "ran.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left_open():
+    """Close what a test has drawn: pyplot keeps figures, and warns of the 21st."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

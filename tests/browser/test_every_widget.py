@@ -159,4 +159,4 @@ def test_every_widget_says_that_its_kernel_has_gone_and_does_not_freeze(gallery)
     gallery.widget(4).get_by_role("button").click()
     assert [error for error in gallery.errors if "TypeError" in error or "Cannot" in error] == []
     # A kernel that is still starting cannot be ended.
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=30_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached", timeout=30_000)
