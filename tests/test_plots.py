@@ -10,12 +10,6 @@ from snn_helpers.events.recording import make_events
 mpl.use("Agg")
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    mpl.pyplot.close("all")
-
-
 @pytest.fixture
 def events():
     return make_events([1, 2, 3], [4, 5, 6], [1_000, 2_000, 12_000], [0, 1, 1])

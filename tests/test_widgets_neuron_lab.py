@@ -2,36 +2,23 @@
 
 import json
 import math
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 import snntorch
 import torch
+from javascript import in_node
 
 from snn_helpers.engine.reference import Neuron, run
 from snn_helpers.widgets import NeuronLab
 from snn_helpers.widgets.neuron_lab import respond
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "snn_helpers" / "widgets"
 NUMBERS = {"beta": math.exp(-12 / 70), "alpha": math.exp(-12 / 50), "rho": math.exp(-12 / 300)}
 NUMBERS |= {"threshold": 0.9, "adaptation": 2.5}
 
 
 def currents(seed, num_steps=200):
     return np.random.default_rng(seed).normal(0.15, 0.4, num_steps).astype(np.float32)
-
-
-def in_node(script):
-    """Run a module that imports from `neuron.js` and prints JSON."""
-    if not shutil.which("node"):
-        pytest.skip("node is missing; the same functions are tested in Chromium in tests/browser")
-    command = ["node", "--input-type=module", "-e", script]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPTS, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def simulate_in_node(neurons, cur):

@@ -2,13 +2,11 @@
 
 import contextlib
 import json
-import shutil
-import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from javascript import in_node
 from job_notebooks import ledger_row, wait_for, write_sweep
 
 from snn_helpers.batch.ledger import LEDGER, append_row
@@ -17,18 +15,7 @@ from snn_helpers.widgets import SweepTable, sweep_rows, sweep_table
 from snn_helpers.widgets.base import MAX_BYTES
 from snn_helpers.widgets.sweep_rows import MOST_ROWS, counts_line, select, shown
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "snn_helpers" / "widgets"
 STATE = {"sort": "#", "descending": False, "filter": "", "status": "all", "selected": ""}
-
-
-def in_node(script):
-    """Run a module that imports from `sweep.js` and prints JSON."""
-    if not shutil.which("node"):
-        pytest.skip("node is missing; the same functions are tested in Chromium in tests/browser")
-    command = ["node", "--input-type=module", "-e", script]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPTS, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def texts(figure):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,6 +75,15 @@ def has_front_end() -> bool:
     if setting != "auto" or kernel is None:
         return setting == "on"
     return "cellId" in (kernel.get_parent() or {}).get("metadata", {})
+
+
+def hear_while_busy(front) -> None:
+    """Have what a widget says heard while a cell runs, where JupyterLab sends it through a subshell.
+
+    ipykernel sends what a widget says to the shell that last spoke on its comm: the busy one, once a running cell has
+    sent something. Without this route it stays in the subshell that JupyterLab chose.
+    """
+    front.comm._reply_subshell_for = None
 
 
 class Explorer:
@@ -163,6 +173,18 @@ class Explorer:
         else:
             display(Image(self._png(provenance), format="png", alt=alt))
         display(Markdown(f"*{caption}*"))
+
+    @contextlib.contextmanager
+    def _shown(self, caption: str, alt: str, provenance: str) -> Iterator[None]:
+        """Show before the block where there is a front end to follow it, else, as a figure, after it. See `show`."""
+        watched = has_front_end()
+        if watched:
+            self.show(caption, alt, provenance)
+        try:
+            yield
+        finally:
+            if not watched:
+                self.show(caption, alt, provenance)
 
     def _png(self, provenance: str = "") -> bytes:
         from matplotlib import pyplot as plt

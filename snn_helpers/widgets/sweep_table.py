@@ -15,7 +15,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 
 from snn_helpers.batch.ledger import LEDGER, LedgerError
 from snn_helpers.batch.sweep import PLAN
-from snn_helpers.widgets.base import Explorer, has_front_end
+from snn_helpers.widgets.base import Explorer, has_front_end, hear_while_busy
 from snn_helpers.widgets.state import Choice, Flag, Text
 from snn_helpers.widgets.sweep_rows import PLACE, SHOWN_STATUSES, counts_line, draw_table, read_table, select
 
@@ -82,8 +82,7 @@ class SweepTable(Explorer):
         return {"rows": self._rows, "status": self._status}
 
     def _connect(self, front) -> None:
-        # What is typed while a cell is busy goes to the shell that the front end chose, see `TrainingMonitor`.
-        front.comm._reply_subshell_for = None
+        hear_while_busy(front)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -137,16 +136,12 @@ class SweepTable(Explorer):
         caption, alt, provenance : str
             As for `show`.
         """
-        watched = has_front_end()
-        if watched:
-            self.show(caption, alt, provenance)
-        self._start(until_ended=False)
-        try:
-            yield self
-        finally:
-            self.stop()
-            if not watched:
-                self.show(caption, alt, provenance)
+        with self._shown(caption, alt, provenance):
+            self._start(until_ended=False)
+            try:
+                yield self
+            finally:
+                self.stop()
 
     def follow(self, caption: str, alt: str, provenance: str = "") -> None:
         """Show the table of a sweep that runs elsewhere, and keep it up to date until all of its runs have ended.

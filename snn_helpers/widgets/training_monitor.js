@@ -1,5 +1,5 @@
 // Curves of a run while it trains, and a button that asks it to stop.
-import { button, css, line, make, makeRoot, surface, text, theme, watchKernel, watchLooks } from "./common.js";
+import { Store, button, css, line, make, makeRoot, surface, text, theme, watchKernel, watchLooks } from "./common.js";
 import { lastLine, limits, panelsOf } from "./monitor.js";
 
 const EDGE = { left: 44, right: 80, top: 22, bottom: 32 };
@@ -36,16 +36,13 @@ function drawPanel({ context, width, height }, panel, colours) {
 
 function render({ model, el }) {
   const root = makeRoot(el, "Training monitor");
+  const store = new Store(model, root, () => {});
   const bar = make(root, "div", { class: "bar" });
   let timer = null;
   const stop = button(bar, "Stop, and keep a checkpoint", "Stop the training after this step; it leaves a checkpoint", () => {
     stop.disabled = true;
-    try {
-      model.set("state", { stop: true });
-      model.save_changes();
-    } catch {
-      // The kernel is gone; the note says so.
-    }
+    store.set("stop", true);
+    store.send();
     said.textContent = "Asked to stop …";
     timer = setTimeout(() => {
       if (!model.get("status").stopping) {
@@ -86,6 +83,7 @@ function render({ model, el }) {
   const ends = [watchLooks(root, draw), watchKernel(model, root, "What was told so far stays.")];
   return () => {
     clearTimeout(timer);
+    store.close();
     model.off("change:rows", draw);
     model.off("change:status", draw);
     for (const end of ends) end();

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from snn_helpers import plots
-from snn_helpers.widgets.base import Explorer, has_front_end
+from snn_helpers.widgets.base import Explorer, hear_while_busy
 from snn_helpers.widgets.state import Flag
 
 MOST_ROWS = 2000
@@ -54,9 +54,7 @@ class TrainingMonitor(Explorer):
                 self._tell(stopping=True)
 
         front.observe(answer, "state")
-        # ipykernel sends what a widget says to the shell that last spoke on its comm: the busy one, once a row was sent
-        # from the training cell. Without this route it stays in the subshell that JupyterLab chose, and is heard.
-        front.comm._reply_subshell_for = None
+        hear_while_busy(front)
 
     def _tell(self, **status) -> None:
         self._status = {**self._status, **status}
@@ -82,17 +80,13 @@ class TrainingMonitor(Explorer):
     @contextlib.contextmanager
     def live(self, caption: str, alt: str, provenance: str = "") -> Iterator[TrainingMonitor]:
         """Show the curves while the block trains; without a front end, their figure afterwards. See `show`."""
-        watched = has_front_end()
-        if watched:
-            self.show(caption, alt, provenance)
-        words = "Training was stopped."
-        try:
-            yield self
-            words = "Training has ended."
-        finally:
-            self.finish(words)
-            if not watched:
-                self.show(caption, alt, provenance)
+        with self._shown(caption, alt, provenance):
+            words = "Training was stopped."
+            try:
+                yield self
+                words = "Training has ended."
+            finally:
+                self.finish(words)
 
     def finish(self, words: str = "Training has ended.") -> None:
         """Say that the run is over, and take the button away."""
