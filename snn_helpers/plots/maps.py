@@ -118,7 +118,7 @@ def attribution_cloud(events: np.ndarray, values: np.ndarray, ax: Axes | None = 
     )  # fmt: skip
     for colour, word in ((ON, "spoke for the answer"), (OFF, "against it")):
         ax.plot([], [], "o", color=colour, markersize=4, label=word)
-    ax.legend(loc="lower right", fontsize=8, ncols=2, borderaxespad=0, bbox_to_anchor=(1, 1), frameon=False)
+    ax.legend(loc="upper center", fontsize=8, ncols=2, bbox_to_anchor=(0.5, -0.22), frameon=False)  # a title is above
     ax.set(xlabel="time, ms", ylabel=f"{axis}, pixels")
     return ax
 
