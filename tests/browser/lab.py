@@ -182,11 +182,17 @@ class Notebook:
         """Run one code cell as a person would, and return what it printed."""
         place = self.page.locator(".jp-Notebook .jp-CodeCell").nth(cell)
         before = place.locator(".jp-InputPrompt").text_content()
+        # A slow page shows the new number beside what was printed before.
+        place.locator(".jp-OutputArea-child").evaluate_all("all => all.forEach(node => { node.dataset.old = '' })")
         place.locator(".jp-InputArea-editor").click()
+        # Leaving a widget sends its state, which another thread of the kernel may take in; people are slower.
+        self.page.wait_for_timeout(200)
         self.page.keyboard.press("Control+Enter")
         self.page.wait_for_function(
-            "([cell, before]) => { const text = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[cell]"
-            ".querySelector('.jp-InputPrompt').textContent; return text !== before && /\\d/.test(text) }",
+            "([cell, before]) => { const node = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[cell];"
+            "const text = node.querySelector('.jp-InputPrompt').textContent;"
+            "const output = node.querySelector('.jp-OutputArea-child:not([data-old])');"
+            "return text !== before && /\\d/.test(text) && output }",
             arg=[cell, before],
         )
         return self.output(cell)
