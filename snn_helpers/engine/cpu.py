@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from snn_helpers._checks import check_choice
 from snn_helpers.engine.cpu_functions import (
+    ConvCurrents,
     ConvNeurons,
     CurrentNeurons,
     CurrentSums,
@@ -30,10 +31,9 @@ from snn_helpers.engine.spikes import Spikes, as_spikes
 __all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "unsupported", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
-# Events per input from which the library's convolution is used, by side of the pool and whether statistics are taken,
-# measured on layers of 32 to 64 channels and 17 x 17 or 8 x 8 pixels, two cores. Statistics cost the events a second
-# pass; without a pool, every position hands on a gradient instead of one in four.
-DENSE_FROM = {(2, False): 0.25, (2, True): 0.1, (1, False): 0.05, (1, True): 0.015}
+# Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
+# (`_wants_gradient`), measured on layers of 2 to 64 channels and 34 x 34 to 8 x 8 pixels, two cores.
+DENSE_FROM = {(1, False): 0.2, (1, True): 0.12, (2, False): 0.3, (2, True): 0.2}
 
 
 def unsupported(*tensors: Tensor | None) -> str | None:
@@ -165,27 +165,41 @@ def conv_layer(
     check_choice("path", path, PATHS)
     count = channels_last(spikes.count)
     capacity, total = count_events(count)
-    limit = DENSE_FROM[pool, norm is not None and norm.training]
-    if path == "dense" or (path == "auto" and total > limit * count.numel()):
+    shift = torch.zeros(weight.shape[0]) if bias is None else bias
+    statistics = norm is not None and norm.training
+    keep_cur = _wants_gradient(spikes) and (statistics or pool == 1)
+    if path == "dense" or (path == "auto" and total > DENSE_FROM[pool, keep_cur] * count.numel()):
         cur = F.conv2d(
             spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=1
         )
-        result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), norm, neuron, pool, keep_mem)
+        result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), None, norm, neuron, pool, keep_mem)
+    elif keep_cur:
+        cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, capacity, statistics)
+        result = _currents_to_spikes(cur, sums, norm, neuron, pool, keep_mem)
     else:
-        shift = torch.zeros(weight.shape[0]) if bias is None else bias
-        way = spikes.path
         if norm is not None:
-            weight, shift, way = _normalised(count, way, weight, shift, norm, capacity)
-        result = ConvNeurons.apply(count, way, weight, shift, neuron, pool, capacity, keep_mem, *neuron.numbers(weight))
+            weight, shift = _normalised(count, weight, shift, norm, capacity)
+        result = ConvNeurons.apply(
+            count, spikes.path, weight, shift, neuron, pool, capacity, keep_mem, *neuron.numbers(weight)
+        )
     out_count, out_path, mem = result
     return Spikes(channels_first(out_count), out_path, None if mem is None else channels_first(mem))
 
 
-def _normalised(count, path, weight, bias, norm: BatchNorm, capacity: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Fold batch normalisation into the weights: return them, the shift, and the way of the input's gradient."""
+def _wants_gradient(spikes: Spikes) -> bool:
+    """Whether a gradient will go on through the input.
+
+    Behind batch statistics, which spread it over all pixels, and without a pool, whose losers get none, that gradient
+    is dense. Then it is the library's, and to keep the currents it starts from costs less than to sum them again.
+    """
+    return torch.is_grad_enabled() and spikes.path is not None and spikes.path.requires_grad
+
+
+def _normalised(count, weight, bias, norm: BatchNorm, capacity: int) -> tuple[Tensor, Tensor]:
+    """Fold batch normalisation into the weights: return them and the shift."""
     if norm.training:
         size = count[..., 0].numel()
-        total, squares, path = CurrentSums.apply(count, path, weight, capacity)
+        total, squares = CurrentSums.apply(count, weight, capacity)
         mean = total / size
         var = (squares / size - mean * mean).clamp(min=0)
         _update_running(norm, mean + bias, var, size)
@@ -194,16 +208,19 @@ def _normalised(count, path, weight, bias, norm: BatchNorm, capacity: int) -> tu
         mean, var = norm.running_mean.double() - bias, norm.running_var.double()
     scale = norm.weight / torch.sqrt(var + norm.eps)
     shift = norm.bias - mean * scale
-    return weight * scale.float()[:, None, None, None], shift.float(), path
+    return weight * scale.float()[:, None, None, None], shift.float()
 
 
-def _currents_to_spikes(cur: Tensor, norm: BatchNorm | None, neuron: Neuron, pool: int, keep_mem: bool) -> tuple:
+def _currents_to_spikes(
+    cur: Tensor, sums: Tensor | None, norm: BatchNorm | None, neuron: Neuron, pool: int, keep_mem: bool
+) -> tuple:
     """Lead currents [T, B, C, H, W] through normalisation, pool and neurons; return counts, path and membranes."""
     numbers = neuron.numbers(cur)
     if norm is None or not norm.training:
         cur = cur if norm is None else norm.apply(cur.flatten(0, 1)).unflatten(0, cur.shape[:2])
-        return CurrentNeurons.apply(cur, None, None, 0.0, neuron, pool, keep_mem, *numbers)[:3]
-    *result, mean, var = CurrentNeurons.apply(cur, norm.weight, norm.bias, norm.eps, neuron, pool, keep_mem, *numbers)
+        return CurrentNeurons.apply(cur, None, None, None, 0.0, neuron, pool, keep_mem, *numbers)[:3]
+    numbers = norm.weight, norm.bias, norm.eps, neuron, pool, keep_mem, *numbers
+    *result, mean, var = CurrentNeurons.apply(cur, sums, *numbers)
     _update_running(norm, mean, var, cur[:, :, 0].numel())
     return tuple(result)
 
@@ -227,7 +244,7 @@ def warm_up() -> None:
     inner, outer = torch.full((8, 8, 3, 3), 0.1, requires_grad=True), torch.full((2, 32), 0.1, requires_grad=True)
     norm = BatchNorm(torch.ones(8), torch.zeros(8), torch.zeros(8), torch.ones(8), True)
     neuron = Neuron()
-    spikes = conv_layer(count, weight, None, neuron, path="events")
+    spikes = conv_layer(count, weight, None, neuron, norm=norm, path="events")
     spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="events")
     spikes = conv_layer(spikes, inner, None, neuron, norm=norm, pool=2, path="dense")
     spk_rec, mem_rec = neurons(linear(spikes, outer), neuron)

@@ -15,7 +15,7 @@ import numpy as np
 
 from snn_helpers.engine.cpu_neurons import step_forward
 from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row
-from snn_helpers.engine.cpu_runtime import ONE, kernel, part
+from snn_helpers.engine.cpu_runtime import kernel, part
 
 _ZERO = np.float32(0)
 
@@ -29,16 +29,24 @@ def aligned(n):
 
 
 @part
+def copy(source, at, target, place, n):
+    """Copy `source[at : at + n]` to `target[place : place + n]`, in half the time of numba's assignment of slices."""
+    here, there = source[at : at + n], target[place : place + n]
+    for k in range(n):
+        there[k] = here[k]
+
+
+@part
 def chunk_range(chunk, num_chunks, batch):
     """Return the recordings [low, high) of a chunk."""
     return chunk * batch // num_chunks, (chunk + 1) * batch // num_chunks
 
 
 @part
-def list_by_channel(spk, at, height, width, channels, margin, first, pixels, found):
+def list_by_channel(spk, at, height, width, channels, first, pixels, found):
     """List the events of one step by channel: `pixels[first[c] : first[c + 1]]` are pixel numbers.
 
-    Pixels are numbered row by row in the image with `margin` more pixels on each side.
+    Pixels are numbered row by row in the image with a margin of one.
     """
     size = height * width * channels
     hits = find_nonzero(spk, at, at + size, found)
@@ -54,7 +62,7 @@ def list_by_channel(spk, at, height, width, channels, margin, first, pixels, fou
         c = found[k] - pixel * channels
         y = pixel // width
         for _ in range(spk[at + found[k]]):
-            pixels[first[c]] = pixel + 2 * margin * y + (width + 2 * margin + 1) * margin
+            pixels[first[c]] = pixel + 2 * y + width + 3
             first[c] += 1
     for c in range(channels, 0, -1):
         first[c] = first[c - 1]
@@ -170,7 +178,7 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, pool, capacity, numbers
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
     for b in range(low, high):
         for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, ONE, first, pixels, found)
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
             count = first[channels]
             if count < cells:
                 mark_reached(pixels, count, height, width, pool, reached)

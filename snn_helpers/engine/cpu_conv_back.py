@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import aligned, chunk_range, list_by_channel, mark_reached
+from snn_helpers.engine.cpu_conv import aligned, chunk_range, copy, list_by_channel, mark_reached
 from snn_helpers.engine.cpu_neurons import ALIF, KIND, SYNAPTIC, add_number_gradients, recompute_extra, step_backward
 from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, unpool_cell
-from snn_helpers.engine.cpu_runtime import ONE, ZERO, kernel, part
+from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
 
 _ZERO = np.float32(0)
 
@@ -21,18 +21,21 @@ _ZERO = np.float32(0)
 def unpool(grad, n_out, height, width, pool, winner, image, row, corner, reached):
     """Write the gradient of the pooled currents to the pixels of an image with `row` numbers a row, from `corner` on.
 
-    Pixels that pooling leaves over are not touched, nor are windows with `reached` 0 (an empty `reached`: all are).
+    Pixels that pooling leaves over are not touched, nor are windows of four with `reached` 0 (an empty `reached`: all
+    are).
     """
+    if pool == 1:
+        line = width * n_out
+        for y in range(height):
+            copy(grad, y * line, image, corner + y * row, line)
+        return
     for y in range(height // pool):
         for x in range(width // pool):
             cell = y * (width // pool) + x
             if reached.size > 0 and reached[cell] == 0:
                 continue
             at, p = cell * n_out, corner + pool * (y * row + x * n_out)
-            if pool == 1:
-                image[p : p + n_out] = grad[at : at + n_out]
-            else:
-                unpool_cell(grad, winner, at, n_out, image, p, p + row)
+            unpool_cell(grad, winner, at, n_out, image, p, p + row)
 
 
 @part
@@ -163,7 +166,7 @@ def conv_backward(
             add_shift_gradient(into, grad_shift[chunk])
             step_in = (t * batch + b) * size
             won = winner[t, b] if pool == 2 else only
-            list_by_channel(spk_in_flat, step_in, height, width, channels, ONE, first, pixels, found)
+            list_by_channel(spk_in_flat, step_in, height, width, channels, first, pixels, found)
             count = first[channels]
             if count > 0:
                 few = count < cells

@@ -1,8 +1,10 @@
-"""From the currents of a dense convolution to spikes, and back: batch normalisation, 2x2 max-pool and neurons.
+"""Layers that keep their currents: batch normalisation, 2x2 max-pool and neurons, and an event-driven convolution.
 
-Currents, unlike in the event-driven layers, come from and go to memory, which is what these passes cost. Hence
-normalisation has none of its own: forward it is done while a step's currents are in the cache for the neurons, and the
-sums that its gradient needs are taken while the neurons' gradient is.
+Currents, unlike in the layers of `cpu_conv`, come from and go to memory, which is what these passes cost. Hence
+normalisation has none of its own: its sums are taken while currents are computed, it is done while a step's currents
+are in the cache for the neurons, and the sums that its gradient needs are taken while the neurons' gradient is.
+
+Currents come from the library's convolution, or from `convolve`, which touches events only.
 
 Arrays are channels-last: currents float32 [T, B, H, W, C]. `chunk` is a fixed share of the batch, whatever the number
 of threads.
@@ -12,10 +14,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import chunk_range, fire, pool_image
-from snn_helpers.engine.cpu_conv_back import fire_back, start_back, unpool
+from snn_helpers.engine.cpu_conv import (
+    aligned,
+    chunk_range,
+    copy,
+    fire,
+    list_by_channel,
+    pool_image,
+    spread_events,
+)
+from snn_helpers.engine.cpu_conv_back import add_shift_gradient, add_weight_gradient, fire_back, start_back, unpool
 from snn_helpers.engine.cpu_neurons import ALIF, KIND
-from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
+from snn_helpers.engine.cpu_runtime import ONE, ZERO, kernel, part
 
 _ZERO = np.float32(0)
 
@@ -136,3 +146,78 @@ def norm_backward(chunk, num_chunks, cur, gains, grad):
                     one, to = cur[t, b, y, x], grad[t, b, y, x]
                     for c in range(channels):
                         to[c] = to[c] * of_grad[c] + one[c] * of_cur[c] + constant[c]
+
+
+@part
+def fill_image(image, n_out, height, width, shift):
+    """Write `shift` to every pixel of an image with a margin of one, and zero to the margin."""
+    padded = width + 2
+    image[:] = _ZERO
+    for y in range(1, height + 1):
+        for x in range(1, width + 1):
+            copy(shift, ZERO, image, (y * padded + x) * n_out, n_out)
+
+
+@kernel
+def convolve(chunk, num_chunks, spk_in, rows, shift, capacity, cur, sums):
+    """Convolve the recordings of one chunk, and keep the currents.
+
+    Parameters
+    ----------
+    spk_in, rows, shift, capacity : as in `conv_forward`
+    cur : float32 array [T, B, H, W, n_out]
+        Filled with currents.
+    sums : float64 array [chunks, 2, n_out]
+        Sums of the currents and of their squares, added to this chunk's row; with no rows, they are not taken.
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = spk_in.shape
+    n_out, padded, size = shift.size, width + 2, height * width * channels
+    low, high = chunk_range(chunk, num_chunks, batch)
+    spk_in_flat, line = spk_in.reshape(-1), width * n_out
+    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
+    total, product, blank = np.empty(n_out, np.float32), np.empty(n_out, np.float32), np.empty_like(image)
+    fill_image(blank, n_out, height, width, shift)
+    for b in range(low, high):
+        for t in range(num_steps):
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
+            copy(blank, ZERO, image, ZERO, image.size)
+            spread_events(image, n_out, rows, channels, padded, first, pixels)
+            to = cur[t, b].reshape(-1)
+            for y in range(height):
+                copy(image, ((y + 1) * padded + 1) * n_out, to, y * line, line)
+            if sums.shape[0] > 0:
+                add_product_sums(cur[t, b], cur[t, b], total, product, sums[chunk])
+
+
+@kernel
+def convolve_back(chunk, num_chunks, spk_in, grad_cur, capacity, grad_rows, grad_shift):
+    """Add what the currents' gradient gives to the weights and to the shift.
+
+    Parameters
+    ----------
+    spk_in, capacity : as in `conv_forward`
+    grad_cur : float32 array [T, B, H, W, n_out]
+        Gradient of the currents.
+    grad_rows, grad_shift : float32 [chunks, 9 * C * n_out], float64 [chunks, n_out]
+        Gradients, added to this chunk's row; a `grad_shift` with no rows is not computed.
+    """
+    if chunk < 0:
+        return
+    num_steps, batch, height, width, channels = spk_in.shape
+    n_out, padded, size = grad_cur.shape[4], width + 2, height * width * channels
+    low, high = chunk_range(chunk, num_chunks, batch)
+    spk_in_flat, unused, row = spk_in.reshape(-1), np.empty(0, np.uint8), padded * n_out
+    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
+    for b in range(low, high):
+        for t in range(num_steps):
+            grad = grad_cur[t, b].reshape(-1)
+            if grad_shift.shape[0] > 0:
+                add_shift_gradient(grad, grad_shift[chunk])
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
+            if first[channels] > 0:
+                unpool(grad, n_out, height, width, ONE, unused, image, row, row + n_out, unused)
+                add_weight_gradient(grad_rows[chunk], image, n_out, channels, padded, first, pixels)

@@ -135,15 +135,63 @@ class ConvNeurons(torch.autograd.Function):
         return None, grad_path, grad_weight, grad_shift, *[None] * 4, *number_gradients(ctx, sums, 8)
 
 
+class ConvCurrents(torch.autograd.Function):
+    """count [T, B, H, W, C] to the currents of its convolution, [T, B, n_out, H, W], channels-last in memory.
+
+    Beside them the sums of the currents and of their squares, float64 [2, n_out], or None where they are not wanted.
+    Events give the currents and the gradient of the weights; the input's gradient, which has no gaps, is the library's.
+    """
+
+    @staticmethod
+    def forward(ctx, count, path, weight, shift, capacity, wants_sums):
+        """Compute the outputs, and keep what the way back needs."""
+        chunks, n_out = share_out(count.shape[1]), weight.shape[0]
+        cur = empty(*count.shape[:-1], n_out)
+        sums = torch.zeros(chunks if wants_sums else 0, 2, n_out, dtype=torch.float64)
+        run_chunks(
+            cpu_currents.convolve, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift),
+            capacity, cur.numpy(), sums.numpy(),
+        )  # fmt: skip
+        ctx.capacity = capacity
+        ctx.save_for_backward(count, weight)
+        sums = sums.sum(0) if wants_sums else None
+        ctx.mark_non_differentiable(*([sums] if wants_sums else []))
+        ctx.set_materialize_grads(False)
+        return channels_first(cur), sums
+
+    @staticmethod
+    def backward(ctx, grad, _):
+        """Compute a gradient for each argument of `forward`."""
+        count, weight = ctx.saved_tensors
+        n_out, channels = weight.shape[:2]
+        grad_last = channels_last(grad)
+        chunks = share_out(count.shape[1], weight.numel())
+        grad_rows = torch.zeros(chunks, 9 * channels * n_out)
+        grad_shift = torch.zeros(chunks if ctx.needs_input_grad[3] else 0, n_out, dtype=torch.float64)
+        run_chunks(
+            cpu_currents.convolve_back, chunks, chunks, count.numpy(), grad_last.numpy(), ctx.capacity,
+            grad_rows.numpy(), grad_shift.numpy(),
+        )  # fmt: skip
+        grad_path = None
+        if ctx.needs_input_grad[1]:
+            images = channels_first(grad_last).flatten(0, 1)
+            weight = weight.contiguous(memory_format=torch.channels_last)
+            grad_path = F.conv_transpose2d(images, weight, padding=1).unflatten(0, count.shape[:2])
+        grad_weight = grad_rows.sum(0).view(3, 3, channels, n_out).permute(3, 2, 0, 1)
+        grad_shift = grad_shift.sum(0).float() if ctx.needs_input_grad[3] else None
+        return None, grad_path, grad_weight, grad_shift, None, None
+
+
 class CurrentNeurons(torch.autograd.Function):
     """cur [T, B, C, H, W], channels-last in memory, through batch norm, pool and neurons to [T, B, H / pool, ..., C].
 
     Normalised by the statistics of `cur`, which are returned too, with `gain` and `shift` float32 [C]; without a `gain`
-    not at all, and mean and variance are None.
+    not at all, and mean and variance are None. `sums` of the currents and their squares, float64 [2, C], are taken here
+    where they are None.
     """
 
     @staticmethod
-    def forward(ctx, cur, gain, shift, eps, neuron, pool, keep_mem, *numbers):
+    def forward(ctx, cur, sums, gain, shift, eps, neuron, pool, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
         cur = channels_last(cur)
         num_steps, batch, height, width, channels = cur.shape
@@ -151,9 +199,11 @@ class CurrentNeurons(torch.autograd.Function):
         mean = var = inverse = None
         gains = torch.empty(0, channels)
         if gain is not None:
-            sums = torch.zeros(chunks, 2, channels, dtype=torch.float64)
-            run_chunks(cpu_currents.square_sums, chunks, chunks, cur.numpy(), sums.numpy())
-            mean, mean_square = sums.sum(0) / cur[..., 0].numel()
+            if sums is None:
+                parts = torch.zeros(chunks, 2, channels, dtype=torch.float64)
+                run_chunks(cpu_currents.square_sums, chunks, chunks, cur.numpy(), parts.numpy())
+                sums = parts.sum(0)
+            mean, mean_square = sums / cur[..., 0].numel()
             var = (mean_square - mean * mean).clamp(min=0)
             inverse = 1.0 / torch.sqrt(var + eps)
             gains = torch.stack([gain * inverse, shift - mean * gain * inverse]).float()
@@ -180,7 +230,7 @@ class CurrentNeurons(torch.autograd.Function):
         products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
         run_chunks(
             cpu_currents.current_backward, chunks, chunks, ctx.pool, ctx.values, mem.numpy(), spk.numpy(),
-            winner.numpy(), array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[7:]), sums.numpy(),
+            winner.numpy(), array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[8:]), sums.numpy(),
             cur.numpy(), grad_cur.numpy(), products.numpy(),
         )  # fmt: skip
         grad_gain = grad_shift = None
@@ -193,18 +243,18 @@ class CurrentNeurons(torch.autograd.Function):
             gains = torch.stack([scale, -slope, slope * mean - scale * grad_shift / size]).float()
             run_chunks(cpu_currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
             grad_gain, grad_shift = grad_gain.float(), grad_shift.float()
-        of_numbers = number_gradients(ctx, sums, 7)
-        return channels_first(grad_cur), grad_gain, grad_shift, *[None] * 4, *of_numbers
+        of_numbers = number_gradients(ctx, sums, 8)
+        return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 4, *of_numbers
 
 
 class CurrentSums(torch.autograd.Function):
     """count [T, B, H, W, C] to the sums of its convolution's currents and their squares, float64 [n_out] each.
 
-    The path of the input is handed through: the gradient that comes back along it gets that of the sums added in place.
+    Their gradient reaches the weights only.
     """
 
     @staticmethod
-    def forward(ctx, count, path, weight, capacity):
+    def forward(ctx, count, weight, capacity):
         """Compute the outputs, and keep what the way back needs."""
         n_out, channels = weight.shape[:2]
         chunks, train = share_out(count.shape[1], weight.numel()), any(ctx.needs_input_grad)
@@ -215,45 +265,18 @@ class CurrentSums(torch.autograd.Function):
             cpu_norm.statistics_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), capacity, train,
             sums.numpy(), taps.numpy(), products.numpy(),
         )  # fmt: skip
-        ctx.capacity = capacity
-        ctx.save_for_backward(count, weight, taps.sum(0), products.sum(0))
-        total = sums.sum(0)
-        return total[0], total[1], None if path is None else no_path(channels_first(count))
+        ctx.save_for_backward(taps.sum(0), products.sum(0))
+        ctx.weight_shape = weight.shape
+        return tuple(sums.sum(0))
 
     @staticmethod
-    def backward(ctx, grad_sum, grad_squares, grad_path):
+    def backward(ctx, grad_sum, grad_squares):
         """Compute a gradient for each argument of `forward`."""
-        count, weight, taps, products = ctx.saved_tensors
-        n_out, channels = weight.shape[:2]
+        taps, products = ctx.saved_tensors
+        n_out, channels = ctx.weight_shape[:2]
         products = products.view(-1, n_out).double()
         grad_rows = taps[:, None] * grad_sum + 2.0 * products * grad_squares  # [9 C, n_out]
-        grad_weight = grad_rows.float().view(3, 3, channels, n_out).permute(3, 2, 0, 1)
-        if not ctx.needs_input_grad[1]:
-            return None, None, grad_weight, None
-        grad_in = channels_last(grad_path)
-        gain = (2.0 * grad_squares).float()
-        constant = grad_sum.float()[None, :, None, None].expand(1, -1, *count.shape[2:4])
-        constant = F.conv_transpose2d(constant, weight.detach(), padding=1)[0].permute(1, 2, 0)
-        chunks = share_out(count.shape[1])
-        run_chunks(
-            cpu_norm.statistics_backward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1),
-            array(weight_rows_back(weight), -1), array(there_and_back(weight.detach(), gain), -1), array(constant, -1),
-            array(gain), ctx.capacity, grad_in.numpy(),
-        )  # fmt: skip
-        return None, channels_first(grad_in), grad_weight, None
-
-
-def there_and_back(weight: Tensor, gain: Tensor) -> Tensor:
-    """Return the 5x5 weights [5, 5, C, C] of a convolution, scaled by `gain` [n_out], and its transpose."""
-    channels = weight.shape[1]
-    rows = weight_rows(weight).view(9 * channels, -1)
-    blocks = ((rows * gain) @ rows.t()).view(3, 3, channels, 3, 3, channels)  # tap there, tap back
-    both = torch.zeros(5, 5, channels, channels)
-    for there in range(9):
-        for back in range(9):
-            dy, dx = back // 3 - there // 3 + 2, back % 3 - there % 3 + 2
-            both[dy, dx] += blocks[there // 3, there % 3, :, back // 3, back % 3]
-    return both
+        return None, grad_rows.float().view(3, 3, channels, n_out).permute(3, 2, 0, 1), None
 
 
 class Linear(torch.autograd.Function):

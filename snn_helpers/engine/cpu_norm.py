@@ -2,8 +2,8 @@
 
 With current x = sum of the rows of weights W of the events in reach, normalisation over time and batch needs only the
 sums of x and of x^2 a channel; scale and shift then go into the weights. Their gradients need, for each weight, how
-often its tap saw an event (the gradient of sum x) and the sum of x where it did (half the gradient of sum x^2), and for
-the input a second 3x3 pass over x, which together with the first is one 5x5 pass over the events.
+often its tap saw an event (the gradient of sum x) and the sum of x where it did (half the gradient of sum x^2). The
+input gets no gradient: where it wants one, currents are kept (`cpu_currents`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from snn_helpers.engine.cpu_conv import (
     spread_events,
 )
 from snn_helpers.engine.cpu_conv_back import add_weight_gradient
-from snn_helpers.engine.cpu_rows import add_scaled_rows, spread_row
-from snn_helpers.engine.cpu_runtime import ONE, TWO, ZERO, kernel, part
+from snn_helpers.engine.cpu_runtime import ONE, kernel, part
 
 _ZERO = np.float32(0)
 
@@ -98,7 +97,7 @@ def statistics_forward(chunk, num_chunks, spk_in, rows, capacity, wants_gradient
     total, squares = np.empty(n_out, np.float32), np.empty(n_out, np.float32)
     for b in range(low, high):
         for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, ONE, first, pixels, found)
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
             count = first[channels]
             if count == 0:
                 continue
@@ -112,83 +111,3 @@ def statistics_forward(chunk, num_chunks, spk_in, rows, capacity, wants_gradient
                 clear_margin(image, n_out, height, width)
                 add_weight_gradient(products[chunk], image, n_out, channels, padded, first, pixels)
                 count_taps(height, width, channels, first, pixels, taps[chunk])
-
-
-@part
-def subtract_outside(grad, image, n_out, height, width, channels, gain, rows_back, everyone, weighted):
-    """Take back what the 5x5 pass led through pixels outside the image.
-
-    `image` [height + 4, width + 4, n_out] holds the currents; those in the ring around the true image do not exist.
-    """
-    padded = width + 4
-    for y in range(-1, height + 1):
-        step = 1 if y in (-1, height) else width + 1
-        for x in range(-1, width + 1, step):
-            at = ((y + 2) * padded + x + 2) * n_out
-            some = False
-            for c in range(n_out):
-                weighted[c] = -gain[c] * image[at + c]
-                some |= weighted[c] != _ZERO
-            if not some:
-                continue
-            for tap in range(9):
-                r, s = y + tap // 3 - 1, x - tap % 3 + 1
-                if 0 <= r < height and 0 <= s < width:
-                    place = (r * width + s) * channels
-                    add_scaled_rows(grad, place, rows_back, channels, everyone, ZERO, n_out, tap * n_out, weighted)
-
-
-@kernel
-def statistics_backward(chunk, num_chunks, spk_in, rows, rows_back, twice, constant, gain, capacity, grad_in):
-    """Add the gradient of the sums to the gradient of the input, for one chunk of recordings.
-
-    Parameters
-    ----------
-    rows, rows_back : float32 arrays, flat
-        Weights [dy, dx, C, n_out] and [dy, dx, n_out, C], dx reversed.
-    twice : float32 array [25 * C * C], flat
-        Weights there and back, [dy + 2, dx + 2, C, C].
-    constant : float32 array [H * W * C]
-        What the sum of the currents gives to every step.
-    gain : float32 array [n_out]
-        Twice the gradient of the sum of squares.
-    grad_in : float32 array [T, B, H, W, C]
-        Changed in place.
-    """
-    if chunk < 0:
-        return
-    num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size = gain.size, width + 4, height * width * channels
-    low, high = chunk_range(chunk, num_chunks, batch)
-    spk_in_flat = spk_in.reshape(-1)
-    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
-    pixels, wide = np.empty(capacity + 1, np.int32), aligned((height + 4) * padded * channels)
-    image, weighted = aligned((height + 4) * padded * n_out), np.empty(n_out, np.float32)
-    everyone = np.arange(n_out).astype(np.int32)
-    for b in range(low, high):
-        for t in range(num_steps):
-            grad = grad_in[t, b].reshape(-1)
-            for k in range(size):
-                grad[k] += constant[k]
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, TWO, first, pixels, found)
-            if first[channels] == 0:
-                continue
-            wide[:] = _ZERO
-            at_border = False
-            for c in range(channels):
-                for tap in range(25):
-                    shift = (tap // 5 - 2) * padded + tap % 5 - 2
-                    spread_row(
-                        wide, channels, pixels, first[c], first[c + 1], shift, twice, (tap * channels + c) * channels
-                    )
-            for y in range(height):
-                here = wide[((y + 2) * padded + 2) * channels : ((y + 2) * padded + 2 + width) * channels]
-                for k in range(width * channels):
-                    grad[y * width * channels + k] += here[k]
-            for k in range(first[channels]):
-                y, x = pixels[k] // padded - 2, pixels[k] % padded - 2
-                at_border |= y == 0 or x == 0 or y == height - 1 or x == width - 1
-            if at_border:
-                image[:] = _ZERO
-                spread_events(image, n_out, rows, channels, padded, first, pixels)
-                subtract_outside(grad, image, n_out, height, width, channels, gain, rows_back, everyone, weighted)

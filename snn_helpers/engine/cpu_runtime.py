@@ -18,7 +18,7 @@ from numba.core import errors, event
 # which would keep loops from being vectorised. `nogil` lets the threads below run side by side. Wrappers for callers
 # that there are not would take a quarter of the time to compile.
 part = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # what kernels call
-ZERO, ONE, TWO = np.int64(0), np.int64(1), np.int64(2)  # typed: a bare literal makes numba compile a part once more
+ZERO, ONE = np.int64(0), np.int64(1)  # typed: a bare literal makes numba compile a part once more
 kernel = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, cache=True)  # what Python calls; kept on disk
 
 
