@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from snn_helpers.engine import cpu, cpu_neurons, reference
+from snn_helpers.engine.cpu_functions import current_sums
+from snn_helpers.engine.cpu_memory import channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError, call_kernel, kernel
 from snn_helpers.engine.reference import KINDS, SURROGATES, BatchNorm, Neuron
 from snn_helpers.engine.spikes import Spikes, as_spikes
@@ -129,6 +131,19 @@ def test_conv_layer_equals_the_reference(first, kind, pool, norm, path):
     if module is not None:
         torch.testing.assert_close(module.running_mean.double(), module64.running_mean, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(module.running_var.double(), module64.running_var, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 2, 9, 7), (2, 1, 3, 1, 4), (1, 2, 1, 2, 2), (2, 3, 4, 6, 1)])
+def test_statistics_from_pairs_of_events_equal_those_of_all_windows(shape):
+    count = random_counts(*shape, density=0.4, highest=255)
+    weight = torch.randn(8, shape[2], 3, 3, dtype=torch.float64, requires_grad=True)
+    cur = F.conv2d(count.double().flatten(0, 1), weight, padding=1)
+    up = torch.randn(2, 8, dtype=torch.float64)
+    sums = [torch.stack([cur.sum((0, 2, 3)), cur.square().sum((0, 2, 3))])]
+    sums.append(torch.stack(current_sums(channels_last(count), weight)))
+    torch.testing.assert_close(sums[1], sums[0], rtol=1e-12, atol=1e-6)
+    grads = [torch.autograd.grad((up * one).sum(), weight)[0] for one in sums]
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-10, atol=1e-6)
 
 
 def test_events_and_dense_agree_on_a_network_of_layers():

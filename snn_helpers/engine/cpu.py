@@ -18,10 +18,10 @@ from snn_helpers.engine.cpu_functions import (
     ConvCurrents,
     ConvNeurons,
     CurrentNeurons,
-    CurrentSums,
     Linear,
     Neurons,
     count_events,
+    current_sums,
 )
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
@@ -32,8 +32,10 @@ __all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "unsupported
 
 PATHS = ("auto", "events", "dense")
 # Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
-# (`_wants_gradient`), measured on layers of 2 to 64 channels and 34 x 34 to 8 x 8 pixels, two cores.
+# (`_keeps_currents`), measured on layers of 2 to 64 channels and 34 x 34 to 8 x 8 pixels, two cores.
 DENSE_FROM = {(1, False): 0.2, (1, True): 0.12, (2, False): 0.3, (2, True): 0.2}
+
+FEW_CHANNELS = 4  # into a layer: statistics then come from the products of what its windows see
 
 
 def unsupported(*tensors: Tensor | None) -> str | None:
@@ -166,19 +168,19 @@ def conv_layer(
     count = channels_last(spikes.count)
     capacity, total = count_events(count)
     shift = torch.zeros(weight.shape[0]) if bias is None else bias
-    statistics = norm is not None and norm.training
-    keep_cur = _wants_gradient(spikes) and (statistics or pool == 1)
+    keep_cur = _keeps_currents(spikes, norm, pool)
     if path == "dense" or (path == "auto" and total > DENSE_FROM[pool, keep_cur] * count.numel()):
         cur = F.conv2d(
             spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=1
         )
         result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), None, norm, neuron, pool, keep_mem)
     elif keep_cur:
+        statistics = norm is not None and norm.training
         cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, capacity, statistics)
         result = _currents_to_spikes(cur, sums, norm, neuron, pool, keep_mem)
     else:
         if norm is not None:
-            weight, shift = _normalised(count, weight, shift, norm, capacity)
+            weight, shift = _normalised(count, weight, shift, norm)
         result = ConvNeurons.apply(
             count, spikes.path, weight, shift, neuron, pool, capacity, keep_mem, *neuron.numbers(weight)
         )
@@ -186,20 +188,24 @@ def conv_layer(
     return Spikes(channels_first(out_count), out_path, None if mem is None else channels_first(mem))
 
 
-def _wants_gradient(spikes: Spikes) -> bool:
-    """Whether a gradient will go on through the input.
+def _keeps_currents(spikes: Spikes, norm: BatchNorm | None, pool: int) -> bool:
+    """Whether an event-driven layer keeps its currents, or sums them where it needs them, and never all at once.
 
-    Behind batch statistics, which spread it over all pixels, and without a pool, whose losers get none, that gradient
-    is dense. Then it is the library's, and to keep the currents it starts from costs less than to sum them again.
+    The gradient of the input is dense where batch statistics spread it over all pixels, and where no pool has losers.
+    Then it is the library's, and to keep the currents that it starts from costs less than to sum them again. Statistics
+    of themselves ask for all currents, too, but in a first layer.
     """
-    return torch.is_grad_enabled() and spikes.path is not None and spikes.path.requires_grad
+    wants_gradient = torch.is_grad_enabled() and spikes.path is not None and spikes.path.requires_grad
+    if norm is not None and norm.training:
+        return wants_gradient or spikes.count.shape[2] > FEW_CHANNELS
+    return wants_gradient and pool == 1
 
 
-def _normalised(count, weight, bias, norm: BatchNorm, capacity: int) -> tuple[Tensor, Tensor]:
+def _normalised(count, weight, bias, norm: BatchNorm) -> tuple[Tensor, Tensor]:
     """Fold batch normalisation into the weights: return them and the shift."""
     if norm.training:
         size = count[..., 0].numel()
-        total, squares = CurrentSums.apply(count, weight, capacity)
+        total, squares = current_sums(count, weight)
         mean = total / size
         var = (squares / size - mean * mean).clamp(min=0)
         _update_running(norm, mean + bias, var, size)

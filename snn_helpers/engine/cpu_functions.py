@@ -247,38 +247,6 @@ class CurrentNeurons(torch.autograd.Function):
         return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 4, *of_numbers
 
 
-class CurrentSums(torch.autograd.Function):
-    """count [T, B, H, W, C] to the sums of its convolution's currents and their squares, float64 [n_out] each.
-
-    Their gradient reaches the weights only.
-    """
-
-    @staticmethod
-    def forward(ctx, count, weight, capacity):
-        """Compute the outputs, and keep what the way back needs."""
-        n_out, channels = weight.shape[:2]
-        chunks, train = share_out(count.shape[1], weight.numel()), any(ctx.needs_input_grad)
-        sums = torch.zeros(chunks, 2, n_out, dtype=torch.float64)
-        taps = torch.zeros(chunks, 9 * channels, dtype=torch.float64)
-        products = torch.zeros(chunks if train else 1, 9 * channels * n_out)
-        run_chunks(
-            cpu_norm.statistics_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), capacity, train,
-            sums.numpy(), taps.numpy(), products.numpy(),
-        )  # fmt: skip
-        ctx.save_for_backward(taps.sum(0), products.sum(0))
-        ctx.weight_shape = weight.shape
-        return tuple(sums.sum(0))
-
-    @staticmethod
-    def backward(ctx, grad_sum, grad_squares):
-        """Compute a gradient for each argument of `forward`."""
-        taps, products = ctx.saved_tensors
-        n_out, channels = ctx.weight_shape[:2]
-        products = products.view(-1, n_out).double()
-        grad_rows = taps[:, None] * grad_sum + 2.0 * products * grad_squares  # [9 C, n_out]
-        return None, grad_rows.float().view(3, 3, channels, n_out).permute(3, 2, 0, 1), None
-
-
 class Linear(torch.autograd.Function):
     """count [T, B, ...] and weight [n_out, ...] to currents [T, B, n_out]."""
 
@@ -321,3 +289,17 @@ def count_events(count: Tensor) -> tuple[int, int]:
     most, total = np.zeros(chunks, np.int64), np.zeros(chunks, np.int64)
     run_chunks(cpu_conv.count_events, chunks, chunks, count.numpy(), most, total)
     return int(most.max()), int(total.sum())
+
+
+def current_sums(count: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of a convolution's currents and of their squares, float64 [n_out], of uint8 [T, B, H, W, C].
+
+    With gradient to the weight; see `cpu_norm`.
+    """
+    chunks, channels = share_out(count.shape[1]), count.shape[-1]
+    shapes = (3, channels, 5 * channels), (9 * channels + 1, 9 * channels + 1), (channels,)
+    parts = [np.zeros((chunks, *shape), np.int64) for shape in shapes]
+    run_chunks(cpu_norm.window_products, chunks, chunks, count.numpy(), *parts)
+    table = torch.from_numpy(cpu_norm.window_table(*(part.sum(0) for part in parts))).double()
+    rows = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1).double()
+    return table[-1] @ rows, (rows * (table[:-1] @ rows)).sum(0)

@@ -1,113 +1,107 @@
-"""Batch normalisation of an event-driven convolution: sums over the currents, without keeping the currents.
+"""Batch statistics of a first convolution from its events alone: no current is computed.
 
-With current x = sum of the rows of weights W of the events in reach, normalisation over time and batch needs only the
-sums of x and of x^2 a channel; scale and shift then go into the weights. Their gradients need, for each weight, how
-often its tap saw an event (the gradient of sum x) and the sum of x where it did (half the gradient of sum x^2). The
-input gets no gradient: where it wants one, currents are kept (`cpu_currents`).
+Let e[p] be what the 3x3 window at pixel p sees, 9 C counts, and w a channel's weights in the same order. Its currents
+are x[p] = w . e[p], so that sum x = w . (sum e) and sum x^2 = w . (sum e e^T) w: two sums over the events, which do not
+depend on the weights, and are whole numbers, hence exact. What two places of the window see together depends on how far
+apart they are only, so that pairs of near events are counted once for all places; what windows outside the image would
+see of it is counted, too, and taken away.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import (
-    aligned,
-    chunk_range,
-    clear_reached,
-    list_by_channel,
-    mark_reached,
-    spread_events,
-)
-from snn_helpers.engine.cpu_conv_back import add_weight_gradient
-from snn_helpers.engine.cpu_runtime import ONE, kernel, part
-
-_ZERO = np.float32(0)
+from snn_helpers.engine.cpu_conv import chunk_range
+from snn_helpers.engine.cpu_rows import find_nonzero
+from snn_helpers.engine.cpu_runtime import kernel, part
 
 
 @part
-def clear_margin(image, n_out, height, width):
-    """Set the margin of one pixel around the image to zero."""
-    row = (width + 2) * n_out
-    image[:row] = _ZERO
-    image[(height + 1) * row : (height + 2) * row] = _ZERO
-    for y in range(1, height + 1):
-        image[y * row : y * row + n_out] = _ZERO
-        image[(y + 1) * row - n_out : (y + 1) * row] = _ZERO
+def start_pixels(found, hits, channels, starts):
+    """Write where in the list `found[:hits]` of non-zero places [H, W, C] each pixel's begin; one more for the end."""
+    k = 0
+    for pixel in range(starts.size):
+        while k < hits and found[k] < pixel * channels:
+            k += 1
+        starts[pixel] = k
 
 
 @part
-def add_sums(image, n_out, height, width, reached, total, squares, sums):
-    """Add the sums of the pixels and of their squares to `sums` float64 [2, n_out].
-
-    `total` and `squares`, float32 [n_out], are scratch.
-    """
-    total[:] = _ZERO
-    squares[:] = _ZERO
+def add_pairs(spk, at, height, width, channels, found, starts, pairs):
+    """Add v * v' for all pairs of events at most two rows down and two columns aside to `pairs` [3, C, 5 * C]."""
     for y in range(height):
         for x in range(width):
-            if reached.size > 0 and reached[y * width + x] == 0:
-                continue
-            at = ((y + 1) * (width + 2) + x + 1) * n_out
-            here = image[at : at + n_out]
-            for c in range(n_out):
-                total[c] += here[c]
-                squares[c] += here[c] * here[c]
-    for c in range(n_out):
-        sums[0, c] += total[c]
-        sums[1, c] += squares[c]
+            left, right = max(0, x - 2), min(width, x + 3)
+            for k in range(starts[y * width + x], starts[y * width + x + 1]):
+                value, c = np.int64(spk[at + found[k]]), found[k] - (y * width + x) * channels
+                for dy in range(min(3, height - y)):
+                    row = (y + dy) * width
+                    shift = (row + x - 2) * channels
+                    for j in range(starts[row + left], starts[row + right]):
+                        pairs[dy, c, found[j] - shift] += value * spk[at + found[j]]
 
 
 @part
-def count_taps(height, width, channels, first, pixels, taps):
-    """Add to `taps` float64 [9 * channels] the events that each tap of each channel sees at pixels inside the image."""
-    padded = width + 2
-    for c in range(channels):
-        for k in range(first[c], first[c + 1]):
-            y, x = pixels[k] // padded - 1, pixels[k] % padded - 1
-            for tap in range(9):
-                if 0 <= y - tap // 3 + 1 < height and 0 <= x - tap % 3 + 1 < width:
-                    taps[tap * channels + c] += 1
+def add_outside(spk, at, height, width, channels, found, starts, seen, value, outside):
+    """Add what windows in the ring around the image see: products of any two places, and in the last row the counts."""
+    for y in range(-1, height + 1):
+        for x in range(-1, width + 1, 1 if y in (-1, height) else width + 1):
+            left, right, count = max(0, x - 1), min(width, x + 2), 0
+            for dy in range(max(0, 1 - y), min(3, height + 1 - y)):
+                row = y + dy - 1
+                shift = (row * width + x - 1 - 3 * dy) * channels
+                for k in range(starts[row * width + left], starts[row * width + right]):
+                    seen[count], value[count] = found[k] - shift, spk[at + found[k]]
+                    count += 1
+            for i in range(count):
+                outside[9 * channels, seen[i]] += value[i]
+                for j in range(count):
+                    outside[seen[i], seen[j]] += value[i] * value[j]
 
 
 @kernel
-def statistics_forward(chunk, num_chunks, spk_in, rows, capacity, wants_gradient, sums, taps, products):
-    """Sum the currents of one chunk of recordings and their squares.
+def window_products(chunk, num_chunks, spk_in, pairs, outside, totals):
+    """Count pairs of near events, and what windows around the image see, in one chunk of recordings.
 
     Parameters
     ----------
-    spk_in, rows, capacity : as in `conv_forward`
-    wants_gradient : bool
-        Fill `taps` and `products`, too.
-    sums : float64 array [chunks, 2, n_out]
-        Sums of the currents and of their squares, added to this chunk's row; likewise the next two.
-    taps : float64 array [chunks, 9 * C]
-        For each tap and channel, how many events it saw.
-    products : float32 array [chunks, 9 * C * n_out]
-        For each tap and channel, the sum of the currents where it saw an event.
+    spk_in : uint8 array [T, B, H, W, C]
+        Input spikes or counts.
+    pairs : int64 array [chunks, 3, C, 5 * C]
+        Added to this chunk's table, for an event of channel c: the products with all events dy rows below it, in the
+        order [dx, C], dx from two columns to the left to two to the right.
+    outside : int64 array [chunks, 9 * C + 1, 9 * C + 1]
+        Added to this chunk's table, in the order [dy, dx, C] of the window: see `add_outside`.
+    totals : int64 array [chunks, C]
+        Events of each channel, added to this chunk's row.
     """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size, cells = sums.shape[2], width + 2, height * width * channels, height * width
-    low, high = chunk_range(chunk, num_chunks, batch)
+    size, low_high = height * width * channels, chunk_range(chunk, num_chunks, batch)
     spk_in_flat = spk_in.reshape(-1)
-    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
-    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
-    reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
-    total, squares = np.empty(n_out, np.float32), np.empty(n_out, np.float32)
-    for b in range(low, high):
+    found, starts = np.empty(size, np.int32), np.empty(height * width + 1, np.int32)
+    seen, value = np.empty(9 * channels, np.int64), np.empty(9 * channels, np.int64)
+    for b in range(low_high[0], low_high[1]):
         for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
-            count = first[channels]
-            if count == 0:
-                continue
-            if count < cells:
-                mark_reached(pixels, count, height, width, ONE, reached)
-            here = reached if count < cells else everywhere
-            clear_reached(image, n_out, height, width, ONE, padded * n_out, (padded + 1) * n_out, here)
-            spread_events(image, n_out, rows, channels, padded, first, pixels)
-            add_sums(image, n_out, height, width, here, total, squares, sums[chunk])
-            if wants_gradient:
-                clear_margin(image, n_out, height, width)
-                add_weight_gradient(products[chunk], image, n_out, channels, padded, first, pixels)
-                count_taps(height, width, channels, first, pixels, taps[chunk])
+            at = (t * batch + b) * size
+            hits = find_nonzero(spk_in_flat, at, at + size, found)
+            start_pixels(found, hits, channels, starts)
+            for k in range(hits):
+                totals[chunk, found[k] % channels] += spk_in_flat[at + found[k]]
+            add_pairs(spk_in_flat, at, height, width, channels, found, starts, pairs[chunk])
+            add_outside(spk_in_flat, at, height, width, channels, found, starts, seen, value, outside[chunk])
+
+
+def window_table(pairs, outside, totals):
+    """Return sum e e^T and, in the last row, sum e over all pixels: int64 [9 * C + 1, 9 * C], of the kernel's sums."""
+    channels = totals.size
+    below = pairs.reshape(3, channels, 5, channels)
+    table = np.empty((9, channels, 9, channels), np.int64)
+    for one in range(9):
+        for other in range(9):
+            dy, dx = other // 3 - one // 3, other % 3 - one % 3
+            # Above is below, seen from the other event.
+            table[one, :, other] = below[dy, :, dx + 2] if dy >= 0 else below[-dy, :, 2 - dx].T
+    whole = np.concatenate([table.reshape(9 * channels, -1), np.tile(totals, 9)[None]])
+    return whole - outside[:, :-1]
