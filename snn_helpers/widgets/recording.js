@@ -93,7 +93,7 @@ export function sideScale(surface, recording) {
     cloud: surface.height - SIDE.top - SIDE.gap - SIDE.rate - SIDE.bottom };
 }
 
-/** Draw what does not move: x against time, the saccades, and the event rate below. */
+/** Draw what does not move: x, from 0 at the bottom as in the still figures, against time, the saccades, and the event rate below. */
 export function drawSide(onto, recording, colours) {
   const { context, width, height } = onto;
   const { toX, cloud } = sideScale(onto, recording);
@@ -107,16 +107,17 @@ export function drawSide(onto, recording, colours) {
     text(context, `saccade ${index + 1}`, toX((start + end) / 2), 11, colours.grey, { align: "center" });
   });
   const { x, p, t } = recording;
+  const toY = (place) => SIDE.top + ((recording.width - 0.8 - place) * cloud) / recording.width;
   for (const [polarity, rgb] of [[0, colours.off], [1, colours.on]]) {
     context.fillStyle = css(rgb, colours.dark ? 0.8 : 0.6);
     for (let i = 0; i < t.length; i += 1) {
-      if (p[i] === polarity) context.fillRect(toX(t[i] / 1000), SIDE.top + ((x[i] + 0.2) * cloud) / recording.width, 1.5, 1.5);
+      if (p[i] === polarity) context.fillRect(toX(t[i] / 1000), toY(x[i]), 1.5, 1.5);
     }
   }
   drawRates(context, recording, colours, toX, rateTop, floor);
   text(context, "x", 14, SIDE.top + cloud / 2, colours.ink, { align: "center" });
-  text(context, "0", SIDE.left - 4, SIDE.top + 8, colours.grey, { align: "right" });
-  text(context, String(recording.width - 1), SIDE.left - 4, SIDE.top + cloud, colours.grey, { align: "right" });
+  text(context, String(recording.width - 1), SIDE.left - 4, SIDE.top + 8, colours.grey, { align: "right" });
+  text(context, "0", SIDE.left - 4, SIDE.top + cloud, colours.grey, { align: "right" });
   const tick = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000].find((ms) => recording.end_ms / ms <= 8);
   for (let ms = 0; ms <= recording.end_ms; ms += tick) {
     line(context, [[toX(ms), floor], [toX(ms), floor + 4]], colours.grey);

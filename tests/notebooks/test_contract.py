@@ -61,6 +61,13 @@ def test_parameters_mean_what_the_flags_of_the_same_name_mean(path):
         assert set(config) <= set(values), "every setting of a run is a parameter"
 
 
+def test_first_notebook_maps_all_others_with_their_questions():
+    text = "\n".join(cell.source for cell in read(NOTEBOOKS[0]).cells)
+    for path in NOTEBOOKS[1:]:
+        question = re.search(r"\*\*Question\*\* (.*)", read(path).cells[0].source)[1]
+        assert f"| [{path.stem}]({path.name}) | {question} |" in text
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_last_cell_writes_the_findings_under_the_notebooks_name(path):
     last = read(path).cells[-1]
