@@ -29,7 +29,7 @@ def aligned(n):
 
 
 @part
-def copy(source, at, target, place, n):
+def copy_line(source, at, target, place, n):
     """Copy `source[at : at + n]` to `target[place : place + n]`, in half the time of numba's assignment of slices."""
     here, there = source[at : at + n], target[place : place + n]
     for k in range(n):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import aligned, chunk_range, copy, list_by_channel, mark_reached
+from snn_helpers.engine.cpu_conv import aligned, chunk_range, copy_line, list_by_channel, mark_reached
 from snn_helpers.engine.cpu_neurons import ALIF, KIND, SYNAPTIC, add_number_gradients, recompute_extra, step_backward
 from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, unpool_cell
 from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
@@ -27,7 +27,7 @@ def unpool(grad, n_out, height, width, pool, winner, image, row, corner, reached
     if pool == 1:
         line = width * n_out
         for y in range(height):
-            copy(grad, y * line, image, corner + y * row, line)
+            copy_line(grad, y * line, image, corner + y * row, line)
         return
     for y in range(height // pool):
         for x in range(width // pool):

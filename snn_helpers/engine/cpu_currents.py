@@ -17,7 +17,7 @@ import numpy as np
 from snn_helpers.engine.cpu_conv import (
     aligned,
     chunk_range,
-    copy,
+    copy_line,
     fire,
     list_by_channel,
     pool_image,
@@ -155,7 +155,7 @@ def fill_image(image, n_out, height, width, shift):
     image[:] = _ZERO
     for y in range(1, height + 1):
         for x in range(1, width + 1):
-            copy(shift, ZERO, image, (y * padded + x) * n_out, n_out)
+            copy_line(shift, ZERO, image, (y * padded + x) * n_out, n_out)
 
 
 @kernel
@@ -183,11 +183,11 @@ def convolve(chunk, num_chunks, spk_in, rows, shift, capacity, cur, sums):
     for b in range(low, high):
         for t in range(num_steps):
             list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
-            copy(blank, ZERO, image, ZERO, image.size)
+            copy_line(blank, ZERO, image, ZERO, image.size)
             spread_events(image, n_out, rows, channels, padded, first, pixels)
             to = cur[t, b].reshape(-1)
             for y in range(height):
-                copy(image, ((y + 1) * padded + 1) * n_out, to, y * line, line)
+                copy_line(image, ((y + 1) * padded + 1) * n_out, to, y * line, line)
             if sums.shape[0] > 0:
                 add_product_sums(cur[t, b], cur[t, b], total, product, sums[chunk])
 

@@ -5,7 +5,7 @@ import { Clock, Store, announcer, button, checkbox, clamp, css, lay, layer, line
 import { colourField, smallCanvas } from "./recording.js";
 
 const STYLES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
-const PLOT = { left: 34, right: 50, top: 18, bottom: 30 };
+const PLOT = { left: 44, right: 50, top: 18, bottom: 30 };
 
 function axes(onto, endMs, highest, lowest, title, colours) {
   const { context, width, height } = onto;
@@ -57,10 +57,12 @@ function drawMembranes(onto, facts, records, neurons, size, colours) {
     return toX;
   }
   line(onto.context, [[toX(0), toY(facts.threshold)], [onto.width - PLOT.right, toY(facts.threshold)]], colours.grey, 1, [4, 4]);
+  const beside = onto.width - PLOT.right + 4;
+  text(onto.context, "θ", beside, toY(facts.threshold) + 4, colours.grey);
   const shades = [colours.mark, css(colours.on), css(colours.off), colours.ink];
   traces.forEach(({ neuron, values: trace, dash, index }) => {
     line(onto.context, trace.map((value, step) => [toX((step + 1) * facts.step_ms), toY(value)]), shades[index], 1.8, dash);
-    text(onto.context, `#${neuron}`, PLOT.left + 6 + 48 * index, 26, shades[index]);
+    text(onto.context, `#${neuron}`, beside, onto.height - PLOT.bottom - 13 * index, shades[index]);
   });
   return toX;
 }
