@@ -41,7 +41,7 @@ def write_run_figures(result: TrainResult) -> list[Path]:
     model, _ = load_model(checkpoint)
     test_set = load_dataset(config.dataset, config.data_dir, "test").take(RECORDINGS)
     matrix, firing, first = _what_it_does(model, test_set, config.time_steps)
-    provenance = f"{test_set.provenance}, n = {len(test_set)}, seed {config.seed}"
+    provenance = f"{test_set.provenance}, seed {config.seed}"
 
     drawn = {"firing": plots.layer_bars({name: 100 * share for name, share in firing.items()}).figure}
     confusion, ax = plots.new_figure(width=4.8, height=4.6)

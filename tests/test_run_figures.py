@@ -25,8 +25,9 @@ def settings(make_folder, data_home, tmp_path):
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
 def test_figures_are_written_and_the_confusion_counts_every_test_recording(settings, model, monkeypatch):
-    drawn = {}
-    confusion = plots.confusion
+    drawn, said = {}, set()
+    confusion, stamp = plots.confusion, plots.stamp
+    monkeypatch.setattr(plots, "stamp", lambda figure, text: said.add(text) or stamp(figure, text))
     monkeypatch.setattr(plots, "confusion", lambda matrix, ax: drawn.update(matrix=matrix) or confusion(matrix, ax))
     result = train(TrainConfig(model=model, **settings))
     before = plt.get_fignums()
@@ -38,6 +39,7 @@ def test_figures_are_written_and_the_confusion_counts_every_test_recording(setti
     assert drawn["matrix"].sum(1).tolist() == [1] * 10
     assert np.trace(drawn["matrix"]) == round(10 * result.metrics["test_accuracy"])
     assert plt.get_fignums() == before
+    assert said == {"real N-MNIST, test, n = 10, seed 0"}
 
 
 def test_figures_of_a_test_need_no_history_of_this_run(settings, tmp_path):
