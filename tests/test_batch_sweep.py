@@ -24,7 +24,7 @@ def test_every_fate_is_a_row_and_the_others_go_on(tmp_path, monkeypatch):
     )
     plan = SweepPlan(notebook, {"fate": "raise,sleep,exit,print,disk,memory,good"}, metric="score")
     lines = []
-    rows = run_sweep(plan, tmp_path / "sweep", Workers(jobs=2, limits=Limits(10, 6000)), say=lines.append)
+    rows = run_sweep(plan, tmp_path / "sweep", Workers(jobs=2, limits=Limits(25, 6000)), say=lines.append)
     by_fate = {row["parameters"]["fate"]: row for row in rows.values()}
     statuses = {fate: row["status"] for fate, row in by_fate.items()}
     assert statuses == {"raise": "failed", "sleep": "timeout", "exit": "killed", "print": "timeout", "disk": "failed",
