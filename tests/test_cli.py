@@ -53,10 +53,12 @@ def test_train_then_resume_then_test_in_fresh_processes(folder, tmp_path):
     assert (told_again["test_accuracy"], told_again["n_test"]) == (told["test_accuracy"], told["n_test"])
 
 
-def test_error_is_one_line_and_exit_code_1_in_a_process(tmp_path):
+def test_error_is_one_line_and_exit_code_1_in_a_process_and_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
     done = run("train", "--dataset", "nmnist", "--data_dir", tmp_path / "nowhere")
     assert done.returncode == 1
     assert_one_line(done.stderr, "nowhere is not a folder")
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_help_lists_the_commands(capsys):

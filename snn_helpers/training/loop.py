@@ -230,6 +230,7 @@ def _own_folder(config: TrainConfig, processes: Processes) -> Iterator[Path]:
     goes_on = config.resume and folder.resolve() == Path(config.resume).resolve().parent and not config.test_only
     if holds_run and not goes_on:
         raise ValueError(f"`--save_dir`: {folder} holds another run. Choose a new folder, or go on with `--resume`.")
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
@@ -242,6 +243,9 @@ def _own_folder(config: TrainConfig, processes: Processes) -> Iterator[Path]:
         yield folder
     finally:
         lock.release()
+        if is_new and [path.name for path in folder.iterdir()] == [".lock"]:  # refused before anything was written
+            (folder / ".lock").unlink()
+            folder.rmdir()
 
 
 def _run_folder(config: TrainConfig) -> Path:
