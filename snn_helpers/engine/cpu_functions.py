@@ -297,7 +297,7 @@ def current_sums(count: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     With gradient to the weight; see `cpu_norm`.
     """
     chunks, channels = share_out(count.shape[1]), count.shape[-1]
-    shapes = (3, channels, 5 * channels), (9 * channels + 1, 9 * channels + 1), (channels,)
+    shapes = (3, channels, 5 * channels), (9 * channels + 1, 9 * channels), (channels,)
     parts = [np.zeros((chunks, *shape), np.int64) for shape in shapes]
     run_chunks(cpu_norm.window_products, chunks, chunks, count.numpy(), *parts)
     table = torch.from_numpy(cpu_norm.window_table(*(part.sum(0) for part in parts))).double()

@@ -70,7 +70,7 @@ def window_products(chunk, num_chunks, spk_in, pairs, outside, totals):
     pairs : int64 array [chunks, 3, C, 5 * C]
         Added to this chunk's table, for an event of channel c: the products with all events dy rows below it, in the
         order [dx, C], dx from two columns to the left to two to the right.
-    outside : int64 array [chunks, 9 * C + 1, 9 * C + 1]
+    outside : int64 array [chunks, 9 * C + 1, 9 * C]
         Added to this chunk's table, in the order [dy, dx, C] of the window: see `add_outside`.
     totals : int64 array [chunks, C]
         Events of each channel, added to this chunk's row.
@@ -78,11 +78,12 @@ def window_products(chunk, num_chunks, spk_in, pairs, outside, totals):
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    size, low_high = height * width * channels, chunk_range(chunk, num_chunks, batch)
+    size = height * width * channels
+    low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat = spk_in.reshape(-1)
     found, starts = np.empty(size, np.int32), np.empty(height * width + 1, np.int32)
     seen, value = np.empty(9 * channels, np.int64), np.empty(9 * channels, np.int64)
-    for b in range(low_high[0], low_high[1]):
+    for b in range(low, high):
         for t in range(num_steps):
             at = (t * batch + b) * size
             hits = find_nonzero(spk_in_flat, at, at + size, found)
@@ -104,4 +105,4 @@ def window_table(pairs, outside, totals):
             # Above is below, seen from the other event.
             table[one, :, other] = below[dy, :, dx + 2] if dy >= 0 else below[-dy, :, 2 - dx].T
     whole = np.concatenate([table.reshape(9 * channels, -1), np.tile(totals, 9)[None]])
-    return whole - outside[:, :-1]
+    return whole - outside
