@@ -44,11 +44,11 @@ class Provenance:
     dataset : str
         Name as given to `load_dataset`.
     split : str
-        "train", "valid" or "test"; of a union, both names.
+        "train", "valid" or "test"; of data sets added up, as elsewhere here, both names.
     source : str
         In words, how the recordings were made.
     recordings : int
-        How many of them.
+        How many of them; one that is there several times counts once.
     checksum : str
         First half of the sha256 over the store's arrays.
     """
@@ -89,7 +89,7 @@ class EventDataset:
         self._store = store
         self._indices = np.asarray(indices, dtype=np.int64)
         self.labels = np.asarray(store.labels)[self._indices]
-        self.provenance = replace(provenance, recordings=len(self._indices))
+        self.provenance = replace(provenance, recordings=len(np.unique(self._indices)))
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -145,16 +145,18 @@ class EventDataset:
         return FrameLoader(self, batch_size, FrameSpec(num_steps, window), shuffle, seed, augment, part)
 
     def subset(self, indices) -> EventDataset:
-        """Return some of the recordings, int [N], as a data set of the same provenance."""
+        """Return some of the recordings, int [N], also several times, as a data set of the same provenance."""
         return EventDataset(self._store, self._positions(indices), self.provenance)
 
-    def union(self, other: EventDataset) -> EventDataset:
-        """Return the recordings of both, which must be of the same store, in its order."""
-        if other._store is not self._store:
-            raise ValueError(f"data sets of different stores cannot be joined: {self} and {other}.")
-        both = " and ".join(dict.fromkeys((self.provenance.split, other.provenance.split)))
-        told = replace(self.provenance, split=both)
-        return EventDataset(self._store, np.union1d(self._indices, other._indices), told)
+    def __add__(self, other: EventDataset) -> EventDataset:
+        """Return the recordings of both, these first, as torch's data sets do; of two stores, joined in memory."""
+        store, moved = self._store, 0
+        if other._store.manifest["checksums"] != store.manifest["checksums"]:
+            store, moved = store.joined(other._store), len(store)
+        told = (self.provenance, other.provenance)
+        names = {field: _both(*(getattr(part, field) for part in told)) for field in ("dataset", "split", "source")}
+        provenance = Provenance(**names, recordings=len(self) + len(other), checksum=_checksum(store))
+        return EventDataset(store, np.concatenate([self._indices, moved + other._indices]), provenance)
 
     def take(self, count: int | None, seed: int = 0) -> EventDataset:
         """Return `count` recordings, the same share of every class as far as that goes; None or too many: all."""
@@ -329,6 +331,10 @@ def find_real_recordings() -> Path | None:
         if folder and (Path(folder) / "Train").is_dir():
             return Path(folder)
     return None
+
+
+def _both(first: str, second: str) -> str:
+    return first if first == second else f"{first} and {second}"
 
 
 def _checksum(store: EventStore) -> str:

@@ -182,6 +182,33 @@ def test_take_refuses_nothing(train_only):
         load_dataset("nmnist", train_only, "train").take(0)
 
 
+def test_sum_of_two_folders_holds_the_recordings_of_both_with_their_labels(folder, train_only):
+    first, second = (load_dataset("nmnist", path, "test") for path in (folder, train_only))
+    both = first + second
+    assert contents(both) == contents(first) + contents(second)
+    assert both.labels.tolist() == [*first.labels, *second.labels]
+    frames = both.frames([0, 25], num_steps=2)
+    np.testing.assert_array_equal(frames[:, :1], first.frames([0], num_steps=2))
+    np.testing.assert_array_equal(frames[:, 1:], second.frames([5], num_steps=2))
+    assert str(both.provenance) == "real N-MNIST and real N-MNIST, held out of Train, test, n = 60"
+    assert both.provenance.checksum not in {first.provenance.checksum, second.provenance.checksum}
+
+
+def test_sum_within_a_folder_names_both_splits(train_only):
+    valid, test = (load_dataset("nmnist", train_only, split) for split in ("valid", "test"))
+    both = valid + test
+    assert contents(both) == contents(valid) + contents(test)
+    assert both.provenance.split == "valid and test"
+    assert both.provenance.checksum == test.provenance.checksum
+
+
+def test_recording_that_comes_several_times_counts_once(folder):
+    dataset = load_dataset("nmnist", folder, "test")
+    thrice = dataset.subset([4, 4, 7, 4])
+    assert (len(thrice), thrice.provenance.recordings) == (4, 2)
+    assert contents(thrice)[0] == contents(thrice)[3] == contents(dataset)[4]
+
+
 def labels_of(batches):
     return torch.cat([labels for _, labels in batches]).tolist()
 

@@ -7,6 +7,7 @@ import pytest
 
 from snn_helpers.cli import main
 from snn_helpers.datasets import load_folds
+from snn_helpers.training import protocols
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.protocols import run_protocol
 
@@ -49,11 +50,32 @@ def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(ma
 
     written = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/last.pt")}
     tuned = run_protocol("finetune", config, [0], real)
-    assert (tuned["n"], tuned["provenance"]["train"]["dataset"]) == (50, "nmnist")
+    assert tuned["n"] == 50
+    learned = tuned["provenance"]["train"]  # 30 simulated ones, and 40 real ones, though these come five times
+    assert (learned["dataset"], learned["recordings"]) == ("simulated and nmnist", 70)
     assert "simulated-cnn-smoke-seed0" in tuned["config"]["init_from"]
     assert tuned["config"]["select"] == "last"
     for path, time in written.items():  # the networks of transfer were taken, not trained again
         assert path.stat().st_mtime_ns == time
+
+
+def test_finetune_learns_from_no_recording_of_its_own_test_fold(make_folder, home, monkeypatch):
+    seen = []
+    plain = protocols.train
+
+    def told(config, splits=None):
+        seen.append(splits)
+        return plain(config, splits=splits)
+
+    monkeypatch.setattr(protocols, "train", told)
+    run_protocol("finetune", TrainConfig(**SMALL), [0], make_folder(per_class={"Train": 5}, count=200))
+    simulated = seen.pop(0)
+    assert simulated is None  # the config's own splits
+    for learned, watched, tested in seen:
+        real = {tested.events(index).tobytes() for index in range(len(tested))}
+        for part in (learned, watched):
+            assert not real & {part.events(index).tobytes() for index in range(len(part))}
+        assert len(learned) == 30 + 5 * 40
 
 
 def test_protocol_from_the_command_line_says_accuracy_and_interval(make_folder, home, capsys):

@@ -85,6 +85,17 @@ class EventStore:
         part = slice(self.offsets[index], self.offsets[index + 1])
         return make_events(self.x[part], self.y[part], self.t[part], self.p[part])
 
+    def joined(self, other: EventStore) -> EventStore:
+        """Return the recordings of both, those of `other` after these, in memory; the checksums are of both."""
+        arrays = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _EVENT_ARRAYS}
+        offsets = np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]])
+        manifests = [self.manifest, other.manifest]
+        checksums = {
+            f"{number}/{name}": sha for number, told in enumerate(manifests) for name, sha in told["checksums"].items()
+        }
+        labels = np.concatenate([self.labels, other.labels])
+        return EventStore(self.path, **arrays, offsets=offsets, labels=labels, manifest={"checksums": checksums})
+
 
 def ensure_store(path: Path, params: dict[str, Any], chunks: Callable[[], Iterable[Chunk]]) -> EventStore:
     """Open the store at `path`, building it first if there is none or it was made from other parameters.

@@ -3,8 +3,8 @@
 - simulated: train on simulated recordings, test on others; the network of the last epoch counts.
 - transfer: the same networks, tested on all real recordings of a folder. None of them, and none of their digits, has
   been seen before: not to learn from, not to choose an epoch by.
-- finetune: go on from the network of `transfer` on four fifths of the real recordings, test on the last fifth; five
-  times, so that each recording is tested on once.
+- finetune: go on from the network of `transfer` on four fifths of the real recordings, among the simulated ones that it
+  has learned from; test on the last fifth. Five times, so that each recording is tested on once.
 - real: the same five folds, from untrained networks.
 - full: the official N-MNIST, its Train and Test recordings, in the full profile.
 """
@@ -18,19 +18,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from snn_helpers._checks import check_choice
 from snn_helpers._files import write_whole
 from snn_helpers._paths import results_home, runs_home
 from snn_helpers._stats import wilson_interval
-from snn_helpers.datasets import find_real_recordings, load_folds
+from snn_helpers.datasets import EventDataset, find_real_recordings, load_dataset, load_folds
 from snn_helpers.training.checkpoint import LAST
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import RESULT, Splits, train
 
 PROTOCOLS = ("simulated", "transfer", "finetune", "real", "full")
 FOLDS = 5
-# Fine-tuning starts from a network that can see: few epochs at a lower learning rate.
-FINETUNE = {"lr": 2e-3, "epochs": 8}
+# Fine-tuning starts from a network that can see: few epochs at a lower learning rate. In an epoch each real recording
+# comes several times beside the simulated ones, once: on real ones alone, 600 of them, a network came to do worse on
+# others than before (loss 0.095 after, 0.078 before, 0.075 with both; 796 recordings of inner folds).
+FINETUNE = {"lr": 2e-3, "epochs": 3}
+_TIMES = 5
 _WATCHED = 50  # recordings to draw the curve of a run whose last epoch counts, whatever the curve says
 
 
@@ -91,13 +96,22 @@ def _of_seed(name: str, config: TrainConfig, real_dir) -> list[dict[str, Any]]:
     folds = load_folds(real_dir, FOLDS)
     if name == "transfer":
         tested = TrainConfig(resume=settings["init_from"], test_only=True, data_dir=base["config"]["data_dir"])
-        found = train(tested, splits=Splits(*folds[0], folds[0][0].union(folds[0][1]))).metrics
+        found = train(tested, splits=Splits(*folds[0], folds[0][0] + folds[0][1])).metrics
         return [{**found, "seconds": base["seconds"], "config": base["config"]}]
     real = replace(config, dataset="nmnist", select="last", **settings).resolve()
-    return [
-        _once(f"{name}-fold{number}", real, Splits(train_set, train_set.take(_WATCHED), test_set))
-        for number, (train_set, test_set) in enumerate(folds, 1)
-    ]
+    results = []
+    for number, (train_set, test_set) in enumerate(folds, 1):
+        watched = train_set.take(_WATCHED)
+        if name == "finetune":
+            train_set = _among_simulated(train_set, base["config"])
+        results.append(_once(f"{name}-fold{number}", real, Splits(train_set, watched, test_set)))
+    return results
+
+
+def _among_simulated(real: EventDataset, config: dict[str, Any]) -> EventDataset:
+    """Return the simulated recordings that a network learned from, by its config, and `_TIMES` times the real ones."""
+    simulated = load_dataset("simulated", config["data_dir"], "train").take(config["num_samples"])
+    return simulated + real.subset(np.tile(np.arange(len(real)), _TIMES))
 
 
 def _once(name: str, config: TrainConfig, splits: Splits | None = None) -> dict[str, Any]:

@@ -189,8 +189,9 @@ class ActivityExplorer(Explorer):
             colour = plots.ON if one == label else plots.OFF if one == decided else "#bbbbbb"
             style = "--" if colour == plots.OFF else "-"
             ax.plot(times, counts[:, one], style, color=colour, linewidth=2 if colour != "#bbbbbb" else 1)
-            if counts[-1, one] > 0:
-                ax.annotate(str(one), (times[-1], counts[-1, one]), (3 + 8 * (one % 2), -3), textcoords="offset points")
+        for count in np.unique(counts[-1][counts[-1] > 0]):  # neurons that end together are named in one word
+            together = ", ".join(str(one) for one in np.flatnonzero(counts[-1] == count))
+            ax.annotate(together, (times[-1], count), (3, -3), textcoords="offset points")
         said = f"says {decided}" if counts[-1].any() else "no output spike"
         ax.axvline(time_ms, color="black", linewidth=1)
         ax.set(title=f"{name}: {said}", xlabel="time, ms", ylabel="output spikes so far")

@@ -100,13 +100,14 @@ class TrainingMonitor(Explorer):
             ax.text(0.5, 0.5, "No epoch has ended yet.", ha="center", va="center")
             ax.axis("off")
             return figure
-        figure, axes = plots.new_figure(1, len(panels), width=3 * len(panels) + 0.6, height=2.6, squeeze=False)
+        figure, axes = plots.new_figure(1, len(panels), width=3 * len(panels) + 1.2, height=2.6, squeeze=False)
         for ax, (title, curves) in zip(axes[0], panels.items()):
             for name, (epochs, values) in curves.items():
                 style = {"color": plots.GREY, "linestyle": "--"} if name == "train" else {}
                 ax.plot(epochs, values, marker="o", markersize=3, label=name, **style)
             ax.set(title=title, xlabel="epoch")
-            ax.legend(fontsize=8)
+            beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(curves) > 2 else {}  # hides no curve
+            ax.legend(fontsize=8, **beside)
         return figure
 
 
