@@ -69,14 +69,17 @@ def test_training_curves_and_bars_hold_the_values():
     assert [list(line.get_ydata()) for line in ax.lines] == [[20, 10], [15, 5]]
     ax = plots.accuracy_bars([("a", 0.5, 0.4, 0.7), ("b", 0.9, 0.8, 0.95)])
     assert [bar.get_width() for bar in ax.patches] == [50, 90]
-    ax = plots.layer_bars({"conv1": 3.0, "conv2": 4.0})
-    assert [bar.get_width() for bar in ax.patches] == [3, 4]
+    ax = plots.layer_bars({"conv1": 3.0, "conv2": 4321.5})
+    assert [bar.get_width() for bar in ax.patches] == [3, 4321.5]
+    assert [text.get_text().strip() for text in ax.texts] == ["3", "4,322"]
 
 
 def test_stacked_bars_lay_parts_end_to_end_and_write_their_sum():
     ax = plots.stacked_bars({"slow": {"a": 3.0, "b": 4.0}, "fast": {"a": 1.0, "b": 0.5}})
     assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 3), (0, 1), (3, 4), (1, 0.5)]
     assert [text.get_text().strip() for text in ax.texts] == ["7", "1.5"]
+    slow = plots.stacked_bars({"slow": {"a": 1000.0, "b": 234.0}})
+    assert slow.texts[0].get_text().strip() == "1,234"
 
 
 def test_confusion_writes_every_count():

@@ -53,11 +53,16 @@ def layer_bars(values: Mapping[str, float], ax: Axes | None = None, label: str =
     ax = make_axes(ax)
     names = list(values)
     bars = ax.barh(names, list(values.values()), color=ON)
-    ax.bar_label(bars, fmt=" %.3g", color=GREY)
+    ax.bar_label(bars, fmt=_beside, color=GREY)
     ax.invert_yaxis()
     ax.margins(x=0.15)
     ax.set(xlabel=label)
     return ax
+
+
+def _beside(value: float) -> str:
+    """Return a bar's value, to stand beside it: to three figures, and never as a power of ten."""
+    return f" {value:,.0f}" if value >= 1000 else f" {value:.3g}"
 
 
 def stacked_bars(rows: Mapping[str, Mapping[str, float]], ax: Axes | None = None, label: str = "ms") -> Axes:
@@ -70,7 +75,7 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], ax: Axes | None = None
         widths = np.array([row[part] for row in rows.values()])
         bars = ax.barh(list(rows), widths, left=starts, color=colour, edgecolor="white", label=part)
         starts += widths
-    ax.bar_label(bars, [f" {total:.3g}" for total in starts], color=GREY)
+    ax.bar_label(bars, [_beside(total) for total in starts], color=GREY)
     ax.invert_yaxis()
     ax.margins(x=0.1)
     ax.set(xlabel=label)
