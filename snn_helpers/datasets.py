@@ -153,9 +153,12 @@ class EventDataset:
         store, moved = self._store, 0
         if other._store.manifest["checksums"] != store.manifest["checksums"]:
             store, moved = store.joined(other._store), len(store)
-        told = (self.provenance, other.provenance)
-        names = {field: _both(*(getattr(part, field) for part in told)) for field in ("dataset", "split", "source")}
-        provenance = Provenance(**names, recordings=len(self) + len(other), checksum=_checksum(store))
+        first, second = vars(self.provenance), vars(other.provenance)
+        names = {
+            field: " and ".join(dict.fromkeys((first[field], second[field])))
+            for field in ("dataset", "split", "source")
+        }
+        provenance = replace(self.provenance, **names, checksum=_checksum(store))
         return EventDataset(store, np.concatenate([self._indices, moved + other._indices]), provenance)
 
     def take(self, count: int | None, seed: int = 0) -> EventDataset:
@@ -331,10 +334,6 @@ def find_real_recordings() -> Path | None:
         if folder and (Path(folder) / "Train").is_dir():
             return Path(folder)
     return None
-
-
-def _both(first: str, second: str) -> str:
-    return first if first == second else f"{first} and {second}"
 
 
 def _checksum(store: EventStore) -> str:

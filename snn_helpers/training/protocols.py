@@ -99,18 +99,19 @@ def _of_seed(name: str, config: TrainConfig, real_dir) -> list[dict[str, Any]]:
         found = train(tested, splits=Splits(*folds[0], folds[0][0] + folds[0][1])).metrics
         return [{**found, "seconds": base["seconds"], "config": base["config"]}]
     real = replace(config, dataset="nmnist", select="last", **settings).resolve()
+    simulated = None
+    if name == "finetune":  # those that the network has learned from
+        simulated = load_dataset("simulated", base["config"]["data_dir"]).take(base["config"]["num_samples"])
     results = []
     for number, (train_set, test_set) in enumerate(folds, 1):
-        watched = train_set.take(_WATCHED)
-        if name == "finetune":
-            train_set = _among_simulated(train_set, base["config"])
-        results.append(_once(f"{name}-fold{number}", real, Splits(train_set, watched, test_set)))
+        learned = _among(simulated, train_set) if simulated else train_set
+        splits = Splits(learned, train_set.take(_WATCHED), test_set)
+        results.append(_once(f"{name}-fold{number}", real, splits))
     return results
 
 
-def _among_simulated(real: EventDataset, config: dict[str, Any]) -> EventDataset:
-    """Return the simulated recordings that a network learned from, by its config, and `_TIMES` times the real ones."""
-    simulated = load_dataset("simulated", config["data_dir"], "train").take(config["num_samples"])
+def _among(simulated: EventDataset, real: EventDataset) -> EventDataset:
+    """Return simulated recordings once, and real ones `_TIMES` times."""
     return simulated + real.subset(np.tile(np.arange(len(real)), _TIMES))
 
 
