@@ -119,7 +119,8 @@ class EventDataset:
         num_steps, window, window_us
             See `FrameSpec`.
         augment, seed
-            See `Augment`; what happens to a recording depends on the seed and the recording only.
+            See `Augment`; what happens to a recording depends on the seed and its place in this data set only, so that
+            one that is there several times is changed in several ways.
 
         Returns
         -------
@@ -129,7 +130,8 @@ class EventDataset:
         spec = FrameSpec(num_steps, window, window_us)
         store = self._store
         events = (store.x, store.y, store.t, store.p)
-        return bin_frames(events, store.offsets, self._positions(indices), self.sensor_size, spec, augment, seed)
+        where = self._positions(indices)
+        return bin_frames(events, store.offsets, where, self.sensor_size, spec, augment, seed, draws=indices)
 
     def loader(
         self,

@@ -275,6 +275,19 @@ def test_loader_augments_anew_each_epoch_and_equally_in_each_run(folder):
     assert not torch.equal(epoch(0), epoch(0, seed=1))
 
 
+def test_recording_that_comes_several_times_is_augmented_in_several_ways(folder):
+    dataset = load_dataset("nmnist", folder, "train")
+    thrice = dataset.subset([4, 7, 4])
+
+    def frames(indices, augment=None):
+        return thrice.frames(indices, 2, augment=augment, seed=5)
+
+    first, _, again = frames([0, 1, 2], Augment(max_shift=3, drop=0.2)).swapaxes(0, 1)
+    assert not np.array_equal(first, again)
+    np.testing.assert_array_equal(frames([2], Augment(max_shift=3, drop=0.2))[:, 0], again)
+    np.testing.assert_array_equal(*frames([0, 2]).swapaxes(0, 1))
+
+
 def test_loader_passes_the_window_on(folder):
     dataset = load_dataset("nmnist", folder, "test")
     frames, _ = next(iter(dataset.loader(20, num_steps=7, shuffle=False, window="tonic")))

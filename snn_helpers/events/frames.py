@@ -87,6 +87,7 @@ def bin_frames(
     spec: FrameSpec,
     augment: Augment | None = None,
     seed: int = 0,
+    draws: np.ndarray | None = None,
 ) -> np.ndarray:
     """Count events in bins of time, polarity and pixel for a batch of recordings.
 
@@ -105,7 +106,10 @@ def bin_frames(
     augment : Augment or None
         Shift, event drop and warp.
     seed : int
-        Seed of the augmentation. What happens to a recording depends on (seed, its index) only, not on the batch.
+        Seed of the augmentation. What happens to a recording depends on (seed, its draw) only, not on the batch.
+    draws : int64 [B] or None
+        Number of each one's draw of the augmentation, so that a recording that comes twice can be changed in two
+        ways; None takes its index.
 
     Returns
     -------
@@ -127,7 +131,8 @@ def bin_frames(
     width_us = spec.window_us or (-1 if spec.window == "tonic" else 0)
     drop_below = np.uint64(int(augment.drop * 2**64)) if augment.drop < 1 else np.uint64(2**64 - 1)
     key = np.uint64(int(seed) % 2**64)
-    _count(*events, offsets, indices, width_us, augment.max_shift, float(augment.warp), drop_below, key, frames)
+    draws = indices if draws is None else np.asarray(draws, dtype=np.int64)
+    _count(*events, offsets, indices, draws, width_us, augment.max_shift, float(augment.warp), drop_below, key, frames)
     return frames
 
 
@@ -162,13 +167,13 @@ def _uniform(key, number):
 
 
 @njit(cache=True, nogil=True)
-def _count(x, y, t, p, offsets, indices, width_us, max_shift, warp, drop_below, seed, frames):
+def _count(x, y, t, p, offsets, indices, draws, width_us, max_shift, warp, drop_below, seed, frames):
     num_steps, _, _, height, width = frames.shape
     for b in range(indices.size):
         start, stop = offsets[indices[b]], offsets[indices[b] + 1]
         if start == stop:
             continue
-        key = _mix(seed ^ _mix(np.uint64(indices[b])))
+        key = _mix(seed ^ _mix(np.uint64(draws[b])))
         span = np.uint64(2 * max_shift + 1)
         dx = np.int64(_mix(key ^ np.uint64(1)) % span) - max_shift
         dy = np.int64(_mix(key ^ np.uint64(2)) % span) - max_shift
