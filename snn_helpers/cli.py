@@ -120,11 +120,11 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
         kind = item.type.split(" ")[0]
         flag, checks = f"--{item.name}", item.metadata
         if kind == "bool":
-            parser.add_argument(flag, action="store_true", help=checks["help"])
+            parser.add_argument(flag, action="store_true", help=checks["help"], default=argparse.SUPPRESS)
             continue
         notes = [_range_text(checks), "" if item.default is None else f"default {item.default}"]
         told = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
-        options = {"help": (checks["help"] + told).replace("%", "%%"), "default": item.default}
+        options = {"help": (checks["help"] + told).replace("%", "%%"), "default": argparse.SUPPRESS}
         if checks["bare"]:
             options |= {"nargs": "?", "const": checks["bare"]}
         if checks["choices"]:
@@ -144,15 +144,17 @@ def _range_text(checks: Mapping[str, Any]) -> str:
     return "" if low is None else f"above {low}" if checks["above"] else f"at least {low}"
 
 
-def _config(args: argparse.Namespace) -> TrainConfig:
-    return TrainConfig.from_params({item.name: getattr(args, item.name) for item in fields(TrainConfig)})
+def _typed(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were typed; those left out are not in `args`."""
+    return {item.name: getattr(args, item.name) for item in fields(TrainConfig) if item.name in args}
 
 
 def _train(args: argparse.Namespace) -> None:
     from snn_helpers.training.loop import train
 
-    config = _config(args)
-    result = train(config)
+    typed = _typed(args)
+    config = TrainConfig(**typed)
+    result = train(config, named=typed)
     if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks
         return
     print(f"written to {result.paths['save_dir']}")
@@ -168,7 +170,8 @@ def _verify_resume(args: argparse.Namespace) -> int:
 
     check_int("--kills", args.kills, low=1)
     flags = ["--profile", "smoke", *args.flags]  # of two equal flags the later one holds
-    asked = _config(_make_parser().parse_args(["train", *flags]))
+    asked = _typed(_make_parser().parse_args(["train", *flags]))
+    TrainConfig(**asked)  # refuses bad values before anything runs
     _refuse_chosen(asked, "verify-resume", ("save_dir", "log_dir", "resume", "test_only", "visualize"))
     differing = verify_resume(flags, args.kills)
     for where in differing:
@@ -180,13 +183,13 @@ def _verify_resume(args: argparse.Namespace) -> int:
 def _protocol(args: argparse.Namespace) -> None:
     from snn_helpers.training.protocols import run_protocol, summary_line
 
-    asked = _config(_make_parser().parse_args(["train", *args.flags]))
+    asked = _typed(_make_parser().parse_args(["train", *args.flags]))
     _refuse_chosen(asked, "protocol", ("dataset", "seed", "save_dir", "resume", "init_from", "test_only", "visualize"))
-    print(summary_line(run_protocol(args.protocol, asked, args.seeds, args.real_dir)))
+    print(summary_line(run_protocol(args.protocol, TrainConfig(**asked), args.seeds, args.real_dir)))
 
 
-def _refuse_chosen(asked: TrainConfig, command: str, names: Sequence[str]) -> None:
-    taken = [name for name in names if getattr(asked, name)]
+def _refuse_chosen(asked: Mapping[str, Any], command: str, names: Sequence[str]) -> None:
+    taken = [name for name in names if name in asked]
     if taken:
         raise ValueError(f"`--{taken[0]}`: {command} chooses that itself. Leave the flag out.")
 

@@ -143,7 +143,7 @@ def test_missing_package_is_one_line_and_ends_with_1(monkeypatch, capsys, data_h
 def test_stopping_ends_with_130_and_no_traceback(monkeypatch, capsys, data_home):
     from snn_helpers.training import loop
 
-    def stopped(_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loop, "train", stopped)

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from snn_helpers.cli import main
 from snn_helpers.datasets import load_dataset
 from snn_helpers.models.network import SpikeOutput
 from snn_helpers.training import loop
@@ -157,6 +158,14 @@ def test_resume_refuses_other_settings(make_config, tmp_path, changes, message):
     train(make_config(epochs=1, beta=0.75, threshold=1.5, lr=0.004))
     with pytest.raises(CheckpointError, match=f"last.pt: was made with {message}. Leave these flags out"):
         train(TrainConfig(resume=tmp_path / "run" / "last.pt", **changes))
+
+
+def test_flag_typed_at_its_default_is_refused_where_the_run_was_made_with_another(make_config, tmp_path, capsys):
+    train(make_config(epochs=1, beta=0.75))
+    command = ["train", "--resume", str(tmp_path / "run")]
+    assert main([*command, "--beta", str(TrainConfig().beta)]) == 1
+    assert "was made with beta 0.75, not 0.9. Leave these flags out." in capsys.readouterr().err
+    assert main([*command, "--beta", "0.75"]) == 0
 
 
 def test_resume_names_a_damaged_checkpoint_before_any_work(make_config, tmp_path):

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -67,7 +67,12 @@ class Splits(NamedTuple):
     test: EventDataset
 
 
-def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    monitor: Monitor | None = None,
+    splits: Splits | None = None,
+    named: Collection[str] = (),
+) -> TrainResult:
     """Train as `config` says, or only test with `test_only`, and write checkpoints, history, log and result.
 
     The test split is scored once, at the end, with the weights of the best validation accuracy, or those of the last
@@ -83,6 +88,9 @@ def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | 
         Has `update(row)`, called after every epoch, and `stop_requested`, asked after every step.
     splits : Splits or None
         Recordings to use instead of the config's data set.
+    named : collection of str
+        Settings that were given by name. When a run is resumed, one that is not the run's is refused even where it is
+        the default, which otherwise counts as left out.
 
     Returns
     -------
@@ -103,7 +111,7 @@ def train(config: TrainConfig, monitor: Monitor | None = None, splits: Splits | 
         If it was asked to stop; a KeyboardInterrupt.
     """
     config, state = _find_resume(config)
-    config = _adopt(config, state) if state else config.resolve()
+    config = _adopt(config, state, named) if state else config.resolve()
     with joined_processes(choose_device(config)) as (processes, device), _own_folder(config, processes) as folder:
         criterion = loss_function(config.loss, config.threshold)
         model = build_model(config).to(device)
@@ -193,14 +201,14 @@ def _unfinished(config: TrainConfig) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _adopt(config: TrainConfig, state: dict[str, Any]) -> TrainConfig:
+def _adopt(config: TrainConfig, state: dict[str, Any], named: Collection[str]) -> TrainConfig:
     """Take from the checkpoint what must be as it was; refuse what was asked for and differs."""
     saved = TrainConfig.from_params(state["config"])
     keys = (*MODEL_FLAGS, "time_steps") if config.test_only else RUN_FLAGS
     default = TrainConfig()
-    asked = {key: getattr(config, key) for key in keys if getattr(config, key) != getattr(default, key)}
-    differing = [key for key, value in asked.items() if value != getattr(saved, key)]
-    clashes = [f"{key} {getattr(saved, key)!r}, not {asked[key]!r}" for key in differing]
+    asked = [key for key in keys if key in named or getattr(config, key) != getattr(default, key)]
+    differing = [key for key in asked if getattr(config, key) != getattr(saved, key)]
+    clashes = [f"{key} {getattr(saved, key)!r}, not {getattr(config, key)!r}" for key in differing]
     if clashes:
         raise CheckpointError(f"{config.resume}: was made with {'; '.join(clashes)}. Leave these flags out.")
     adopted = {key: getattr(saved, key) for key in keys}
