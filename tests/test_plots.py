@@ -271,10 +271,16 @@ def test_raster_of_one_neuron_numbers_it_once():
 
 
 def test_race_names_neurons_that_end_together_above_each_other():
-    ax = plots.race(np.array([[0, 0, 0, 1]]), true_class=2)
+    ax = plots.race(np.array([[1, 0, 1, 2]]), true_class=2)
     places = {text.get_text().strip(): (text.xy[1], text.xyann[1]) for text in ax.texts}
-    assert places["3"] == (1, 0)
-    assert {places["0"], places["2 (true)"]} == {(0, 0), (0, 11)}
+    assert places["3"] == (2, 0)
+    assert {places["0"], places["2 (true)"]} == {(1, 0), (1, 11)}
+
+
+def test_race_names_no_neuron_that_never_fired_but_the_true_one():
+    counts = np.array([[0, 0, 0, 3]])
+    assert sorted(text.get_text() for text in plots.race(counts, true_class=3).texts) == [" 3 (true)"]
+    assert sorted(text.get_text() for text in plots.race(counts, true_class=1).texts) == [" 1 (true)", " 3"]
 
 
 def test_network_draws_an_arrow_a_skip():

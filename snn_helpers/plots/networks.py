@@ -174,18 +174,20 @@ def race(counts: np.ndarray, ax: Axes | None = None, step_ms: float = 1.0, true_
     step_ms : float
         Length of a step.
     true_class : int or None
-        Drawn in green, all others by their place at the end.
+        Drawn in green and named, as are the two that end in front, if they fired; the others are grey.
     """
     ax = make_axes(ax)
     counts = np.asarray(counts)
     times = np.arange(len(counts) + 1) * step_ms
     places = np.argsort(-counts[-1], kind="stable")
+    told = {int(neuron) for neuron in places[:2] if counts[-1, neuron]}
+    told |= set() if true_class is None else {int(true_class)}
     for neuron in places[::-1]:
-        told = neuron in places[:2] or neuron == true_class
-        colour = HIGHLIGHT if neuron == true_class else OFF if neuron == places[0] or told else GREY
-        ax.plot(times, np.r_[0, counts[:, neuron]], color=colour, linewidth=2.2 if told else 1,
-                alpha=1 if told else 0.5, drawstyle="steps-post", label=f"{neuron}" if told else None)  # fmt: skip
-    told = {int(neuron) for neuron in (*places[:2], *([] if true_class is None else [true_class]))}
+        colour = HIGHLIGHT if neuron == true_class else OFF
+        look = {"color": colour, "linewidth": 2.2, "label": f"{neuron}"}
+        if neuron not in told:
+            look = {"color": GREY, "linewidth": 1, "alpha": 0.5}
+        ax.plot(times, np.r_[0, counts[:, neuron]], drawstyle="steps-post", **look)
     named = [int(count) for count in counts[-1, sorted(told)]]
     for neuron in sorted(told, reverse=True):
         named.remove(counts[-1, neuron])

@@ -181,20 +181,12 @@ class ActivityExplorer(Explorer):
         return figure
 
     def _draw_race(self, ax, spk, name, time_ms):
-        counts, label = np.vstack([np.zeros(spk.shape[1]), spk.cumsum(0)]), None
-        label = self._labels[self.state["sample"]] if self._labels else None
-        decided = int(counts[-1].argmax())
-        times = self._step_ms * np.arange(len(counts))
-        for one in range(counts.shape[1]):
-            colour = plots.ON if one == label else plots.OFF if one == decided else "#bbbbbb"
-            style = "--" if colour == plots.OFF else "-"
-            ax.plot(times, counts[:, one], style, color=colour, linewidth=2 if colour != "#bbbbbb" else 1)
-        for count in np.unique(counts[-1][counts[-1] > 0]):  # neurons that end together are named in one word
-            together = ", ".join(str(one) for one in np.flatnonzero(counts[-1] == count))
-            ax.annotate(together, (times[-1], count), (3, -3), textcoords="offset points")
-        said = f"says {decided}" if counts[-1].any() else "no output spike"
+        counts = spk.cumsum(0)
+        true_class = self._labels[self.state["sample"]] if self._labels else None
+        plots.race(counts, ax, self._step_ms, true_class)
+        said = f"says {counts[-1].argmax()}" if counts[-1].any() else "no output spike"
         ax.axvline(time_ms, color="black", linewidth=1)
-        ax.set(title=f"{name}: {said}", xlabel="time, ms", ylabel="output spikes so far")
+        ax.set(title=f"{name}: {said}", xlabel="time, ms")
 
     def _draw_membranes(self, ax, layer, spk, mem, state):
         if layer not in mem:
@@ -208,7 +200,7 @@ class ActivityExplorer(Explorer):
             ax.plot(times, traces[:, neuron], label=f"#{neuron}")
         ax.axhline(self._threshold, color=plots.GREY, linestyle="--", linewidth=1)
         ax.axvline(state["time_ms"], color="black", linewidth=1)
-        ax.set(title=f"{layer}: membrane of {', '.join(f'#{n}' for n in neurons)}", xlabel="time, ms")
+        ax.set(title=f"{layer}, membrane {', '.join(f'#{n}' for n in neurons)}", xlabel="time, ms")
 
 
 def _check_shapes(frames: np.ndarray, networks: Sequence[tuple[dict, dict]]) -> None:
