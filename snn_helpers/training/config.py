@@ -88,7 +88,7 @@ class TrainConfig:
     epochs: int | None = _flag(None, "passes over the training recordings", low=1)
     batch_size: int | None = _flag(None, "recordings a step", low=1)
     lr: float | None = _flag(
-        None, "learning rate at its highest; default 0.005, of cnn in teach on nmnist 0.01", low=0, above=True
+        None, "learning rate at its highest; default 0.005, or 0.01 for cnn in teach on nmnist", low=0, above=True
     )
     weight_decay: float = _flag(1e-4, "weight decay; the neurons' own numbers are spared", low=0)
     optimizer: str = _flag(
@@ -138,7 +138,7 @@ class TrainConfig:
     warp: float | None = _flag(
         None,
         "augmentation: stretch, turn and shear; how far each entry of the matrix may be from the identity's; default "
-        "0.15, of cnn in teach on nmnist 0.25",
+        "0.15, or 0.25 for cnn in teach on nmnist",
         low=0,
         high=0.5,
     )
