@@ -4,7 +4,7 @@ import os
 import nbformat
 import numpy as np
 import pytest
-from job_notebooks import is_alive, write_notebook
+from job_notebooks import is_alive, wait_for, write_notebook
 
 from snn_helpers import batch
 from snn_helpers.batch import Limits, Rules
@@ -112,4 +112,4 @@ def test_time_limit_ends_the_kernel_and_keeps_what_was_printed(tmp_path, results
     assert "TIMEOUT: the time limit of 8 s was over" in capsys.readouterr().out
     (printed,) = nbformat.read(tmp_path / "out" / "slow.ipynb", as_version=4).cells[-1].outputs
     kernel = int(printed["text"].split()[1])
-    assert not is_alive(kernel)
+    wait_for(lambda: not is_alive(kernel))
