@@ -278,7 +278,7 @@ def test_race_names_neurons_that_end_together_above_each_other():
 
 
 def test_race_names_no_neuron_that_never_fired_but_the_true_one():
-    counts = np.array([[0, 0, 0, 3]])
+    counts = np.array([[0, 0, 0, 3]], np.uint8)
     assert sorted(text.get_text() for text in plots.race(counts, true_class=3).texts) == [" 3 (true)"]
     assert sorted(text.get_text() for text in plots.race(counts, true_class=1).texts) == [" 1 (true)", " 3"]
 

@@ -59,7 +59,9 @@ def test_figure_shows_the_chosen_frame_race_and_membranes_of_two_networks():
     assert axes[1].get_title() == f"hidden: {spk['hidden'][2, 1].sum()} spikes now"
     for ax, network in zip(axes[2:4], (spk, other[0])):
         last = [line.get_ydata()[-1] for line in ax.lines[:3]]
-        assert last == sorted(network["output"][:, 1].sum(0))  # the winner is drawn last
+        counts = network["output"][:, 1].sum(0)
+        assert last == sorted(counts)  # the winner is drawn last
+        assert str(counts.argmax()) in {text.get_text().split()[0] for text in ax.texts}
     assert np.array_equal(axes[4].lines[0].get_ydata(), mem["hidden"][:, 1, 4])
 
 

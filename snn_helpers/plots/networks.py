@@ -177,7 +177,7 @@ def race(counts: np.ndarray, ax: Axes | None = None, step_ms: float = 1.0, true_
         Drawn in green and named, as are the two that end in front, if they fired; the others are grey.
     """
     ax = make_axes(ax)
-    counts = np.asarray(counts)
+    counts = np.asarray(counts, np.int64)  # sums of uint8 are unsigned, and have no negative to sort by
     times = np.arange(len(counts) + 1) * step_ms
     places = np.argsort(-counts[-1], kind="stable")
     told = {int(neuron) for neuron in places[:2] if counts[-1, neuron]}
