@@ -39,7 +39,7 @@ def test_folds_refuse_classes_that_are_too_small(make_folder, data_home):
 
 def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(make_folder, home):
     real = make_folder(per_class={"Train": 5}, count=200)
-    config = TrainConfig(**SMALL)
+    config = TrainConfig(**SMALL, warp=0.3)
     transfer = run_protocol("transfer", config, [0, 1], real)
     assert (transfer["n"], len(transfer["by_seed"])) == (50, 2)
     assert transfer["accuracy"] == pytest.approx(np.mean(transfer["by_seed"]))
@@ -55,6 +55,7 @@ def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(ma
     assert (learned["dataset"], learned["recordings"]) == ("simulated and nmnist", 70)
     assert "simulated-cnn-smoke-seed0" in tuned["config"]["init_from"]
     assert tuned["config"]["select"] == "last"
+    assert tuned["config"]["warp"] == 0.3
     for path, time in written.items():  # the networks of transfer were taken, not trained again
         assert path.stat().st_mtime_ns == time
 

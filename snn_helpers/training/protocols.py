@@ -34,7 +34,7 @@ FOLDS = 5
 # Fine-tuning starts from a network that can see: few epochs at a lower learning rate. In an epoch each real recording
 # comes several times beside the simulated ones, once: on real ones alone, 600 of them, a network came to do worse on
 # others than before (loss 0.095 after, 0.078 before, 0.068 with both; 796 recordings of inner folds).
-FINETUNE = {"lr": 2e-3, "warp": 0.15, "epochs": 3}
+FINETUNE = {"lr": 2e-3, "epochs": 3}
 _TIMES = 5
 _WATCHED = 50  # recordings to draw the curve of a run whose last epoch counts, whatever the curve says
 
@@ -92,7 +92,7 @@ def _of_seed(name: str, config: TrainConfig, real_dir) -> list[dict[str, Any]]:
         base = _once("simulated", replace(config, dataset="simulated", select="last").resolve())
         if name == "simulated":
             return [base]
-        settings = {**FINETUNE, "init_from": str(Path(base["save_dir"]) / LAST)}
+        settings = {**FINETUNE, "warp": base["config"]["warp"], "init_from": str(Path(base["save_dir"]) / LAST)}
     folds = load_folds(real_dir, FOLDS)
     if name == "transfer":
         tested = TrainConfig(resume=settings["init_from"], test_only=True, data_dir=base["config"]["data_dir"])
