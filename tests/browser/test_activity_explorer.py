@@ -37,7 +37,7 @@ def test_explorer_plays_steps_through_wrong_answers_and_shows_what_was_recorded(
     assert first < 3000
     widget.scroll_into_view_if_needed()
     sent = notebook.kernel_messages()
-    widget.get_by_label("Speed", exact=True).select_option(label="1/20")
+    widget.get_by_label("Speed", exact=True).select_option(label="1/50")
     widget.get_by_role("button", name="Play").click()
     times = frame_times(page, 2.0)
     widget.get_by_role("button", name="Pause").click()
