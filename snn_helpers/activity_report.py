@@ -165,8 +165,8 @@ def _draw_membrane(subject: Subject) -> tuple[Figure, Caption]:
         mem = subject.recording.mem[name][:, subject.sample].reshape(subject.config.time_steps, -1)
         shown = spread(subject.recording.spk[name][:, subject.sample].reshape(mem.shape), _TRACES)
         threshold = subject.model.spiking_layers()[name].neurons.number("threshold")
-        plots.membrane_traces(mem[:, shown], threshold, ax).set(xlabel="", title=name)
-    axes[-1].set(xlabel="time step")
+        plots.membrane_traces(mem[:, shown], threshold, ax, step_ms=subject.step_ms).set(xlabel="", title=name)
+    axes[-1].set(xlabel="time, ms")
     sentence = (
         "Membranes of a few neurons of each layer that fire: where a line is above the threshold, the neuron fires."
     )
@@ -275,8 +275,9 @@ def _draw_attribution(subject: Subject) -> tuple[Figure, Caption]:
     by_rank = {"deletion": checked.deletion, "insertion": checked.insertion}
     plots.deletion_insertion(checked.shares, by_rank, by_lot, curves)
     sentence = (
-        f"Blue events spoke for the answer, vermilion against it. Below the test, on {len(chosen)} recordings: a good "
-        "ranking falls faster than random under deletion and rises faster under insertion."
+        "Green events spoke for the answer, purple against it, the larger the more. Below the test, on "
+        f"{len(chosen)} recordings: a good ranking falls faster than random under deletion and rises faster under "
+        "insertion."
     )
     return figure, Caption("Which events it rests on", sentence, "Events coloured by weight; four curves.")
 

@@ -61,6 +61,7 @@ def test_membrane_traces_draws_every_neuron_and_the_threshold():
     ax = plots.membrane_traces(mem, 2.5, names=["a", "b"])
     assert [line.get_ydata().tolist() for line in ax.lines[:2]] == [[0, 2, 4], [1, 3, 5]]
     assert set(ax.lines[2].get_ydata()) == {2.5}
+    assert plots.membrane_traces(mem, 2.5, step_ms=10).lines[0].get_xdata().tolist() == [10, 20, 30]
 
 
 def test_training_curves_and_bars_hold_the_values():
@@ -123,7 +124,7 @@ def test_raster_reads_as_snntorchs(events):
     plots.raster(spikes, ours)
     assert np.array_equal(theirs.collections[0].get_offsets(), ours.collections[0].get_offsets())
     assert ours.get_xlim() == (-0.5, 4.5)
-    assert plots.raster(spikes, step_ms=10).collections[0].get_offsets()[:, 0].tolist() == [10, 40]
+    assert plots.raster(spikes, step_ms=10).collections[0].get_offsets()[:, 0].tolist() == [20, 50]
 
 
 def test_feature_maps_lie_side_by_side():
@@ -207,7 +208,7 @@ def test_correlations_are_drawn_on_a_scale_from_minus_one_to_one():
 
 
 def test_training_curve_shades_the_interval_of_an_accuracy():
-    from snn_helpers._stats import wilson_interval
+    from snn_helpers.stats import wilson_interval
 
     history = [{"epoch": 0, "train_accuracy": 0.5, "valid_accuracy": 0.8}]
     band = plots.training_curves(history, "accuracy", scale=100, valid_total=50).collections[0]

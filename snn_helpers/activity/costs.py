@@ -105,7 +105,8 @@ def estimate_energy(costs: Mapping[str, LayerCost]) -> Energy:
     low, high = (1e-3 * picojoules * operations for picojoules in PICOJOULES_PER_SPIKE)
     caveat = (
         "low: additions alone, 45 nm (Horowitz 2014); high: 23.6 pJ an operation, measured on Loihi (Davies et al. "
-        "2018); dense: multiplications alone. Neuron updates, memory for states and the camera are not in it."
+        "2018); dense: multiplications and additions alone. Neuron updates, memory for states and the camera are not "
+        "in it."
     )
     return Energy(low, high, 1e-3 * PICOJOULES_PER_MAC * sum(cost.dense for cost in costs.values()), caveat)
 

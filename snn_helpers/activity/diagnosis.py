@@ -191,7 +191,7 @@ def _gradient_problems(gradients: dict[str, float]) -> Iterable[str]:
     if weak:
         yield (
             f"the gradient vanishes at {', '.join(map(repr, weak))}: below {VANISHING:g} of the strongest. Bring the "
-            "layers behind it to fire (`balance_firing`), take a lower `slope` or `threshold`, or add skips."
+            "layers before and behind it to fire (`balance_firing`), take a lower `slope` or `threshold`, or add skips."
         )
 
 

@@ -7,7 +7,7 @@ import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
 
-from snn_helpers.plots.style import GREY, OFF, ON, ink, make_axes, paper
+from snn_helpers.plots.style import AGAINST, FOR, GREY, OFF, ON, ink, make_axes, paper
 
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 
@@ -92,12 +92,12 @@ def paths(points: np.ndarray, labels: np.ndarray, ax: Axes | None = None) -> Axe
 
 
 def attribution_map(values: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
-    """Draw what each pixel's events said, [P, H, W] or [H, W]: blue spoke for the answer, vermilion against it."""
+    """Draw what each pixel's events said, [P, H, W] or [H, W]: green spoke for the answer, purple against it."""
     values = np.asarray(values, dtype=float)
     values = values.sum(0) if values.ndim == 3 else values
     ax = make_axes(ax)
     limit = float(np.percentile(np.abs(values), 99.5)) or 1.0
-    blends = mpl.colors.LinearSegmentedColormap.from_list("said", [OFF, paper(ax), ON])
+    blends = mpl.colors.LinearSegmentedColormap.from_list("said", [AGAINST, paper(ax), FOR])
     ax.imshow(values, cmap=blends, vmin=-limit, vmax=limit)
     ax.set(xticks=[], yticks=[], title=title)
     ax.spines[:].set_visible(True)
@@ -105,18 +105,18 @@ def attribution_map(values: np.ndarray, ax: Axes | None = None, title: str = "")
 
 
 def attribution_cloud(events: np.ndarray, values: np.ndarray, ax: Axes | None = None, axis: str = "x") -> Axes:
-    """Draw each event (x, y, t in µs, p) at its time and pixel: blue spoke for the answer, vermilion against it."""
+    """Draw each event (x, y, t in µs, p) at its time and pixel: green spoke for the answer, purple against it."""
     ax = make_axes(ax)
     values = np.asarray(values, dtype=float)
     limit = (float(np.percentile(np.abs(values), 98)) if len(values) else 0.0) or 1.0
-    blends = mpl.colors.LinearSegmentedColormap.from_list("said", [OFF, GREY, ON])
+    blends = mpl.colors.LinearSegmentedColormap.from_list("said", [AGAINST, GREY, FOR])
     order = np.argsort(np.abs(values), kind="stable")  # those that said most on top
     weight = np.clip(np.abs(values[order]) / limit, 0, 1)
     ax.scatter(
         events["t"][order] / 1000, events[axis][order], c=values[order], cmap=blends, vmin=-limit, vmax=limit,
         s=1 + 9 * weight, alpha=np.clip(0.15 + weight, 0, 1), linewidths=0,
     )  # fmt: skip
-    for colour, word in ((ON, "spoke for the answer"), (OFF, "against it")):
+    for colour, word in ((FOR, "spoke for the answer"), (AGAINST, "against it")):
         ax.plot([], [], "o", color=colour, markersize=4, label=word)
     ax.legend(loc="upper center", fontsize=8, ncols=2, bbox_to_anchor=(0.5, -0.22), frameon=False)  # a title is above
     ax.set(xlabel="time, ms", ylabel=f"{axis}, pixels")

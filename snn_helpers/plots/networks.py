@@ -13,19 +13,23 @@ from snn_helpers.plots.style import GREY, HIGHLIGHT, OFF, ON, ink, make_axes, pa
 
 
 def raster(spikes: np.ndarray, ax: Axes | None = None, step_ms: float | None = None) -> Axes:
-    """Draw spikes [T, N], time against neuron, as `snntorch.spikeplot.raster` does, as strokes that fill a row."""
+    """Draw spikes [T, N], time against neuron, as `snntorch.spikeplot.raster` does, as strokes that fill a row.
+
+    In time steps they are numbered from 0, as there; in ms, with `step_ms`, a spike stands at the end of its step.
+    """
     ax = make_axes(ax)
     spikes = np.asarray(spikes)
     steps, neurons = np.nonzero(spikes)
+    times = steps if step_ms is None else (steps + 1) * step_ms
     # A stroke covers most of its neuron's row, so that a raster of ten neurons reads as well as one of hundreds.
     height = 0.8 * ax.get_window_extent().height * 72 / ax.figure.dpi / max(1, spikes.shape[1])
     size = float(np.clip(height, 1.5, 9)) ** 2
     ax.scatter(
-        steps if step_ms is None else steps * step_ms, neurons, s=size, marker="|" if size > 9 else "o", color=ink(ax),
+        times, neurons, s=size, marker="|" if size > 9 else "o", color=ink(ax),
         linewidths=1.6 if size > 9 else 0,
     )  # fmt: skip
     ax.set(xlabel="time step" if step_ms is None else "time, ms", ylabel="neuron")
-    ax.set_xlim(-0.5 * (step_ms or 1), (len(spikes) - 0.5) * (step_ms or 1))
+    ax.set_xlim(*((-0.5, len(spikes) - 0.5) if step_ms is None else (0, (len(spikes) + 0.3) * step_ms)))
     ax.set_ylim(-0.5, max(1, spikes.shape[1]) - 0.5)
     # Room for a number every 20 points, in a low raster, too; neurons are whole.
     places = max(1, round(ax.get_window_extent().height * 72 / ax.figure.dpi / 20))
@@ -33,15 +37,22 @@ def raster(spikes: np.ndarray, ax: Axes | None = None, step_ms: float | None = N
     return ax
 
 
-def membrane_traces(mem: np.ndarray, threshold: float, ax: Axes | None = None, names: Sequence[str] = ()) -> Axes:
-    """Draw membranes [T, N] over time steps with the firing threshold as a dashed line."""
+def membrane_traces(
+    mem: np.ndarray,
+    threshold: float,
+    ax: Axes | None = None,
+    names: Sequence[str] = (),
+    step_ms: float | None = None,
+) -> Axes:
+    """Draw membranes [T, N] with the firing threshold as a dashed line, over steps from 0 or, in ms, steps' ends."""
     ax = make_axes(ax)
+    times = np.arange(len(mem)) if step_ms is None else np.arange(1, len(mem) + 1) * step_ms
     for neuron, trace in enumerate(np.asarray(mem).T):
-        ax.plot(trace, label=names[neuron] if len(names) else None, linewidth=1.4)
+        ax.plot(times, trace, label=names[neuron] if len(names) else None, linewidth=1.4)
     ax.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
     # Beside the axes, where no line runs through the word.
     ax.text(1.005, threshold, "threshold", transform=ax.get_yaxis_transform(), va="center", color=GREY, fontsize=9)
-    ax.set(xlabel="time step", ylabel="membrane")
+    ax.set(xlabel="time step" if step_ms is None else "time, ms", ylabel="membrane")
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     if len(names):
         ax.legend(loc="lower left", ncols=len(names), borderaxespad=0, bbox_to_anchor=(0, 1), frameon=False)
@@ -197,7 +208,8 @@ def race(counts: np.ndarray, ax: Axes | None = None, step_ms: float = 1.0, true_
         up = 11 * named.count(counts[-1, neuron])
         ax.annotate(word, (times[-1], counts[-1, neuron]), (4, up), textcoords="offset points", va="center",
                     color=colour, annotation_clip=False)  # fmt: skip
-    ax.set(xlabel="time step" if step_ms == 1 else "time, ms", ylabel="output spikes so far", xlim=(0, times[-1]))
+    ax.set(xlabel="time step" if step_ms == 1 else "time, ms", ylabel="output spikes so far")
+    ax.set_xlim(0, 1.02 * times[-1])  # else half of the last step's rise is cut off
     ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     return ax
 

@@ -12,7 +12,10 @@ from snn_helpers._checks import check_choice
 ON, OFF, GREY, HIGHLIGHT = "#0072b2", "#d55e00", "#6b6b6b", "#009e73"
 """Okabe and Ito's colour-blind-safe blue, vermilion and green: ON and OFF events look the same in every figure."""
 
-CYCLE = (ON, OFF, HIGHLIGHT, "#cc79a7", "#e69f00", "#56b4e9")
+FOR, AGAINST = HIGHLIGHT, "#cc79a7"
+"""What spoke for an answer and against it: other colours than those of events, which are drawn in them."""
+
+CYCLE = (ON, OFF, HIGHLIGHT, AGAINST, "#e69f00", "#56b4e9")
 
 _STYLE = {
     "figure.dpi": 110,
