@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from snn_helpers import SpikingCNN, SpikingResNet, record
-from snn_helpers._stats import wilson_interval
 from snn_helpers.activity import (
     activation_sparsity,
     anytime,
@@ -23,6 +22,7 @@ from snn_helpers.activity import (
 )
 from snn_helpers.models.network import SpikeOutput
 from snn_helpers.models.readout import decide, decide_so_far
+from snn_helpers.stats import wilson_interval
 
 TRAINS = np.array([[0, 1, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1], [0, 1, 0, 0]])[:, None]  # [T = 4, B = 1, 4 neurons]
 

@@ -10,11 +10,11 @@ import pytest
 from job_notebooks import write_notebook, write_stand_in
 
 from snn_helpers import sweep_report
-from snn_helpers._stats import mean_interval
 from snn_helpers.batch import SweepPlan, Workers, run_sweep
 from snn_helpers.batch.ledger import LEDGER
 from snn_helpers.batch.report import Setting, make_report, pareto_front, summary_lines, write_csv
 from snn_helpers.batch.sweep import PLAN
+from snn_helpers.stats import mean_interval
 
 # Settings (beta, lr) by seed 0, 1, 2: accuracy; spikes are 100 * accuracy + 10 where lr is 0.2.
 SCORES = {(0.8, 0.1): (0.50, 0.60, 0.70), (0.8, 0.2): (0.52, 0.62, 0.72),

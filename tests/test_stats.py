@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from snn_helpers._stats import wilson_interval
+from snn_helpers.stats import wilson_interval
 
 
 @given(total=st.integers(1, 20_000), share=st.floats(0, 1))

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from snn_helpers._checks import check_choice, check_float, check_int
-from snn_helpers._stats import wilson_interval
 from snn_helpers.activity.measures import check_classes
 from snn_helpers.models.readout import decide
+from snn_helpers.stats import wilson_interval
 
 CONTROLS = ("as recorded", "shuffled", "reversed", "collapsed", "polarity swapped", "events dropped")
 

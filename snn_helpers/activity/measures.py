@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from snn_helpers._checks import check_float, check_int
-from snn_helpers._stats import wilson_interval
 from snn_helpers.models.readout import decide_so_far
+from snn_helpers.stats import wilson_interval
 
 SATURATED = 0.95
 """Share of steps with a spike from which on a neuron counts as saturated."""

@@ -16,10 +16,10 @@ import numpy as np
 
 from snn_helpers._checks import check_choice
 from snn_helpers._files import whole_file
-from snn_helpers._stats import mean_interval
 from snn_helpers.batch.ledger import latest, read_rows
 from snn_helpers.batch.plan import REPEAT
 from snn_helpers.batch.sweep import PLAN
+from snn_helpers.stats import mean_interval
 
 COSTS = ("synaptic_operations", "hidden_spike_fraction", "output_spikes")
 """Results that say what an answer costs, the best one first."""

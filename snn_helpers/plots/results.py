@@ -8,8 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from snn_helpers._stats import wilson_interval
 from snn_helpers.plots.style import CYCLE, GREY, OFF, ON, ink, make_axes, paper
+from snn_helpers.stats import wilson_interval
 
 
 def training_curves(

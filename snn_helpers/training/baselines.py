@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snn_helpers._stats import wilson_interval
 from snn_helpers.datasets import EventDataset
+from snn_helpers.stats import wilson_interval
 
 _CHUNK = 250
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from snn_helpers._files import write_whole
 from snn_helpers._paths import logs_home, runs_home
-from snn_helpers._stats import wilson_interval
 from snn_helpers.datasets import EventDataset, load_dataset
+from snn_helpers.stats import wilson_interval
 from snn_helpers.training.build import build_model, choose_device, load_model, load_weights, loss_function
 from snn_helpers.training.checkpoint import BEST, LAST, CheckpointError, load_checkpoint, load_or_previous
 from snn_helpers.training.config import AUTO, TrainConfig

@@ -23,8 +23,8 @@ import numpy as np
 from snn_helpers._checks import check_choice
 from snn_helpers._files import write_whole
 from snn_helpers._paths import results_home, runs_home
-from snn_helpers._stats import wilson_interval
 from snn_helpers.datasets import EventDataset, find_real_recordings, load_dataset, load_folds
+from snn_helpers.stats import wilson_interval
 from snn_helpers.training.checkpoint import LAST
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import RESULT, Splits, train
