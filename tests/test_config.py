@@ -114,7 +114,7 @@ def test_every_field_says_what_it_is():
         assert len(item.metadata["help"]) > 8, item.name
 
 
-FILLED_IN = ("dataset", "epochs", "batch_size", "time_steps", "lr", "warp")
+FILLED_IN = ("dataset", "epochs", "batch_size", "time_steps", "lr", "warp", "init_rate")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
