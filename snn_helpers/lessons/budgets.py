@@ -43,6 +43,10 @@ class Budget:
     prices: Mapping[str, Any]
 
 
+# Who learns for some dozens of steps does better with more spikes at the start (two seeds of `quick`: validation
+# accuracy 85.8 and 88.8 %, begun at the profile's 3 % of steps 83.6 and 83.0 %).
+_BRIEF = {"init_rate": 0.04}
+
 _BUDGETS = {
     "smoke": Budget(
         40,
@@ -57,12 +61,12 @@ _BUDGETS = {
     "teach": Budget(
         1000,
         5,
-        {"num_samples": 1000, "time_steps": 6, "epochs": 2, "batch_size": 25},
+        {"num_samples": 1000, "time_steps": 6, "epochs": 2, "batch_size": 25, **_BRIEF},
         40,
         (1, 2, 4, 8, 12),
         3,
-        {"num_samples": 2000, "time_steps": 8, "epochs": 3, "batch_size": 32},
-        {"num_samples": 1000, "time_steps": 6, "epochs": 4, "batch_size": 32},
+        {"num_samples": 2000, "time_steps": 8, "epochs": 3, "batch_size": 32, **_BRIEF},
+        {"num_samples": 1000, "time_steps": 6, "epochs": 4, "batch_size": 32, **_BRIEF},
     ),
     "full": Budget(
         4000,
