@@ -9,6 +9,10 @@ from collections.abc import Collection
 from typing import Any
 
 
+class NotANumberError(ValueError):
+    """Numbers within a computation are NaN, which is no fault of who called it."""
+
+
 def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     """Return `value` if it is one of `choices`, else raise with the nearest choice.
 

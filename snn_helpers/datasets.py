@@ -142,9 +142,10 @@ class EventDataset:
         augment: Augment | None = None,
         window: str = "recording",
         part: tuple[int, int] = (0, 1),
+        least: int = 1,
     ) -> FrameLoader:
         """Return batches of (frames uint8 [T, B, 2, 34, 34], labels int64 [B]) as torch tensors; see `FrameLoader`."""
-        return FrameLoader(self, batch_size, FrameSpec(num_steps, window), shuffle, seed, augment, part)
+        return FrameLoader(self, batch_size, FrameSpec(num_steps, window), shuffle, seed, augment, part, least)
 
     def subset(self, indices) -> EventDataset:
         """Return some of the recordings, int [N], also several times, as a data set of the same provenance."""
@@ -189,7 +190,8 @@ class FrameLoader:
     Iterating gives epoch `self.epoch`, which then counts up, so that a plain `for` loop sees a new order each time;
     `batches(epoch)` gives a chosen one. There are no worker processes: a batch is binned in about a millisecond.
 
-    With `part = (rank, size)` a batch is shared out over `size` processes, of which this one, `rank`, gets its part.
+    With `part = (rank, size)` a batch is shared out over `size` processes, of which this one, `rank`, gets its part. A
+    last batch of fewer than `least` recordings is left out, unless it is the only one.
     """
 
     def __init__(
@@ -201,6 +203,7 @@ class FrameLoader:
         seed: int,
         augment: Augment | None,
         part: tuple[int, int] = (0, 1),
+        least: int = 1,
     ):
         self.dataset = dataset
         self.batch_size = check_int("batch_size", batch_size, low=1)
@@ -209,17 +212,19 @@ class FrameLoader:
         self.seed = check_int("seed", seed, low=0)
         self.augment = augment
         self.part = part
+        self.least = check_int("least", least, low=1)
         self.epoch = 0
 
     def __len__(self) -> int:
         """Return how many batches an epoch has."""
         whole, rest = divmod(len(self.dataset), self.batch_size)
-        # When learning, every process must have a part in every batch.
-        return whole + bool(rest and not (self.shuffle and rest < self.part[1]))
+        return whole + bool(rest and (rest >= self.least or not whole))
 
     def whole(self) -> FrameLoader:
         """Return the loader of whole batches, not only of this process's part."""
-        return FrameLoader(self.dataset, self.batch_size, self.spec, self.shuffle, self.seed, self.augment)
+        return FrameLoader(
+            self.dataset, self.batch_size, self.spec, self.shuffle, self.seed, self.augment, least=self.least
+        )
 
     def weight(self, size: int, step: int) -> float:
         """Return the factor by which a part of `size` recordings counts in the mean over the processes."""

@@ -30,6 +30,9 @@ def state(**changes):
         "history": [{"epoch": 0, "lr": 0.1}],
         "rng": random_state(),
         "initial_firing": {"conv1": 0.08},
+        "speed": {"samples_per_s": 100.0},
+        "data": {"steps_an_epoch": 3},
+        "threads": 2,
     }
     return {**plain, **changes}
 
@@ -66,7 +69,10 @@ def test_save_that_fails_keeps_the_checkpoint_that_was_there(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*((torch, "save", half_written) if failing == "torch.save" else (os, "replace", no_rename)))
-    with pytest.raises(CheckpointError, match=r"No space left.* the one before is intact"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"No space left on device\)\. Make room; go on with `--resume .*last\.pt`",
+    ):
         save_checkpoint(tmp_path / "last.pt", state(epoch=2))
     monkeypatch.undo()
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from snn_helpers.cli import main
+from snn_helpers.training import verify
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train
@@ -197,15 +198,83 @@ def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, tmp
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, tmp_path, capsys):
+def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, tmp_path, capsys, monkeypatch):
     train(make_config("whole"))
     with pytest.raises(TrainingStopped):
         train(make_config("parts"), StopAfter(4))
     last = tmp_path / "parts" / "last.pt"
     last.write_bytes(last.read_bytes()[:5000])
+    with monkeypatch.context() as patch:  # killed between keeping the one before and writing the new one
+        patch.setattr("os.replace", lambda part, path: replace(part, path) if "previous" in str(path) else exit_now())
+        with pytest.raises(SystemExit):
+            train(make_config("parts", resume="auto"))
+    load_checkpoint(tmp_path / "parts" / "previous.pt")  # the damaged one has not taken its place
     train(make_config("parts", resume="auto"))
     assert "Taking the one before it" in capsys.readouterr().out
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def replace(part, path, plain=os.replace):
+    plain(part, path)
+
+
+def exit_now():
+    raise SystemExit
+
+
+def test_damaged_best_checkpoint_is_noticed_before_any_work(make_config, tmp_path):
+    whole = train(make_config("whole", epochs=2))
+    with pytest.raises(TrainingStopped):
+        train(make_config("parts", epochs=2), StopAfter(6))  # one step into the second epoch
+    best = tmp_path / "parts" / "best.pt"
+    best.write_bytes(best.read_bytes()[:5000])
+    previous = tmp_path / "parts" / "previous.pt"
+    assert load_checkpoint(previous)["epoch"] == 1  # has the weights of the first epoch: they are taken from there
+    assert train(make_config("parts", epochs=2, resume="auto")).history == whole.history
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+    with pytest.raises(TrainingStopped):
+        train(make_config("lost", epochs=2), StopAfter(6))
+    for name in ("best.pt", "previous.pt"):
+        path = tmp_path / "lost" / name
+        path.write_bytes(path.read_bytes()[:5000])
+    before = (tmp_path / "lost" / "last.pt").read_bytes()
+    with pytest.raises(CheckpointError, match=r"the best epoch so far, 1, are in no sound file .*`--init_from"):
+        train(make_config("lost", epochs=2, resume="auto"))
+    assert (tmp_path / "lost" / "last.pt").read_bytes() == before
+
+
+def test_resumed_run_keeps_its_engine_folders_and_steps_between_checkpoints(make_config, tmp_path):
+    settings = {"epochs": 2, "engine": "snntorch", "save_every": 3}
+    train(make_config("whole", **settings))
+    with pytest.raises(TrainingStopped):
+        train(make_config("parts", **settings), StopAfter(2))
+    resumed = train(TrainConfig(resume=tmp_path / "parts" / "last.pt"))  # all that the message tells to give
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    kept = {name: resumed.metrics["config"][name] for name in ("engine", "save_every", "save_dir")}
+    assert kept == {"engine": "snntorch", "save_every": 3, "save_dir": str(tmp_path / "parts")}
+    assert resumed.paths["log_dir"] == tmp_path / "parts" / "logs"
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_run_is_not_resumed_on_other_recordings(make_config, make_folder, tmp_path, more):
+    with pytest.raises(TrainingStopped):
+        train(make_config(), StopAfter(2))
+    other = make_folder("other", {"Train": 9 + more, "Test": 1}, count=310)
+    with pytest.raises(CheckpointError, match=r"its train recordings were others .* than these .*`--data_dir`"):
+        train(make_config(data_dir=other, resume="auto"))
+
+
+def test_other_number_of_threads_is_said(make_config, capsys):
+    with pytest.raises(TrainingStopped):
+        train(make_config(epochs=1), StopAfter(2))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        train(make_config(epochs=1, resume="auto"))
+    finally:
+        torch.set_num_threads(threads)
+    assert f"the run had {threads} threads, this process has {threads + 1}" in capsys.readouterr().out
 
 
 def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, tmp_path):
@@ -220,7 +289,10 @@ def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, tmp
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
-        with pytest.raises(CheckpointError, match=r"could not be written \(.*\)\. Make room; the one before is intact"):
+        with pytest.raises(
+            CheckpointError,
+            match=r"not be written \(.*\)\. Make room; go on with `--resume .*/last\.pt`",
+        ):
             train(make_config("run", resume="auto"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -259,7 +331,7 @@ def test_resume_without_the_best_epochs_weights_says_so(make_config, tmp_path):
         train(make_config("parts"), StopAfter(7))
     for name in ("best.pt", "previous.pt"):
         (tmp_path / "parts" / name).unlink()
-    with pytest.raises(CheckpointError, match=r"weights of the best epoch so far, 1, are not beside it \(best\.pt\)"):
+    with pytest.raises(CheckpointError, match=r"weights of the best epoch so far, 1, are in no sound file beside it"):
         train(TrainConfig(resume=tmp_path / "parts"))
 
 
@@ -280,8 +352,16 @@ def test_verify_resume_says_equal(folder, capsys):
     flags = ["--dataset=nmnist", f"--data_dir={folder}", "--time_steps=2", "--batch_size=8", "--epochs=1"]
     assert main(["verify-resume", "--kills", "1", *flags]) == 0
     out = capsys.readouterr().out
-    assert "killed (1 of 1): its last checkpoint is of epoch" in out
+    assert "killed (1 of 1): its last checkpoint is that after" in out
     assert "equal: weights, optimiser, schedule and history, bit for bit." in out
+
+
+def test_verify_resume_counts_no_kill_of_a_run_that_was_done(tmp_path, monkeypatch):
+    assert verify._run_and_kill([sys.executable, "-c", ""], tmp_path, random.Random(0)) is None
+    monkeypatch.setattr(verify, "_run_through", lambda *_: None)
+    monkeypatch.setattr(verify, "_run_and_kill", lambda *_: None)
+    with pytest.raises(RuntimeError, match=r"the run ended before kill 1 of 2\. Have it do more \(--epochs"):
+        verify.verify_resume([], kills=2)
 
 
 def test_verify_resume_notices_a_bit():
@@ -293,5 +373,6 @@ def test_verify_resume_notices_a_bit():
 
 
 def test_verify_resume_refuses_what_it_chooses_itself(capsys):
-    assert main(["verify-resume", "--save_dir", "here"]) == 1
-    assert "`--save_dir`: verify-resume chooses that itself" in capsys.readouterr().err
+    for flag in ("save_dir", "save_every"):
+        assert main(["verify-resume", f"--{flag}", "3"]) == 1
+        assert f"`--{flag}`: verify-resume chooses that itself" in capsys.readouterr().err

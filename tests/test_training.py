@@ -11,9 +11,10 @@ from snn_helpers.datasets import load_dataset
 from snn_helpers.models.network import SpikeOutput
 from snn_helpers.training import loop
 from snn_helpers.training.build import build_model, load_model, make_optimizer
-from snn_helpers.training.checkpoint import CheckpointError
+from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train
+from snn_helpers.training.run import Run
 from snn_helpers.training.score import decide, evaluate
 
 COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "output_spikes"]
@@ -240,26 +241,54 @@ def test_run_without_save_dir_gets_a_new_folder(make_config, tmp_path):
 def test_loss_that_is_no_number_stops_the_run(make_config, tmp_path, monkeypatch):
     nothing = lambda *_: lambda output, labels: output.spk_rec.sum() * float("nan")  # noqa: E731
     monkeypatch.setattr(loop, "loss_function", nothing)
-    message = r"the loss is nan at epoch 1, step 1; first in the output\. Lower `lr` \(0\.003\)\. No checkpoint"
+    message = r"the loss is nan at epoch 1, step 1; first in the output\. No checkpoint .* lower `lr` than 0\.003\."
     with pytest.raises(FloatingPointError, match=message):
         train(make_config(lr=0.003))
     assert not list((tmp_path / "run").glob("*.pt"))
 
 
-def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch):
-    """Membranes that are not a number never fire, so that the loss stays at ln 10 and looks healthy."""
+@pytest.mark.parametrize(
+    ("engine", "found"), [("snntorch", "the gradient's norm is nan"), ("auto", "a current is nan")]
+)
+def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch, engine, found):
+    """In snnTorch, membranes that are no number never fire: the loss stays at ln 10, and looks healthy."""
 
-    def broken(config):
-        model = build_model(config)
+    def broken(self):
         with torch.no_grad():
-            model.hidden.weight.fill_(float("nan"))
-        return model
+            self.model.hidden.weight.fill_(float("nan"))
 
-    monkeypatch.setattr(loop, "build_model", broken)
-    with pytest.raises(
-        FloatingPointError, match=r"norm is nan at epoch 1, step 1; first in the weights of hidden\. Lower"
-    ):
-        train(make_config(engine="snntorch"))
+    monkeypatch.setattr(Run, "_begin", broken)
+    with pytest.raises(FloatingPointError, match=f"{found} at epoch 1, step 1; first in the weights of hidden. No"):
+        train(make_config(engine=engine))
+
+
+@pytest.mark.parametrize("engine", ["snntorch", "auto"])
+def test_learning_rate_that_blows_the_network_up_stops_the_run_by_step_and_layer(make_config, engine):
+    where = r"at epoch \d, step \d; first in the (weights|gradients|membranes) of (conv\d|hidden|output)\. "
+    with pytest.raises(FloatingPointError, match=where):
+        train(make_config(engine=engine, lr=1e12, norm="none", scheduler="none"))
+
+
+def test_checkpoint_never_holds_weights_that_an_update_has_ruined(make_config, tmp_path, monkeypatch):
+    def ruined(self, *_):
+        plain(self, *_)
+        if self.step == 3:
+            with torch.no_grad():
+                self.model.hidden.weight[0, 0] = float("inf")
+
+    plain = Run._do_step
+    monkeypatch.setattr(Run, "_do_step", ruined)
+    message = (
+        r"a weight is no finite number at epoch 1, step 3; first in the weights of hidden\. .*last\.pt holds the last"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        train(make_config(save_every=1))
+    state = load_checkpoint(tmp_path / "run" / "last.pt")
+    assert state["step"] == 2
+    assert all(weight.isfinite().all() for weight in state["model"].values())
+    monkeypatch.setattr(Run, "_do_step", plain)
+    advised = {"init_from": tmp_path / "run" / "last.pt", "lr": 1e-3}  # what the message says
+    assert train(make_config("again", epochs=1, **advised)).history
 
 
 def test_num_samples_limits_training_and_smoke_limits_testing(make_config, monkeypatch):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_helpers._checks import check_choice
+from snn_helpers._checks import NotANumberError, check_choice
 from snn_helpers.engine.cpu_functions import (
     ConvCurrents,
     ConvNeurons,
@@ -268,7 +268,7 @@ def _check_supported(name: str, *tensors: Tensor | None) -> None:
 
 def _check_no_nan(name: str, tensor: Tensor) -> None:
     if np.isnan(array(tensor).min(initial=0)):  # not by torch: its threads spin on for a while, beside the kernels'
-        raise ValueError(f"`{name}` contains NaN.")
+        raise NotANumberError(f"`{name}` contains NaN.")
 
 
 def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, pool: int) -> None:

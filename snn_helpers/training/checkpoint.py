@@ -13,8 +13,8 @@ import torch
 from snn_helpers._files import whole_file
 
 KEYS = ("model", "optimizer", "scheduler", "scaler", "epoch", "step", "partial", "config", "history", "rng")
-KEYS += ("initial_firing", "seconds")
-FORMAT_VERSION = 2
+KEYS += ("initial_firing", "seconds", "speed", "data", "threads")
+FORMAT_VERSION = 3
 LAST, BEST, PREVIOUS = "last.pt", "best.pt", "previous.pt"
 
 
@@ -49,9 +49,19 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep_before: Path | None 
             if keep_before is not None and path.exists():
                 _keep(path, keep_before)
     except (OSError, RuntimeError) as err:  # torch raises RuntimeError where its writer fails
-        reason = err.strerror if isinstance(err, OSError) and err.strerror else str(err).splitlines()[0]
-        kept = f"the one before is intact; go on with `--resume {path}`" if path.exists() else "there is none before it"
+        reason = err.strerror if isinstance(err, OSError) else None
+        reason = reason or f"{str(err).splitlines()[0]}; {_free(path)}"
+        last = path.with_name(LAST)
+        kept = f"go on with `--resume {last}`, which is intact" if last.exists() else "there is none before it"
         raise CheckpointError(f"{path}: this checkpoint could not be written ({reason}). Make room; {kept}.") from err
+
+
+def _free(path: Path) -> str:
+    """Say how much room there is: torch's writer does not say that a disk is full."""
+    try:
+        return f"{shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free there"
+    except OSError:
+        return "its folder is gone"
 
 
 def _keep(path: Path, name: Path) -> None:

@@ -91,7 +91,9 @@ class TrainConfig:
     lr: float | None = _flag(None, "learning rate at its highest; default 0.01, for resnet 0.005", low=0, above=True)
     weight_decay: float = _flag(1e-4, "weight decay; the neurons' own numbers are spared", low=0)
     optimizer: str = _flag(
-        "adamw", "optimiser of torch; sgd has Nesterov's momentum 0.9", choices=("adam", "adamw", "sgd")
+        "adamw",
+        "optimiser of torch; sgd has Nesterov's momentum 0.9, under onecycle 0.85 to 0.95",
+        choices=("adam", "adamw", "sgd"),
     )
     scheduler: str = _flag(
         "onecycle",
@@ -134,7 +136,7 @@ class TrainConfig:
         choices=("fast_sigmoid", "compact"),
     )
     spike_penalty: float = _flag(0.0, "weight of the hidden layers' mean spike fraction in the loss", low=0)
-    max_shift: int = _flag(2, "augmentation: shift by up to so many pixels", low=0)
+    max_shift: int = _flag(2, "augmentation: shift by up to so many pixels", low=0, high=16)
     warp: float | None = _flag(
         None,
         "augmentation: stretch, turn and shear; how far each entry of the matrix may be from the identity's; default "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from snn_helpers._files import write_whole
@@ -39,7 +40,10 @@ def firing_line(firing: Mapping[str, float]) -> str:
 
 
 class EventLog:
-    """A run's scalars in TensorBoard's format; without the package tensorboard it is off, which it says once.
+    """A run's scalars in TensorBoard's format.
+
+    It is off, which it says once, without the package tensorboard, and as soon as it cannot be written: a full disk
+    under the log must not end a run whose checkpoints lie elsewhere.
 
     Parameters
     ----------
@@ -58,7 +62,8 @@ class EventLog:
         except ImportError:
             print("no TensorBoard log: the package tensorboard is not installed (pip install tensorboard).", flush=True)
             return
-        self._writer = SummaryWriter(folder, purge_step=done or None)
+        with self._off_if_it_fails():
+            self._writer = SummaryWriter(folder, purge_step=done or None)
 
     @property
     def on(self) -> bool:
@@ -67,11 +72,21 @@ class EventLog:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Note values by name, such as "loss/train"."""
-        if self._writer is not None:
+        with self._off_if_it_fails():
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                if self._writer is not None:
+                    self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Write what is still in memory."""
-        if self._writer is not None:
-            self._writer.close()
+        with self._off_if_it_fails():
+            if self._writer is not None:
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _off_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            self._writer = None
+            print(f"no TensorBoard log from here on: it cannot be written ({err.strerror or err}).", flush=True)

@@ -15,17 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from snn_helpers._files import write_whole
 from snn_helpers._paths import logs_home, runs_home
 from snn_helpers.datasets import EventDataset, load_dataset
 from snn_helpers.stats import wilson_interval
-from snn_helpers.training.build import build_model, choose_device, load_model, load_weights, loss_function
+from snn_helpers.training.build import build_model, choose_device, load_weights, loss_function
 from snn_helpers.training.checkpoint import BEST, LAST, CheckpointError, load_checkpoint, load_or_previous
 from snn_helpers.training.config import AUTO, TrainConfig
 from snn_helpers.training.estimate import estimate
 from snn_helpers.training.processes import Processes, joined_processes
 from snn_helpers.training.run import EVAL_BATCH, Monitor, Run, operations_of
-from snn_helpers.training.score import Score, decide, evaluate
+from snn_helpers.training.score import Score, evaluate
 
 # Settings that make another network: a checkpoint is only good for the same ones.
 MODEL_FLAGS = ("model", "beta", "threshold", "norm", "alpha", "rho", "adaptation", "skip", "learn")
@@ -33,6 +35,10 @@ MODEL_FLAGS = ("model", "beta", "threshold", "norm", "alpha", "rho", "adaptation
 RUN_FLAGS = (*MODEL_FLAGS, "profile", "dataset", "num_samples", "time_steps", "epochs", "batch_size", "lr")
 RUN_FLAGS += ("weight_decay", "optimizer", "scheduler", "loss", "dropout", "max_shift", "warp", "event_drop", "seed")
 RUN_FLAGS += ("surrogate", "spike_penalty", "init_rate", "init_from", "precision", "select")
+# Settings that a run keeps when it goes on, unless others are asked for. Engines sum in other orders.
+KEPT_FLAGS = ("engine", "save_every", "log_dir")
+# Settings of a test, whatever the network was trained with.
+TEST_FLAGS = ("dataset", "num_samples", "profile", "select")
 
 RESULT = "result.json"
 _SMOKE_RECORDINGS = 64
@@ -51,7 +57,7 @@ class TrainResult:
     metrics : dict
         What `result.json` holds.
     paths : dict of str to Path
-        "save_dir", "log_dir", "last", "best", "history", "result".
+        "save_dir", "log_dir", and what there is of "last", "best", "history", "result": a test has only the last.
     """
 
     history: list[dict[str, float]]
@@ -120,8 +126,9 @@ def train(
             test_set = splits.test if splits else _test_set(config)
             return _test_only(config, model, test_set, criterion, device, processes, folder, state)
         if config.init_from and not state:
-            load_weights(model, load_checkpoint(config.init_from), config.init_from)
+            _begin_from(config, model)
         splits = splits or _load_splits(config)
+        _refuse_single_values(config, splits.train)
         log_dir = _log_dir(config, folder)
         run = Run(config, model, *splits[:2], criterion, folder, log_dir, device, processes, monitor)
         if processes.size == 1 and not (state and state["epoch"] == config.epochs):
@@ -155,8 +162,25 @@ def _finish(history, metrics, test_set, folder: Path, log_dir: Path, processes: 
             flush=True,
         )
     names = {"last": LAST, "best": BEST, "history": "history.csv", "result": RESULT}
-    paths = {"save_dir": folder, "log_dir": log_dir, **{key: folder / name for key, name in names.items()}}
-    return TrainResult(history, metrics, paths)
+    written = {key: folder / name for key, name in names.items() if (folder / name).exists()}
+    return TrainResult(history, metrics, {"save_dir": folder, "log_dir": log_dir, **written})
+
+
+def _begin_from(config: TrainConfig, model: nn.Module) -> None:
+    """Give a new run the weights of another one's network, if its neurons are the same."""
+    state = load_checkpoint(config.init_from)
+    saved = TrainConfig.from_params(state["config"])
+    # What the neurons learn may differ: their numbers are in the checkpoint, learned or not.
+    differing = [key for key in MODEL_FLAGS if key != "learn" and getattr(config, key) != getattr(saved, key)]
+    if differing:
+        clashes = "; ".join(f"{key} {getattr(saved, key)!r}, not {getattr(config, key)!r}" for key in differing)
+        raise CheckpointError(f"{config.init_from}: its network has {clashes}. Give this run the same.")
+    load_weights(model, state, config.init_from)
+
+
+def _refuse_single_values(config: TrainConfig, train_set: EventDataset) -> None:
+    if config.norm == "batch" and config.time_steps * min(config.batch_size, len(train_set)) == 1:
+        raise ValueError("`batch_size`, `time_steps`: normalisation needs more than one value. Raise one of them.")
 
 
 def _load_splits(config: TrainConfig) -> Splits:
@@ -186,9 +210,17 @@ def _find_resume(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | Non
             raise ValueError("`--resume auto` found no checkpoint to test. Name one.")
         print("--resume auto: there is nothing to go on from; a new run begins.", flush=True)
         return replace(config, resume=None), None
-    path = path / LAST if path.is_dir() else path
-    state, found = load_or_previous(path)
+    folder = path if path.is_dir() else None
+    state, found = load_or_previous(path / LAST if folder else path)
+    if folder and config.test_only and (folder / BEST).exists() and _selected(config, state) == "best":
+        found = folder / BEST
+        state = load_checkpoint(found)
     return replace(config, resume=str(found)), state
+
+
+def _selected(config: TrainConfig, state: dict[str, Any]) -> str:
+    """Return which network of a folder to test: that which was asked for, else that which the run tested itself."""
+    return config.select if config.select != TrainConfig().select else state["config"]["select"]
 
 
 def _unfinished(config: TrainConfig) -> Path | None:
@@ -204,14 +236,18 @@ def _unfinished(config: TrainConfig) -> Path | None:
 def _adopt(config: TrainConfig, state: dict[str, Any], named: Collection[str]) -> TrainConfig:
     """Take from the checkpoint what must be as it was; refuse what was asked for and differs."""
     saved = TrainConfig.from_params(state["config"])
-    keys = (*MODEL_FLAGS, "time_steps") if config.test_only else RUN_FLAGS
-    default = TrainConfig()
-    asked = [key for key in keys if key in named or getattr(config, key) != getattr(default, key)]
-    differing = [key for key in asked if getattr(config, key) != getattr(saved, key)]
+    default, free = TrainConfig(), TEST_FLAGS if config.test_only else ()
+    asked = {key for key in vars(default) if key in named or getattr(config, key) != getattr(default, key)}
+    keys = [key for key in RUN_FLAGS if key not in free]
+    differing = [key for key in keys if key in asked and getattr(config, key) != getattr(saved, key)]
     clashes = [f"{key} {getattr(saved, key)!r}, not {getattr(config, key)!r}" for key in differing]
     if clashes:
         raise CheckpointError(f"{config.resume}: was made with {'; '.join(clashes)}. Leave these flags out.")
     adopted = {key: getattr(saved, key) for key in keys}
+    if not config.test_only:
+        adopted |= {key: getattr(saved, key) for key in KEPT_FLAGS if key not in asked}
+        if config.save_dir is None and saved.save_dir is not None:
+            adopted["save_dir"] = str(Path(config.resume).parent)  # where it is now
     if config.dataset is None:
         adopted["dataset"] = saved.dataset
     if config.data_dir is None and adopted.get("dataset", config.dataset) == saved.dataset:
@@ -234,20 +270,25 @@ def _own_folder(config: TrainConfig, processes: Processes) -> Iterator[Path]:
     if not processes.first:
         yield folder
         return
-    holds_run = (folder / LAST).exists() or (folder / RESULT).exists()
     goes_on = config.resume and folder.resolve() == Path(config.resume).resolve().parent and not config.test_only
-    if holds_run and not goes_on:
-        raise ValueError(f"`--save_dir`: {folder} holds another run. Choose a new folder, or go on with `--resume`.")
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"`--save_dir`: another process is training in {folder}. Choose another folder.") from None
+        raise ValueError(
+            f"another process is training in {folder}. Choose another folder (`--save_dir`), or wait for it."
+        ) from None
     except OSError as err:
         raise ValueError(f"`--save_dir`: cannot write to {folder} ({err.strerror}). Choose another folder.") from err
     try:
+        if not goes_on and ((folder / LAST).exists() or (folder / RESULT).exists()):  # asked when nobody else writes
+            raise ValueError(
+                f"`--save_dir`: {folder} holds another run. Choose a new folder, or go on with `--resume`."
+            )
+        for part in folder.glob(".*.part"):  # of a process that was killed while it wrote
+            part.unlink(missing_ok=True)
         yield folder
     finally:
         lock.release()
@@ -290,15 +331,3 @@ def _metrics(config: TrainConfig, model, score: Score, seconds: float, test_set:
             **{name: version(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")},
         },
     }
-
-
-__all__ = [
-    "Splits",
-    "TrainResult",
-    "build_model",
-    "decide",
-    "evaluate",
-    "load_model",
-    "loss_function",
-    "train",
-]

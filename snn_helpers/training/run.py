@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from snn_helpers._checks import NotANumberError
 from snn_helpers.activity.costs import synaptic_operations
 from snn_helpers.datasets import Augment, EventDataset
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.network import SpikingNetwork
-from snn_helpers.training.build import Criterion, load_weights, make_optimizer, make_scheduler
+from snn_helpers.training.build import Criterion, build_model, load_weights, make_optimizer, make_scheduler
 from snn_helpers.training.checkpoint import (
     BEST,
     LAST,
@@ -34,11 +36,15 @@ from snn_helpers.training.score import Score, Tally, evaluate
 from snn_helpers.training.stopping import StopRequests, TrainingStopped
 
 EVAL_BATCH = 64
+# A last batch of fewer recordings is left out: each of several processes needs a part, however many there are after a
+# resume, and normalisation needs a few values.
+_LEAST_BATCH = 8
 GRADIENT_LIMIT = 1.0
 # Recordings on which normalisation's statistics are measured before a network is scored. Running means lag behind the
 # weights, and are of augmented recordings: on validation data that cost four networks 0.4 to 3.8 points.
 _MEASURED_ON = 320
 _LOG_EVERY = 10  # steps; gradient norms by layer cost a little
+_LEAST_SCALE = 2.0**-10  # of a float16 loss: it is halved at every step whose gradients overflow
 
 
 class Monitor(Protocol):
@@ -92,8 +98,14 @@ class Run:
         part = (processes.rank, processes.size)
         augment = Augment(config.max_shift, config.event_drop, config.warp)
         self.loader = train_set.loader(
-            config.batch_size, config.time_steps, seed=config.seed, augment=augment, part=part
+            config.batch_size,
+            config.time_steps,
+            seed=config.seed,
+            augment=augment,
+            part=part,
+            least=max(_LEAST_BATCH, processes.size),
         )
+        self.data = {"train": train_set.provenance.as_dict(), "valid": valid_set.provenance.as_dict()}
         self.valid_loader = valid_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=part)
         self.plain_loader = train_set.take(_MEASURED_ON).loader(EVAL_BATCH, config.time_steps, seed=config.seed)
         self.optimizer = make_optimizer(model, config)
@@ -108,6 +120,8 @@ class Run:
         self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
         self.seconds_in_all = 0.0
         self._speed: dict[str, float] = {}
+        # Of a last.pt that was damaged, so that the run goes on from the one before, no second copy is made.
+        self._keeps_last = Path(config.resume or LAST).name != PREVIOUS
 
     def fit(self, state: dict[str, Any] | None) -> None:
         """Train to the end, from the start or from the state of a checkpoint."""
@@ -150,6 +164,7 @@ class Run:
         if self.step == 0:
             self.lr = self.optimizer.param_groups[0]["lr"]
         train_score = self._train_epoch(epoch)
+        self._refuse_broken_weights()
         if self.config.norm == "batch":
             update_bn(self.plain_loader.batches(0), self.model, self.device)
         valid_score = evaluate(self.model, self.valid_loader.batches(0), self.criterion, self.device, self.processes)
@@ -159,6 +174,7 @@ class Run:
         row = dict(zip(HISTORY_COLUMNS, (*row, valid_score.output_spikes, valid_score.hidden_fraction)))
         self.history.append(row)
         self.step, self.tally = 0, Tally()
+        self._note_speed()
         self._save()
         self._log_epoch(train_score, valid_score)
         return row, valid_score
@@ -196,8 +212,11 @@ class Run:
         torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
         fractions: dict[str, Tensor] = {}
         kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
-        with torch.autocast(self.device.type, kind, enabled=kind is not None):
-            output = self.network(frames, fractions=fractions)
+        try:
+            with torch.autocast(self.device.type, kind, enabled=kind is not None):
+                output = self.network(frames, fractions=fractions)
+        except NotANumberError as err:  # the engine looks at what it gets
+            raise self._broken("a current is nan", epoch, otherwise=self._first_broken(frames)) from err
         loss = objective = self.criterion(output, labels)
         if self.config.spike_penalty:
             hidden = [fraction for name, fraction in fractions.items() if name != "output"]
@@ -219,6 +238,8 @@ class Run:
             self.log.scalars(step, {**told, "lr": lr, "gradient_norm/all": float(norm)})
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if told and self.scaler.is_enabled() and self.scaler.get_scale() < _LEAST_SCALE:
+            raise self._broken("every step's gradients overflow", epoch)
         if self.scheduler and self.config.scheduler != "plateau":
             self.scheduler.step()
         self.tally.add(loss.item(), output, labels, fractions)
@@ -227,12 +248,29 @@ class Run:
 
     def _refuse_if_not_finite(self, what: str, value: Tensor, epoch: int) -> None:
         if self.processes.any(not torch.isfinite(value)):
-            raise FloatingPointError(
-                f"{what} is {value.item()} at epoch {epoch + 1}, step {self.step + 1}; first in {self._culprit()}. "
-                f"Lower `lr` ({self.config.lr}). {self._last_good()}"
-            )
+            raise self._broken(f"{what} is {value.item()}", epoch)
 
-    def _culprit(self) -> str:
+    def _refuse_broken_weights(self) -> None:
+        """Stop before weights that an update has ruined are scored, or kept in place of good ones."""
+        if not all(torch.isfinite(weight).all() for weight in self.model.parameters()):
+            raise self._broken("a weight is no finite number", len(self.history), self.step)
+
+    def _broken(
+        self, what: str, epoch: int, step: int | None = None, otherwise: str = "the output"
+    ) -> FloatingPointError:
+        step, culprit = self.step + 1 if step is None else step, self._culprit() or otherwise
+        return FloatingPointError(f"{what} at epoch {epoch + 1}, step {step}; first in {culprit}. {self._last_good()}")
+
+    def _first_broken(self, frames: Tensor) -> str:
+        """Name the layer whose membranes are the first that are no numbers: the loop over snnTorch computes on."""
+        model = build_model(replace(self.config, engine="snntorch")).to(self.device)
+        model.load_state_dict(self.model.state_dict())
+        broken: list[str] = []
+        with torch.no_grad():
+            model(frames, watch=lambda name, spk, mem: broken.extend([] if mem.isfinite().all() else [name]))
+        return f"the membranes of {broken[0]}" if broken else "the output"
+
+    def _culprit(self) -> str | None:
         """Name the layer whose weights or gradients stopped being finite; the backward pass meets the last first."""
         layers = self.model.spiking_layers()
         for name, layer in layers.items():
@@ -242,11 +280,16 @@ class Run:
             gradients = [weight.grad for weight in layer.parameters() if weight.grad is not None]
             if not all(torch.isfinite(gradient).all() for gradient in gradients):
                 return f"the gradients of {name}"
-        return "the output"
+        return None
 
     def _last_good(self) -> str:
-        last = self.folder / LAST
-        return f"{last} holds the last good state." if last.exists() else "No checkpoint was written before."
+        last, lr = self.folder / LAST, self.config.lr
+        if not last.exists():
+            return f"No checkpoint was written before. Begin anew with a lower `lr` than {lr:g}."
+        return (
+            f"{last} holds the last good state. Begin a new run from it with a lower `lr` than {lr:g}: "
+            f"`--init_from {last} --lr ...`."
+        )
 
     def _asked_to_stop(self) -> bool:
         wish = bool(self.monitor and self.monitor.stop_requested)
@@ -268,6 +311,7 @@ class Run:
         tally = self.tally.over(self.processes)
         if not self.processes.first:
             return
+        self._refuse_broken_weights()
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -281,17 +325,27 @@ class Run:
             "rng": random_state(),
             "initial_firing": self.initial_firing,
             "seconds": time.perf_counter() - self._began,
+            "speed": self._speed,
+            "data": {**self.data, "steps_an_epoch": len(self.loader)},
+            "threads": torch.get_num_threads(),
         }
         if self.step == 0:
             accuracies = [row["valid_accuracy"] for row in self.history]
             # Before last.pt: a run killed in between does the end of the epoch again, and loses no best one.
             if accuracies[-1] > max(accuracies[:-1], default=-1.0):
                 save_checkpoint(self.folder / BEST, state)
-        save_checkpoint(self.folder / LAST, state, keep_before=self.folder / PREVIOUS)
+        save_checkpoint(self.folder / LAST, state, keep_before=self.folder / PREVIOUS if self._keeps_last else None)
+        self._keeps_last = True
         if self.step == 0:
             write_history(self.folder / "history.csv", self.history)
 
     def _restore(self, state: dict[str, Any]) -> None:
+        self._hold_against(state["data"])
+        if state["threads"] != torch.get_num_threads():
+            self._say(
+                f"the run had {state['threads']} threads, this process has {torch.get_num_threads()}: sums in another "
+                "order, so that the rest is near, not equal, to what it would have been (OMP_NUM_THREADS)."
+            )
         load_weights(self.model, state, self.config.resume)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler:
@@ -305,26 +359,48 @@ class Run:
         self.tally = Tally(sums, fractions)
         self.initial_firing = dict(state["initial_firing"])
         self.seconds_in_all = state["seconds"]
+        self._speed = dict(state["speed"])
         restore_random_state(state["rng"])
         if self.processes.first and self.history:
             self._carry_best(state)
+            write_history(self.folder / "history.csv", self.history)  # a run may have been killed before it wrote it
+        if self.processes.first and not (self.folder / LAST).exists():
+            save_checkpoint(self.folder / LAST, state)
+
+    def _hold_against(self, saved: dict[str, Any]) -> None:
+        """Refuse to go on with other recordings, or with other batches."""
+        for split, here in self.data.items():
+            there = saved[split]
+            if any(there[key] != here[key] for key in ("checksum", "recordings")):
+                raise CheckpointError(
+                    f"{self.config.resume}: its {split} recordings were others ({there['source']}, "
+                    f"n = {there['recordings']:,}) than these ({here['source']}, n = {here['recordings']:,}). Go on "
+                    "with those (`--data_dir`), or begin a new run from its weights: `--init_from`."
+                )
+        if saved["steps_an_epoch"] != len(self.loader):
+            raise CheckpointError(
+                f"{self.config.resume}: an epoch had {saved['steps_an_epoch']} steps; with {self.processes.size} "
+                f"processes it has {len(self.loader)}, since the last batch has no part for each. Take fewer."
+            )
 
     def _carry_best(self, state: dict[str, Any]) -> None:
-        """Have a best.pt in a new folder too: no later epoch need beat the best of those that were done before."""
-        if (self.folder / BEST).exists():
-            return
+        """Have a good best.pt here: no later epoch need beat the best of those that were done before."""
         accuracies = [row["valid_accuracy"] for row in state["history"]]
         best_epoch = accuracies.index(max(accuracies)) + 1
-        for name in (BEST, LAST, PREVIOUS):
-            candidate = Path(self.config.resume).with_name(name)
-            if candidate.exists():
+        here = self.folder / BEST
+        for candidate in (here, *(Path(self.config.resume).with_name(name) for name in (BEST, LAST, PREVIOUS))):
+            try:
                 found = load_checkpoint(candidate)
-                if found["epoch"] == best_epoch and found["step"] == 0:
-                    save_checkpoint(self.folder / BEST, found)
-                    return
+            except CheckpointError:  # missing or damaged
+                continue
+            if candidate == here and found["epoch"] >= best_epoch:  # a later one is written anew
+                return
+            if found["epoch"] == best_epoch and found["step"] == 0:
+                save_checkpoint(here, found)
+                return
         raise CheckpointError(
-            f"{self.config.resume}: the weights of the best epoch so far, {best_epoch}, are not beside it (best.pt). "
-            "Put them there."
+            f"{self.config.resume}: the weights of the best epoch so far, {best_epoch}, are in no sound file beside it "
+            f"({BEST}). Put them there, or begin a new run from these weights: `--init_from {self.config.resume}`."
         )
 
     def _gradient_norms(self) -> dict[str, float]:
@@ -333,11 +409,13 @@ class Run:
             for name, layer in self.model.spiking_layers().items()
         }
 
-    def _log_epoch(self, train_score: Score, valid_score: Score) -> None:
+    def _note_speed(self) -> None:
         spent = self.seconds + self.data_seconds
         if spent:  # none where an epoch was resumed after its last step
             self._speed = {"samples_per_s": self.samples / spent, "data_share": self.data_seconds / spent}
         self.samples, self.seconds, self.data_seconds = 0, 0.0, 0.0
+
+    def _log_epoch(self, train_score: Score, valid_score: Score) -> None:
         if not self.log.on:
             return
         values = {"loss/train": train_score.loss, "accuracy/train": train_score.accuracy}

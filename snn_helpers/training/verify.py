@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from snn_helpers.training.checkpoint import BEST, LAST, load_checkpoint
+from snn_helpers.training.loop import RESULT
 
 COMPARED = ("model", "optimizer", "scheduler", "history", "rng")
 _PATIENCE = 600  # seconds to a first checkpoint
@@ -28,6 +29,7 @@ def verify_resume(flags: Sequence[str], kills: int = 3) -> list[str]:
         Of `snn-helpers train`, without folders.
     kills : int
         How often the second run is killed (SIGKILL), each time at another moment after its first new checkpoint.
+        Only a kill of a run that was not done yet counts.
 
     Returns
     -------
@@ -36,16 +38,25 @@ def verify_resume(flags: Sequence[str], kills: int = 3) -> list[str]:
 
     Raises
     ------
+    ValueError
+        If `flags` say `--save_every`, which is 1 here.
     RuntimeError
-        If a run fails by itself.
+        If a run fails by itself, or ends before it was killed so often.
     """
+    if any(flag.split("=")[0] == "--save_every" for flag in flags):
+        raise ValueError("`--save_every`: verify-resume chooses that itself. Leave the flag out.")
     with tempfile.TemporaryDirectory() as home:
         whole, parts = Path(home, "whole"), Path(home, "parts")
         command = [sys.executable, "-m", "snn_helpers", "train", *flags, "--save_every", "1"]
         _run_through([*command, "--save_dir", str(whole)], "the run without a break")
         moments = random.Random(0)
         for number in range(1, kills + 1):
-            at = _run_and_kill([*command, "--save_dir", str(parts), "--resume", "auto"], parts / LAST, moments)
+            at = _run_and_kill([*command, "--save_dir", str(parts), "--resume", "auto"], parts, moments)
+            if at is None:
+                raise RuntimeError(
+                    f"the run ended before kill {number} of {kills}. Have it do more (--epochs, --num_samples), or "
+                    "take fewer --kills."
+                )
             print(f"killed ({number} of {kills}): {at}", flush=True)
         _run_through([*command, "--save_dir", str(parts), "--resume", "auto"], "the rest of the killed run")
         return [
@@ -64,7 +75,9 @@ def _run_through(command: list[str], what: str) -> None:
     print(f"{time.perf_counter() - started:.0f} s", flush=True)
 
 
-def _run_and_kill(command: list[str], last: Path, moments: random.Random) -> str:
+def _run_and_kill(command: list[str], folder: Path, moments: random.Random) -> str | None:
+    """Kill a run after a new checkpoint, and say where that was; None if it had ended before."""
+    last = folder / LAST
     before, started = _written(last), time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     with process:
@@ -73,14 +86,17 @@ def _run_and_kill(command: list[str], last: Path, moments: random.Random) -> str
                 if time.perf_counter() - started > _PATIENCE:
                     raise RuntimeError(f"no checkpoint within {_PATIENCE} s; take fewer or smaller steps.")
                 time.sleep(0.01)
-            time.sleep(moments.uniform(0, 0.5))
+            time.sleep(moments.uniform(0, 0.05))
         finally:
             process.kill()
         error = process.stderr.read()
     if process.returncode not in (0, -9):
         raise RuntimeError(f"the run to be killed failed: {(error.strip() or 'no message').splitlines()[-1]}")
+    if process.returncode == 0 or (folder / RESULT).exists():
+        return None
     state = load_checkpoint(last)
-    return f"its last checkpoint is of epoch {state['epoch'] + 1}, step {state['step']}"
+    after = f"step {state['step']} of epoch {state['epoch'] + 1}" if state["step"] else f"epoch {state['epoch']}"
+    return f"its last checkpoint is that after {after}"
 
 
 def _written(path: Path) -> int:
