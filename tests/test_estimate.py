@@ -82,3 +82,33 @@ def test_estimate_says_time_in_the_unit_that_fits():
 def test_free_memory_of_this_machine_is_known():
     free = free_memory(torch.device("cpu"))
     assert 10**8 < free < 10**14
+
+
+def write_cgroup(folder, **files):
+    for name, text in files.items():
+        (folder / f"memory.{name}").write_text(text)
+    return folder
+
+
+def test_cached_files_of_a_container_count_as_free(tmp_path):
+    stat = "anon 52428800\nfile 41943040\ninactive_anon 4096\ninactive_file 31457280\nactive_file 10485760\n"
+    cgroup = write_cgroup(tmp_path, max="104857600\n", current="94371840\n", stat=stat)
+    assert free_memory(torch.device("cpu"), cgroup) == 104857600 - 94371840 + 31457280
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"max": "1000\n", "current": "400\n"}, 600),
+        ({"max": "1000\n", "current": "400\n", "stat": "anon 5\n"}, 600),
+        ({"max": "1000\n", "current": "1400\n"}, 0),
+    ],
+)
+def test_container_that_tells_of_no_cached_files_has_what_its_limit_leaves(tmp_path, files, free):
+    assert free_memory(torch.device("cpu"), write_cgroup(tmp_path, **files)) == free
+
+
+def test_container_without_a_limit_has_what_the_machine_has(tmp_path):
+    cgroup = write_cgroup(tmp_path, max="max\n", current="400\n", stat="inactive_file 9\n")
+    assert free_memory(torch.device("cpu"), cgroup) > 10**8
+    assert free_memory(torch.device("cpu"), tmp_path / "none") > 10**8

@@ -21,6 +21,7 @@ _BASE = 450 * 2**20  # torch, its libraries and the events of a data set
 _WEIGHT_BYTES = 5 * 4  # weights, gradients, two moments, and the copy that is saved
 _WARN_SHARE = 0.7
 
+_CGROUP = Path("/sys/fs/cgroup")  # of a container
 
 @dataclass(frozen=True)
 class Estimate:
@@ -71,8 +72,16 @@ def expected_memory(model: SpikingNetwork, config: TrainConfig) -> int:
     return int(_BASE + steps * (per_current * currents + per_neuron * sum(neurons)) + _WEIGHT_BYTES * weights)
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that are free on a device, within the limits of a container, if that is known."""
+def free_memory(device: torch.device, cgroup: Path = _CGROUP) -> int | None:
+    """Return the bytes that are free on a device, within the limits of a container, if that is known.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where a network will be trained.
+    cgroup : Path
+        Folder in which the kernel tells of the container: memory.max, memory.current and memory.stat.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
@@ -80,9 +89,8 @@ def free_memory(device: torch.device) -> int | None:
     import psutil
 
     free = psutil.virtual_memory().available
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     try:
-        return min(free, int(limit.read_text()) - int(used.read_text()))
+        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
     except (OSError, ValueError):  # no container, or no limit ("max")
         return free
 
@@ -94,6 +102,16 @@ def estimate(
 
     Steps are tried on a copy of the model; the fastest counts. Nothing of the run is changed.
 
+    return min(free, max(0, limit - used + _reclaimable(cgroup)))
+
+
+def _reclaimable(cgroup: Path) -> int:
+    """Return the bytes of cached files that are counted as used, and given back when memory is short."""
+    try:
+        lines = (cgroup / "memory.stat").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    except (OSError, ValueError, StopIteration):
+        return 0
     Raises
     ------
     MemoryError
