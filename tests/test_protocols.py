@@ -81,13 +81,45 @@ def test_finetune_learns_from_no_recording_of_its_own_test_fold(make_folder, hom
 
 def test_protocol_from_the_command_line_says_accuracy_and_interval(make_folder, home, capsys):
     real = make_folder(per_class={"Train": 5}, count=200)
-    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    flags = [f"--{name}={value}" for name, value in SMALL.items() if name != "num_samples"]
     assert main(["protocol", "real", "--seeds", "3", "--real_dir", str(real), *flags]) == 0
     assert "real, cnn: " in capsys.readouterr().out
     assert main(["protocol", "real", "--seeds", "3", "--real_dir", str(real), *flags, "--epochs", "2"]) == 1
     assert "holds a run with other settings. Move it away." in capsys.readouterr().err
     assert main(["protocol", "real", *flags, "--save_dir", "here"]) == 1
     assert "`--save_dir`: protocol chooses that itself" in capsys.readouterr().err
+
+
+def test_protocol_refuses_a_result_of_other_recordings_and_tests_transfer_anew(make_folder, home):
+    first = make_folder("first", {"Train": 5}, count=200)
+    other = make_folder("other", {"Train": 5}, count=200, seed=1)
+    moved = make_folder("moved", {"Train": 5}, count=200)  # the same recordings as the first
+    config = TrainConfig(**SMALL)
+    told = run_protocol("real", config, [0], first)
+    assert run_protocol("real", config, [0], moved) == told
+    with pytest.raises(
+        ValueError,
+        match=r"protocol-real-fold1-cnn-smoke-seed0 holds a run that learned from other recordings: "
+        r"40 \(checksum \w{8}\), not 40 \(checksum \w{8}\)\. Move it away\.",
+    ):
+        run_protocol("real", config, [0], other)
+
+    tested = [run_protocol("transfer", config, [0], folder)["provenance"]["test"] for folder in (first, other)]
+    assert [row["recordings"] for row in tested] == [50, 50]
+    assert tested[0]["checksum"] == told["provenance"]["test"]["checksum"] != tested[1]["checksum"]
+
+
+@pytest.mark.parametrize(("part", "verb"), [("train", "learned from"), ("test", "was tested on")])
+def test_protocol_refuses_a_result_of_other_simulated_recordings(home, part, verb):
+    config = TrainConfig(**SMALL)
+    told = run_protocol("simulated", config, [0])
+    assert run_protocol("simulated", config, [0]) == told
+    path = home / "runs" / "protocol-simulated-cnn-smoke-seed0" / "result.json"
+    result = json.loads(path.read_text())
+    result["provenance"][part]["checksum"] = 32 * "0"
+    path.write_text(json.dumps(result))
+    with pytest.raises(ValueError, match=f"holds a run that {verb} other recordings"):
+        run_protocol("simulated", config, [0])
 
 
 def test_protocol_without_real_recordings_says_what_to_name(home, monkeypatch):

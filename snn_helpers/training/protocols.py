@@ -121,9 +121,10 @@ def _once(name: str, config: TrainConfig, splits: Splits | None = None) -> dict[
     config = replace(config, save_dir=str(folder))
     if (folder / RESULT).exists():
         told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if {**told["config"], "resume": None} == config.as_dict():
-            return {**told, "save_dir": str(folder)}
-        raise ValueError(f"{folder} holds a run with other settings. Move it away.")
+        if {**told["config"], "resume": None} != config.as_dict():
+            raise ValueError(f"{folder} holds a run with other settings. Move it away.")
+        _refuse_other_recordings(folder, told["provenance"], config, splits)
+        return {**told, "save_dir": str(folder)}
     print(f"== {name}, seed {config.seed}", flush=True)
     return {**train(replace(config, resume="auto"), splits=splits).metrics, "save_dir": str(folder)}
 
@@ -162,3 +163,19 @@ def summary_line(told: dict[str, Any]) -> str:
         f"n = {told['n']:,}, 95 % interval {low:.1f} to {high:.1f} %; hidden layers fire at "
         f"{100 * told['hidden_spike_fraction']:.1f} % of steps; {told['seconds']:.0f} s of training a seed"
     )
+def _refuse_other_recordings(folder: Path, kept: dict[str, Any], config: TrainConfig, splits: Splits | None) -> None:
+    """Refuse a result, its provenance given, that is of other recordings than a run would use now."""
+    if not splits and config.dataset == "nmnist" and config.data_dir is None:
+        return  # the official recordings are the same everywhere
+    for part, verb in (("train", "learned from"), ("test", "was tested on")):
+        before = kept[part]
+        if splits:
+            now = getattr(splits, part).provenance.as_dict()
+        else:  # how many of them it took is among the settings
+            now = load_dataset(config.dataset, config.data_dir, part).provenance.as_dict()
+            now["recordings"] = before["recordings"]
+        if any(now[key] != before[key] for key in ("checksum", "recordings")):
+            told = ", not ".join(f"{row['recordings']:,} (checksum {row['checksum'][:8]})" for row in (before, now))
+            raise ValueError(f"{folder} holds a run that {verb} other recordings: {told}. Move it away.")
+
+
