@@ -122,6 +122,15 @@ def test_protocol_refuses_a_result_of_other_simulated_recordings(home, part, ver
         run_protocol("simulated", config, [0])
 
 
+def test_protocol_says_that_its_curve_is_of_recordings_it_learns_from(make_folder, home, capsys):
+    said = "The validation figures are of 40 recordings that it learns from: nothing is chosen by them."
+    real = make_folder(per_class={"Train": 5}, count=200)
+    run_protocol("finetune", TrainConfig(**SMALL), [0], real)
+    simulated, *folds = capsys.readouterr().out.split("== ")[1:]
+    assert said not in simulated
+    assert [said in fold for fold in folds] == 5 * [True]
+
+
 def test_protocol_without_real_recordings_says_what_to_name(home, monkeypatch):
     monkeypatch.delenv("SNN_REAL_DATA", raising=False)
     monkeypatch.setenv("SNN_DATA_DIR", str(home))

@@ -156,6 +156,12 @@ def _summary(name: str, config: TrainConfig, seeds: list[int], rows: list[dict[s
 
 def summary_line(told: dict[str, Any]) -> str:
     """Return what a protocol found, in a line."""
+    if splits:
+        print(
+            f"The validation figures are of {len(splits.valid)} recordings that it learns from: nothing is chosen by "
+            "them.",
+            flush=True,
+        )
     seeds = ", ".join(f"{seed}: {100 * share:.1f}" for seed, share in zip(told["seeds"], told["by_seed"]))
     low, high = (100 * told[name] for name in ("interval_low", "interval_high"))
     return (
