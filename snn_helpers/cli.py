@@ -19,27 +19,39 @@ from snn_helpers.training.config import TrainConfig
 ACTIVATION_FIGURES = ("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls")
 ACTIVATION_FIGURES += ("confusion", "tsne", "cost", "attribution")
 
+# Settings of `train` that other commands choose themselves; and those that one protocol has no use for.
+_CHOSEN = {
+    "verify-resume": ("save_dir", "save_every", "log_dir", "resume", "test_only", "visualize"),
+    "protocol": (
+        "dataset", "seed", "save_dir", "log_dir", "resume", "init_from", "select", "test_only", "visualize",
+    ),
+}  # fmt: skip
+_UNUSED = {
+    "full": {"profile": "runs in the profile full"},
+    "real": dict.fromkeys(("data_dir", "num_samples"), "takes all recordings of --real_dir"),
+}
+
 
 class _Parser(argparse.ArgumentParser):
     """Says which flag a misspelt one was likely meant to be."""
 
-    def error(self, message: str):
-        marker = "unrecognized arguments: "
-        if marker in message:
-            unknown = message.split(marker)[1].split()[0]
-            near = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
-            message = f"unknown flag {unknown}" + (f"; did you mean {near[0]}?" if near else "")
-        super().error(message)
+    def refuse(self, unknown: Sequence[str]):
+        """End with what is wrong with the first of the arguments that nothing takes."""
+        word = unknown[0].partition("=")[0]
+        is_flag = word.startswith("-")
+        # A word is likely to be a flag without its dashes only where it is almost one.
+        meant, cutoff = (word, 0.6) if is_flag else (f"--{word}", 0.8)
+        near = difflib.get_close_matches(meant, self._option_string_actions, n=1, cutoff=cutoff)
+        problem = f"unknown flag {word}" if is_flag else f"unexpected word {unknown[0]!r}, which belongs to no flag"
+        self.error(problem + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 done, 1 failed with a message, 2 the flags were wrong."""
     parser = _make_parser()
     args, unknown = parser.parse_known_args(argv)
-    if getattr(args, "takes_flags", False):
-        args.flags = unknown
-    elif unknown:
-        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if unknown:
+        args.parser.refuse(unknown)
     try:
         return args.command(args) or 0
     except KeyboardInterrupt as stop:
@@ -68,20 +80,23 @@ def _make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     verify.add_argument("--kills", type=int, default=3, help="how often the second run is killed (default 3)")
-    verify.set_defaults(command=_verify_resume, parser=verify, takes_flags=True)
+    _add_config_flags(verify, hidden=_CHOSEN["verify-resume"])
+    verify.set_defaults(command=_verify_resume, parser=verify)
 
     protocol = commands.add_parser(
         "protocol",
         help="train and test by a protocol, several seeds, with interval",
         description="Protocols: simulated; transfer (train on simulated, test on real recordings); finetune (then "
-        "five folds of the real ones); real (five folds, real ones alone); full (official N-MNIST). Takes the flags of "
-        "`snn-helpers train`. What was done before is not done again.",
+        "five folds of the real ones, with a learning rate and epochs of its own); real (five folds, real ones alone); "
+        "full (official N-MNIST, profile full). Takes the flags of `snn-helpers train`. What was done before is not "
+        "done again.",
         allow_abbrev=False,
     )
     protocol.add_argument("protocol", choices=("simulated", "transfer", "finetune", "real", "full"))
     protocol.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="default 0 1 2 3 4")
     protocol.add_argument("--real_dir", help="folder of real recordings, Train/<digit>/*.bin; default $SNN_REAL_DATA")
-    protocol.set_defaults(command=_protocol, parser=protocol, takes_flags=True)
+    _add_config_flags(protocol, hidden=_CHOSEN["protocol"])
+    protocol.set_defaults(command=_protocol, parser=protocol)
 
     view = commands.add_parser("visualize-data", help="draw recordings as figures", allow_abbrev=False)
     view.add_argument("--dataset", default="simulated", choices=("simulated", "nmnist"), help="default simulated")
@@ -115,16 +130,18 @@ def _add_activation_flags(commands) -> None:
     look.set_defaults(command=_visualize_activations, parser=look)
 
 
-def _add_config_flags(parser: argparse.ArgumentParser) -> None:
+def _add_config_flags(parser: argparse.ArgumentParser, hidden: Sequence[str] = ()) -> None:
+    """Add a flag for every setting; the `hidden` ones, which a command refuses, are not in its help."""
     for item in fields(TrainConfig):
         kind = item.type.split(" ")[0]
         flag, checks = f"--{item.name}", item.metadata
-        if kind == "bool":
-            parser.add_argument(flag, action="store_true", help=checks["help"], default=argparse.SUPPRESS)
-            continue
-        notes = [_range_text(checks), "" if item.default is None else f"default {item.default}"]
+        notes = [_range_text(checks), "" if kind == "bool" or item.default is None else f"default {item.default}"]
         told = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
-        options = {"help": (checks["help"] + told).replace("%", "%%"), "default": argparse.SUPPRESS}
+        help_text = argparse.SUPPRESS if item.name in hidden else (checks["help"] + told).replace("%", "%%")
+        options = {"help": help_text, "default": argparse.SUPPRESS}
+        if kind == "bool":
+            parser.add_argument(flag, action="store_true", **options)
+            continue
         if checks["bare"]:
             options |= {"nargs": "?", "const": checks["bare"]}
         if checks["choices"]:
@@ -169,10 +186,10 @@ def _verify_resume(args: argparse.Namespace) -> int:
     from snn_helpers.training.verify import verify_resume
 
     check_int("--kills", args.kills, low=1)
-    flags = ["--profile", "smoke", *args.flags]  # of two equal flags the later one holds
-    asked = _typed(_make_parser().parse_args(["train", *flags]))
+    asked = {"profile": "smoke", **_typed(args)}
     TrainConfig(**asked)  # refuses bad values before anything runs
-    _refuse_chosen(asked, "verify-resume", ("save_dir", "log_dir", "resume", "test_only", "visualize"))
+    _refuse_chosen(asked, "verify-resume", _CHOSEN["verify-resume"])
+    flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in asked.items()]
     differing = verify_resume(flags, args.kills)
     for where in differing:
         print(f"differs: {where}")
@@ -183,8 +200,11 @@ def _verify_resume(args: argparse.Namespace) -> int:
 def _protocol(args: argparse.Namespace) -> None:
     from snn_helpers.training.protocols import run_protocol, summary_line
 
-    asked = _typed(_make_parser().parse_args(["train", *args.flags]))
-    _refuse_chosen(asked, "protocol", ("dataset", "seed", "save_dir", "resume", "init_from", "test_only", "visualize"))
+    asked = _typed(args)
+    _refuse_chosen(asked, "protocol", _CHOSEN["protocol"])
+    for name, reason in _UNUSED.get(args.protocol, {}).items():
+        if name in asked:
+            raise ValueError(f"`--{name}`: protocol {args.protocol} {reason}. Leave the flag out.")
     print(summary_line(run_protocol(args.protocol, TrainConfig(**asked), args.seeds, args.real_dir)))
 
 

@@ -21,7 +21,7 @@ _BATCH = 50
 
 
 def write_run_figures(result: TrainResult) -> list[Path]:
-    """Draw how a run went and what its best network does, into the folder `figures` beside its log.
+    """Draw how a run went and what the network that was tested does, into the folder `figures` beside its log.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ def write_run_figures(result: TrainResult) -> list[Path]:
     folder = result.paths["log_dir"] / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     config = TrainConfig.from_params(result.metrics["config"])
-    checkpoint = Path(config.resume) if config.test_only else result.paths["best"]
-    model, _ = load_model(checkpoint)
+    checkpoint = Path(config.resume) if config.test_only else result.paths[config.select]
+    model, trained = load_model(checkpoint)
     test_set = load_dataset(config.dataset, config.data_dir, "test").take(RECORDINGS)
     matrix, firing, first = _what_it_does(model, test_set, config.time_steps)
-    provenance = f"{test_set.provenance}, seed {config.seed}"
+    provenance = f"{test_set.provenance}, seed {trained.seed}"
 
     drawn = {"firing": plots.layer_bars({name: 100 * share for name, share in firing.items()}).figure}
     confusion, ax = plots.new_figure(width=4.8, height=4.6)

@@ -85,8 +85,20 @@ def test_help_of_train_lists_every_flag(capsys):
     ("arguments", "message"),
     [
         (["train", "--epoch", "3"], "unknown flag --epoch; did you mean --epochs?"),
-        (["train", "--batchsize=3"], "did you mean --batch_size?"),
-        (["train", "--xyzzyxyzzy"], "unknown flag --xyzzyxyzzy"),
+        (["train", "--batchsize=3"], "unknown flag --batchsize; did you mean --batch_size?"),
+        (["train", "--xyzzyxyzzy"], "unknown flag --xyzzyxyzzy\n"),
+        (
+            ["verify-resume", "--batchsize", "3"],
+            "verify-resume: error: unknown flag --batchsize; did you mean --batch_",
+        ),
+        (["verify-resume", "--kill", "3"], "unknown flag --kill; did you mean --kills?"),
+        (["protocol", "transfer", "--epoch", "3"], "protocol: error: unknown flag --epoch; did you mean --epochs?"),
+        (["protocol", "transfer", "--realdir", "here"], "unknown flag --realdir; did you mean --real_dir?"),
+        (["sweep", "a.ipynb", "--job", "3"], "sweep: error: unknown flag --job; did you mean --jobs?"),
+        (["train", "foo"], "train: error: unexpected word 'foo', which belongs to no flag\n"),
+        (["train", "--epochs", "3", "4"], "unexpected word '4', which belongs to no flag\n"),
+        (["train", "epochs", "3"], "unexpected word 'epochs', which belongs to no flag; did you mean --epochs?"),
+        (["protocol", "real", "foo", "--epochs", "3"], "unexpected word 'foo', which belongs to no flag\n"),
         (["visualize-data", "--num_sample", "3"], "unknown flag --num_sample; did you mean --num_samples?"),
         (["train", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["train", "--norm", "batsh"], "argument --norm: invalid choice: 'batsh'"),
@@ -195,3 +207,68 @@ def test_bare_scheduler_means_cosine_and_visualize_writes_figures(folder, tmp_pa
     for name in ("curves", "firing", "confusion", "output"):
         assert str(tmp_path / "run" / "logs" / "figures" / f"{name}.png") in out
     assert json.loads((tmp_path / "run" / "result.json").read_text())["config"]["scheduler"] == "cosine"
+
+
+def test_protocol_takes_the_flags_of_train_before_and_after_its_name(monkeypatch, capsys):
+    from snn_helpers.training import protocols
+
+    seen = []
+    monkeypatch.setattr(protocols, "run_protocol", lambda *asked: seen.append(asked))
+    monkeypatch.setattr(protocols, "summary_line", lambda told: "told")
+    flags = ["--lr", "0.1", "transfer", "--scheduler", "--seeds", "3", "1", "--real_dir", "there"]
+    assert main(["protocol", *flags]) == 0
+    assert seen == [("transfer", TrainConfig(lr=0.1, scheduler="cosine"), [3, 1], "there")]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "flags", "message"),
+    [
+        *(
+            ("simulated", [f"--{name}", *value], f"`--{name}`: protocol chooses that itself. Leave the flag out.")
+            for name, *value in (
+                ("dataset", "nmnist"),
+                ("seed", "3"),
+                ("save_dir", "here"),
+                ("log_dir", "here"),
+                ("resume", "auto"),
+                ("init_from", "best.pt"),
+                ("select", "best"),
+                ("test_only",),
+                ("visualize",),
+            )
+        ),
+        ("full", ["--profile", "smoke"], "`--profile`: protocol full runs in the profile full. Leave the flag out."),
+        ("full", ["--real_dir", "here"], "`--real_dir`: protocol full does not read it. Leave it out."),
+        ("real", ["--data_dir", "here"], "`--data_dir`: protocol real takes all recordings of --real_dir."),
+        ("real", ["--num_samples", "9"], "`--num_samples`: protocol real takes all recordings of --real_dir."),
+        ("simulated", ["--seeds", "-1"], "`seeds` must be a whole number >= 0; got -1."),
+        ("finetune", ["--real_dir", "nowhere"], "`--real_dir`: nowhere is not a folder."),
+    ],
+)
+def test_protocol_refuses_what_it_would_ignore_before_it_trains(protocol, flags, message, capsys, monkeypatch):
+    from snn_helpers.training import protocols
+
+    monkeypatch.setattr(protocols, "train", lambda *_, **__: pytest.fail("it trains"))
+    assert main(["protocol", protocol, *flags]) == 1
+    assert_one_line(capsys.readouterr().err, message)
+
+
+def test_verify_resume_hands_on_what_was_asked_for(monkeypatch, capsys):
+    from snn_helpers.training import verify
+
+    seen = []
+    monkeypatch.setattr(verify, "verify_resume", lambda flags, kills: seen.append((flags, kills)) or [])
+    assert main(["verify-resume", "--lr", "0.1", "--scheduler", "--profile", "teach", "--kills", "2"]) == 0
+    flags, kills = seen[0]
+    assert (sorted(flags), kills) == (["--lr=0.1", "--profile=teach", "--scheduler=cosine"], 2)
+    assert main(["verify-resume", "--save_every", "9"]) == 1
+    assert "`--save_every`: verify-resume chooses that itself" in capsys.readouterr().err
+
+
+def test_help_of_protocol_lists_the_flags_of_train_that_it_takes(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["protocol", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "--batch_size" in text
+    assert "--init_from" not in text

@@ -58,15 +58,56 @@ def test_training_that_cannot_fit_is_refused_before_it_begins(make_folder, data_
     assert not list((tmp_path / "run").glob("*.pt"))
 
 
-def test_scarce_memory_is_said(monkeypatch, capsys):
+class Loader:
+    """Stands in for a `FrameLoader` of 2 frames a recording, here of one batch of one recording an epoch."""
+
+    def __init__(self, recordings, part=(0, 1)):
+        self.dataset, self.part = range(recordings), part
+
+    def batches(self, epoch):
+        return iter([(torch.ones(2, 1, 2, 34, 34, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))])
+
+    def __len__(self):
+        return 1
+
+
+def found_by(config, model, loader, *processes_here):
+    criterion = lambda output, labels: output.mem_rec.sum()  # noqa: E731
+    return estimate(config, model, loader, criterion, torch.device("cpu"), *processes_here)
+
+
+def test_scarce_memory_is_said_by_the_first_process(monkeypatch, capsys):
     config = TrainConfig(time_steps=2, batch_size=2, epochs=3, profile="smoke").resolve()
     model = build_model(config)
     monkeypatch.setattr(module, "free_memory", lambda device: int(1.2 * expected_memory(model, config)))
-    batch = torch.ones(2, 2, 2, 34, 34, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
-    loader = type("Loader", (), {"batches": lambda self, epoch: iter([batch]), "__len__": lambda self: 5})()
-    found = estimate(config, model, loader, lambda output, labels: output.mem_rec.sum(), torch.device("cpu"))
+    found = found_by(config, model, Loader(10))
     assert "Memory may get short" in capsys.readouterr().out
     assert found.seconds > 0
+    found_by(config, model, Loader(10, part=(1, 2)))
+    assert capsys.readouterr().out == ""
+
+
+def test_batch_larger_than_the_data_set_needs_no_more_than_the_data_set(monkeypatch):
+    monkeypatch.setattr(module, "free_memory", lambda device: 2**40)
+    large, fitting = (TrainConfig(time_steps=2, batch_size=size, epochs=1) for size in (1_000_000, 72))
+    model = build_model(large)
+    found = [found_by(config, model, Loader(72)).memory for config in (large, fitting)]
+    assert found == 2 * [expected_memory(model, fitting)]
+
+
+def test_processes_share_out_a_batch_and_the_memory_of_their_machine(monkeypatch):
+    config = TrainConfig(time_steps=2, batch_size=65, epochs=1)
+    model = build_model(config)
+    one = expected_memory(model, config, 17)  # the largest of four parts
+    monkeypatch.setattr(module, "free_memory", lambda device: 4 * one)
+    assert [found_by(config, model, Loader(100, part=(2, 4)), here).memory for here in (1, 2, 4)] == [
+        one,
+        2 * one,
+        4 * one,
+    ]
+    monkeypatch.setattr(module, "free_memory", lambda device: 4 * one - 1)
+    with pytest.raises(MemoryError, match="a training step of 4 processes needs about"):
+        found_by(config, model, Loader(100, part=(2, 4)), 4)
 
 
 def test_estimate_says_time_in_the_unit_that_fits():
@@ -82,3 +123,33 @@ def test_estimate_says_time_in_the_unit_that_fits():
 def test_free_memory_of_this_machine_is_known():
     free = free_memory(torch.device("cpu"))
     assert 10**8 < free < 10**14
+
+
+def write_cgroup(folder, **files):
+    for name, text in files.items():
+        (folder / f"memory.{name}").write_text(text)
+    return folder
+
+
+def test_cached_files_of_a_container_count_as_free(tmp_path):
+    stat = "anon 52428800\nfile 41943040\ninactive_anon 4096\ninactive_file 31457280\nactive_file 10485760\n"
+    cgroup = write_cgroup(tmp_path, max="104857600\n", current="94371840\n", stat=stat)
+    assert free_memory(torch.device("cpu"), cgroup) == 104857600 - 94371840 + 31457280
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"max": "1000\n", "current": "400\n"}, 600),
+        ({"max": "1000\n", "current": "400\n", "stat": "anon 5\n"}, 600),
+        ({"max": "1000\n", "current": "1400\n"}, 0),
+    ],
+)
+def test_container_that_tells_of_no_cached_files_has_what_its_limit_leaves(tmp_path, files, free):
+    assert free_memory(torch.device("cpu"), write_cgroup(tmp_path, **files)) == free
+
+
+def test_container_without_a_limit_has_what_the_machine_has(tmp_path):
+    cgroup = write_cgroup(tmp_path, max="max\n", current="400\n", stat="inactive_file 9\n")
+    assert free_memory(torch.device("cpu"), cgroup) > 10**8
+    assert free_memory(torch.device("cpu"), tmp_path / "none") > 10**8

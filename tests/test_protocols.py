@@ -46,7 +46,7 @@ def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(ma
     assert transfer["interval_low"] <= transfer["accuracy"] <= transfer["interval_high"]
     assert transfer["config"]["dataset"] == "simulated"
     assert transfer["provenance"]["test"]["recordings"] == 50
-    assert json.loads((home / "results" / "protocol-transfer-cnn.json").read_text()) == transfer
+    assert json.loads((home / "results" / "protocol-transfer-cnn-smoke.json").read_text()) == transfer
 
     written = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/last.pt")}
     tuned = run_protocol("finetune", config, [0], real)
@@ -81,13 +81,117 @@ def test_finetune_learns_from_no_recording_of_its_own_test_fold(make_folder, hom
 
 def test_protocol_from_the_command_line_says_accuracy_and_interval(make_folder, home, capsys):
     real = make_folder(per_class={"Train": 5}, count=200)
-    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    flags = [f"--{name}={value}" for name, value in SMALL.items() if name != "num_samples"]
     assert main(["protocol", "real", "--seeds", "3", "--real_dir", str(real), *flags]) == 0
     assert "real, cnn: " in capsys.readouterr().out
     assert main(["protocol", "real", "--seeds", "3", "--real_dir", str(real), *flags, "--epochs", "2"]) == 1
     assert "holds a run with other settings. Move it away." in capsys.readouterr().err
     assert main(["protocol", "real", *flags, "--save_dir", "here"]) == 1
     assert "`--save_dir`: protocol chooses that itself" in capsys.readouterr().err
+
+
+def test_protocol_refuses_a_result_of_other_recordings_and_tests_transfer_anew(make_folder, home):
+    first = make_folder("first", {"Train": 5}, count=200)
+    other = make_folder("other", {"Train": 5}, count=200, seed=1)
+    moved = make_folder("moved", {"Train": 5}, count=200)  # the same recordings as the first
+    config = TrainConfig(**SMALL)
+    told = run_protocol("real", config, [0], first)
+    assert run_protocol("real", config, [0], moved) == told
+    with pytest.raises(
+        ValueError,
+        match=r"protocol-real-fold1-cnn-smoke-seed0 holds a run that learned from other recordings: "
+        r"40 \(checksum \w{8}\), not 40 \(checksum \w{8}\)\. Move it away\.",
+    ):
+        run_protocol("real", config, [0], other)
+
+    tested = [run_protocol("transfer", config, [0], folder)["provenance"]["test"] for folder in (first, other)]
+    assert [row["recordings"] for row in tested] == [50, 50]
+    assert tested[0]["checksum"] == told["provenance"]["test"]["checksum"] != tested[1]["checksum"]
+
+
+@pytest.mark.parametrize(("part", "verb"), [("train", "learned from"), ("test", "was tested on")])
+def test_protocol_refuses_a_result_of_other_simulated_recordings(home, part, verb):
+    config = TrainConfig(**SMALL)
+    told = run_protocol("simulated", config, [0])
+    assert run_protocol("simulated", config, [0]) == told
+    path = home / "runs" / "protocol-simulated-cnn-smoke-seed0" / "result.json"
+    result = json.loads(path.read_text())
+    result["provenance"][part]["checksum"] = 32 * "0"
+    path.write_text(json.dumps(result))
+    with pytest.raises(ValueError, match=f"holds a run that {verb} other recordings"):
+        run_protocol("simulated", config, [0])
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Have a test fail that begins to train."""
+    monkeypatch.setattr(protocols, "train", lambda *_, **__: pytest.fail("it trains"))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "error", "message"),
+    [
+        ([0, -1], ValueError, r"`seeds` must be a whole number >= 0; got -1\."),
+        ([0, 1.0], TypeError, r"`seeds` must be a whole number >= 0; got 1\.0\."),
+        ([3, 1, 3], ValueError, r"`seeds`: 3 is given twice\."),
+        ([], ValueError, "`seeds`: name one or more"),
+    ],
+)
+def test_protocol_refuses_bad_seeds_before_it_trains(home, no_training, seeds, error, message):
+    with pytest.raises(error, match=message):
+        run_protocol("simulated", TrainConfig(**SMALL), seeds)
+
+
+@pytest.mark.parametrize("name", ["transfer", "finetune", "real"])
+def test_protocol_refuses_a_folder_that_it_cannot_share_out_before_it_trains(make_folder, home, no_training, name):
+    small = make_folder("small", {"Train": 3})
+    tests = make_folder("tests", {"Test": 3})
+    refused = [
+        (home / "nowhere", "nowhere is not a folder"),
+        (tests, "tests has no Train folder in it"),
+        (small, "3 recordings, too few for 5 folds"),
+    ]
+    for folder, message in refused:
+        with pytest.raises(ValueError, match=rf"`--real_dir`: .*{message}"):
+            run_protocol(name, TrainConfig(**SMALL), [0], folder)
+
+
+@pytest.mark.parametrize("name", ["simulated", "full"])
+def test_protocol_that_reads_no_real_folder_refuses_one(home, no_training, name):
+    with pytest.raises(ValueError, match=f"`--real_dir`: protocol {name} does not read it"):
+        run_protocol(name, TrainConfig(**SMALL), [0], home)
+
+
+def test_transfer_tests_with_the_engine_that_was_asked_for(make_folder, home, monkeypatch):
+    seen = []
+    plain = protocols.train
+    monkeypatch.setattr(
+        protocols, "train", lambda config, splits=None: seen.append(config) or plain(config, None, splits)
+    )
+    real = make_folder(per_class={"Train": 5}, count=200)
+    run_protocol("transfer", TrainConfig(**SMALL, device="cpu", engine="snntorch"), [0], real)
+    assert [(config.test_only, config.device, config.engine) for config in seen] == [
+        (False, "cpu", "snntorch"),
+        (True, "cpu", "snntorch"),
+    ]
+
+
+def test_protocol_says_that_its_curve_is_of_recordings_it_learns_from(make_folder, home, capsys):
+    said = "The validation figures are of 40 recordings that it learns from: nothing is chosen by them."
+    real = make_folder(per_class={"Train": 5}, count=200)
+    run_protocol("finetune", TrainConfig(**SMALL), [0], real)
+    simulated, *folds = capsys.readouterr().out.split("== ")[1:]
+    assert said not in simulated
+    assert [said in fold for fold in folds] == 5 * [True]
+
+
+def test_summaries_of_two_profiles_stand_side_by_side(home, monkeypatch):
+    smoke = run_protocol("simulated", TrainConfig(**SMALL), [0])
+    teach = run_protocol("simulated", TrainConfig(**{**SMALL, "profile": "teach"}), [0])
+    for told, profile in ((smoke, "smoke"), (teach, "teach")):
+        path = home / "results" / f"protocol-simulated-cnn-{profile}.json"
+        assert json.loads(path.read_text()) == told
+        assert told["seeds"] == [0]
 
 
 def test_protocol_without_real_recordings_says_what_to_name(home, monkeypatch):

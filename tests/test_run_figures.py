@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from snn_helpers import plots
+from snn_helpers import plots, run_figures
 from snn_helpers.run_figures import write_run_figures
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train
@@ -42,8 +42,22 @@ def test_figures_are_written_and_the_confusion_counts_every_test_recording(setti
     assert said == {"real N-MNIST, test, n = 10, seed 0"}
 
 
-def test_figures_of_a_test_need_no_history_of_this_run(settings, tmp_path):
-    trained = train(TrainConfig(**settings))
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_figures_show_the_network_that_was_tested(settings, select, monkeypatch):
+    drawn = []
+    load_model = run_figures.load_model
+    monkeypatch.setattr(run_figures, "load_model", lambda path: drawn.append(path) or load_model(path))
+    write_run_figures(train(TrainConfig(**settings, select=select)))
+    assert drawn == [settings["save_dir"] / f"{select}.pt"]
+
+
+def test_figures_of_a_test_need_no_history_of_this_run_and_have_the_seed_of_the_network(
+    settings, tmp_path, monkeypatch
+):
+    said, stamp = set(), plots.stamp
+    monkeypatch.setattr(plots, "stamp", lambda figure, text: said.add(text) or stamp(figure, text))
+    trained = train(TrainConfig(**settings, seed=3))
     again = {**settings, "save_dir": tmp_path / "test", "resume": trained.paths["best"], "test_only": True}
     paths = write_run_figures(train(TrainConfig(**again)))
     assert paths[0].parent == tmp_path / "test" / "logs" / "figures"
+    assert said == {"real N-MNIST, test, n = 10, seed 3"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ _BYTES = {"snntorch": (11.0, 33.0), "cpu": (1.6, 19.0), "cuda": (11.0, 33.0)}
 _BASE = 450 * 2**20  # torch, its libraries and the events of a data set
 _WEIGHT_BYTES = 5 * 4  # weights, gradients, two moments, and the copy that is saved
 _WARN_SHARE = 0.7
+_CGROUP = Path("/sys/fs/cgroup")  # of a container
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Estimate:
     Attributes
     ----------
     memory : int
-        Bytes at the peak of a training step.
+        Bytes at the peak of a training step, of all processes that share this memory.
     free : int or None
         Bytes that are free where it will run, if that is known.
     seconds : float
@@ -47,8 +49,16 @@ class Estimate:
         return text + (f" ({self.free / 2**30:.1f} GiB are free)" if self.free is not None else "")
 
 
-def expected_memory(model: SpikingNetwork, config: TrainConfig) -> int:
-    """Return the bytes at the peak of a training step, counted from the sizes of the layers."""
+def expected_memory(model: SpikingNetwork, config: TrainConfig, recordings: int | None = None) -> int:
+    """Return the bytes at the peak of a training step of one process, counted from the sizes of the layers.
+
+    Parameters
+    ----------
+    model, config : SpikingNetwork, TrainConfig
+        What is trained, and how.
+    recordings : int or None
+        The most that the process has in a step; None: `config.batch_size`.
+    """
     currents = 0
     handles = []
 
@@ -66,13 +76,21 @@ def expected_memory(model: SpikingNetwork, config: TrainConfig) -> int:
         frames = torch.zeros(1, 1, probe.in_channels, side, side)
         probe.eval()(frames, watch=lambda name, spk, mem: neurons.append(spk.numel()))
     per_current, per_neuron = _BYTES[model.engine]
-    steps = config.time_steps * config.batch_size
+    steps = config.time_steps * (config.batch_size if recordings is None else recordings)
     weights = sum(parameter.numel() for parameter in model.parameters())
     return int(_BASE + steps * (per_current * currents + per_neuron * sum(neurons)) + _WEIGHT_BYTES * weights)
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that are free on a device, within the limits of a container, if that is known."""
+def free_memory(device: torch.device, cgroup: Path = _CGROUP) -> int | None:
+    """Return the bytes that are free on a device, within the limits of a container, if that is known.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where a network will be trained.
+    cgroup : Path
+        Folder in which the kernel tells of the container: memory.max, memory.current and memory.stat.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
@@ -80,32 +98,62 @@ def free_memory(device: torch.device) -> int | None:
     import psutil
 
     free = psutil.virtual_memory().available
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     try:
-        return min(free, int(limit.read_text()) - int(used.read_text()))
+        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
     except (OSError, ValueError):  # no container, or no limit ("max")
         return free
+    return min(free, max(0, limit - used + _reclaimable(cgroup)))
+
+
+def _reclaimable(cgroup: Path) -> int:
+    """Return the bytes of cached files that are counted as used, and given back when memory is short."""
+    try:
+        lines = (cgroup / "memory.stat").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    except (OSError, ValueError, StopIteration):
+        return 0
 
 
 def estimate(
-    config: TrainConfig, model: SpikingNetwork, loader: FrameLoader, criterion: Criterion, device: torch.device
+    config: TrainConfig,
+    model: SpikingNetwork,
+    loader: FrameLoader,
+    criterion: Criterion,
+    device: torch.device,
+    processes_here: int = 1,
 ) -> Estimate:
     """Say what a training will need; refuse it where memory cannot suffice.
 
-    Steps are tried on a copy of the model; the fastest counts. Nothing of the run is changed.
+    Steps are tried on a copy of the model; the fastest counts. Nothing of the run is changed. Of several processes,
+    each may ask at the same time, as they will train: they do not wait for each other, and the first alone prints.
+
+    Parameters
+    ----------
+    config, model, criterion : TrainConfig, SpikingNetwork, callable
+        What is trained, and how.
+    loader : FrameLoader
+        Its training batches, or this process's parts of them.
+    device : torch.device
+        Where the model is.
+    processes_here : int
+        How many of the processes are on this machine. On CPUs they share its memory; a GPU is for one alone.
 
     Raises
     ------
     MemoryError
         If more is needed than there is.
     """
-    memory, free = expected_memory(model, config), free_memory(device)
+    rank, size = loader.part
+    recordings = math.ceil(min(config.batch_size, len(loader.dataset)) / size)
+    sharing = processes_here if device.type == "cpu" else 1
+    memory, free = sharing * expected_memory(model, config, recordings), free_memory(device)
     if free is not None and memory > free:
+        who = "a training step" if sharing == 1 else f"a training step of {sharing} processes"
         raise MemoryError(
-            f"a training step needs about {memory / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free. "
+            f"{who} needs about {memory / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free. "
             f"Lower `batch_size` ({config.batch_size}) or `time_steps` ({config.time_steps})."
         )
-    if free is not None and memory > _WARN_SHARE * free:
+    if free is not None and memory > _WARN_SHARE * free and rank == 0:
         print(f"Memory may get short: about {memory / 2**30:.1f} of {free / 2**30:.1f} GiB free.", flush=True)
     probe = copy.deepcopy(model).train()
     frames, labels = next(loader.batches(0))

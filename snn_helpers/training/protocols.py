@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from snn_helpers._checks import check_choice
+from snn_helpers._checks import check_choice, check_int
 from snn_helpers._files import write_whole
 from snn_helpers._paths import results_home, runs_home
 from snn_helpers.datasets import EventDataset, find_real_recordings, load_dataset, load_folds
@@ -30,7 +30,10 @@ from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import RESULT, Splits, train
 
 PROTOCOLS = ("simulated", "transfer", "finetune", "real", "full")
+_OF_REAL = ("transfer", "finetune", "real")  # those that take a folder of real recordings
 FOLDS = 5
+
+Folds = list[tuple[EventDataset, EventDataset]]
 # Fine-tuning starts from a network that can see: few epochs at a lower learning rate. In an epoch each real recording
 # comes several times beside the simulated ones, once: on real ones alone, 600 of them, a network came to do worse on
 # others than before (loss 0.095 after, 0.078 before, 0.068 with both; 796 recordings of inner folds).
@@ -42,10 +45,10 @@ _WATCHED = 50  # recordings to draw the curve of a run whose last epoch counts, 
 def run_protocol(
     name: str, config: TrainConfig, seeds: Sequence[int] = range(5), real_dir: str | Path | None = None
 ) -> dict[str, Any]:
-    """Train and test by a protocol, once a seed, and write `results/protocol-<name>-<model>.json`.
+    """Train and test by a protocol, once a seed, and write `results/protocol-<name>-<model>-<profile>.json`.
 
-    A seed that was done before, with the same settings, is not done again. But for "full", which chooses the epoch on
-    validation data, the network of the last epoch counts.
+    A seed that was done before, with the same settings and recordings, is not done again; one that was done with others
+    is refused. But for "full", which chooses the epoch on validation data, the network of the last epoch counts.
 
     Parameters
     ----------
@@ -54,9 +57,10 @@ def run_protocol(
     config : TrainConfig
         Settings; what is left out comes from the profile. Its data set, seed and folders are the protocol's.
     seeds : sequence of int
-        One network each, or one a fold.
+        One network each, or one a fold; none twice.
     real_dir : path or None
-        Folder of the real recordings; None looks for them (`find_real_recordings`).
+        Folder of the real recordings, for "transfer", "finetune" and "real"; None looks for them
+        (`find_real_recordings`).
 
     Returns
     -------
@@ -67,23 +71,49 @@ def run_protocol(
 
     Raises
     ------
-    ValueError
-        If there are no real recordings, or the name is unknown.
+    TypeError, ValueError
+        If the name is unknown, a seed is no whole number >= 0 or given twice, or there are no real recordings that can
+        be shared out: before anything trains. If a run done before is of other settings or recordings.
     """
     check_choice("protocol", name, PROTOCOLS)
-    if name in ("transfer", "finetune", "real"):
-        real_dir = real_dir or find_real_recordings()
-        if real_dir is None:
-            raise ValueError("`--real_dir`: name a folder of real recordings, Train/<digit>/*.bin.")
+    seeds = _checked_seeds(seeds)
+    if name not in _OF_REAL and real_dir is not None:
+        raise ValueError(f"`--real_dir`: protocol {name} does not read it. Leave it out.")
+    folds = _real_folds(real_dir or find_real_recordings()) if name in _OF_REAL else []
     config = replace(config, profile="full" if name == "full" else config.profile)
-    rows = [row for seed in seeds for row in _of_seed(name, replace(config, seed=seed), real_dir)]
-    told = _summary(name, config, list(seeds), rows)
-    results_home().mkdir(parents=True, exist_ok=True)
-    write_whole(results_home() / f"protocol-{name}-{config.model}.json", json.dumps(told, indent=1) + "\n")
+    rows = [row for seed in seeds for row in _of_seed(name, replace(config, seed=seed), folds)]
+    told = _summary(name, config, seeds, rows)
+    path = results_home() / f"protocol-{name}-{config.model}-{told['config']['profile']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(told, indent=1) + "\n")
     return told
 
 
-def _of_seed(name: str, config: TrainConfig, real_dir) -> list[dict[str, Any]]:
+def _checked_seeds(seeds: Sequence[int]) -> list[int]:
+    checked = [check_int("seeds", seed, low=0) for seed in seeds]
+    if not checked:
+        raise ValueError("`seeds`: name one or more.")
+    for seed in checked:
+        if checked.count(seed) > 1:
+            raise ValueError(f"`seeds`: {seed} is given twice. Name each seed once.")
+    return checked
+
+
+def _real_folds(real_dir: str | Path | None) -> Folds:
+    """Return the folds of a folder; one that cannot be shared out is refused, in the words of the flag."""
+    if real_dir is None:
+        raise ValueError("`--real_dir`: name a folder of real recordings, Train/<digit>/*.bin.")
+    folder = Path(real_dir)
+    if not any((root / "Train").is_dir() for root in (folder, folder / "NMNIST")):
+        problem = "has no Train folder in it" if folder.is_dir() else "is not a folder"
+        raise ValueError(f"`--real_dir`: {folder} {problem}. Name a folder of real recordings, Train/<digit>/*.bin.")
+    try:
+        return load_folds(folder, FOLDS)
+    except ValueError as err:
+        raise ValueError(f"`--real_dir`: {str(err).removeprefix('`data_dir`: ')}") from err
+
+
+def _of_seed(name: str, config: TrainConfig, folds: Folds) -> list[dict[str, Any]]:
     """Return the results of a seed's runs: one, or one a fold."""
     if name == "full":
         return [_once(name, replace(config, dataset="nmnist").resolve())]
@@ -93,9 +123,9 @@ def _of_seed(name: str, config: TrainConfig, real_dir) -> list[dict[str, Any]]:
         if name == "simulated":
             return [base]
         settings = {**FINETUNE, "warp": base["config"]["warp"], "init_from": str(Path(base["save_dir"]) / LAST)}
-    folds = load_folds(real_dir, FOLDS)
     if name == "transfer":
-        tested = TrainConfig(resume=settings["init_from"], test_only=True, data_dir=base["config"]["data_dir"])
+        where = {"data_dir": base["config"]["data_dir"], "device": config.device, "engine": config.engine}
+        tested = TrainConfig(resume=settings["init_from"], test_only=True, **where)
         found = train(tested, splits=Splits(*folds[0], folds[0][0] + folds[0][1])).metrics
         return [{**found, "seconds": base["seconds"], "config": base["config"]}]
     real = replace(config, dataset="nmnist", select="last", **settings).resolve()
@@ -121,11 +151,34 @@ def _once(name: str, config: TrainConfig, splits: Splits | None = None) -> dict[
     config = replace(config, save_dir=str(folder))
     if (folder / RESULT).exists():
         told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if {**told["config"], "resume": None} == config.as_dict():
-            return {**told, "save_dir": str(folder)}
-        raise ValueError(f"{folder} holds a run with other settings. Move it away.")
+        if {**told["config"], "resume": None} != config.as_dict():
+            raise ValueError(f"{folder} holds a run with other settings. Move it away.")
+        _refuse_other_recordings(folder, told["provenance"], config, splits)
+        return {**told, "save_dir": str(folder)}
     print(f"== {name}, seed {config.seed}", flush=True)
+    if splits:
+        print(
+            f"The validation figures are of {len(splits.valid)} recordings that it learns from: nothing is chosen by "
+            "them.",
+            flush=True,
+        )
     return {**train(replace(config, resume="auto"), splits=splits).metrics, "save_dir": str(folder)}
+
+
+def _refuse_other_recordings(folder: Path, kept: dict[str, Any], config: TrainConfig, splits: Splits | None) -> None:
+    """Refuse a result, its provenance given, that is of other recordings than a run would use now."""
+    if not splits and config.dataset == "nmnist" and config.data_dir is None:
+        return  # the official recordings are the same everywhere
+    for part, verb in (("train", "learned from"), ("test", "was tested on")):
+        before = kept[part]
+        if splits:
+            now = getattr(splits, part).provenance.as_dict()
+        else:  # how many of them it took is among the settings
+            now = load_dataset(config.dataset, config.data_dir, part).provenance.as_dict()
+            now["recordings"] = before["recordings"]
+        if any(now[key] != before[key] for key in ("checksum", "recordings")):
+            told = ", not ".join(f"{row['recordings']:,} (checksum {row['checksum'][:8]})" for row in (before, now))
+            raise ValueError(f"{folder} holds a run that {verb} other recordings: {told}. Move it away.")
 
 
 def _summary(name: str, config: TrainConfig, seeds: list[int], rows: list[dict[str, Any]]) -> dict[str, Any]:
