@@ -55,3 +55,18 @@ def test_without_tensorboard_there_is_no_log_and_one_line_says_so(tmp_path, monk
     log.close()
     assert not (tmp_path / "log").exists()
     assert capsys.readouterr().out.count("pip install tensorboard") == 1
+
+
+def test_log_that_cannot_be_written_ends_no_run(make_folder, data_home, tmp_path, capsys, monkeypatch):
+    from torch.utils.tensorboard import SummaryWriter
+
+    def full(self, name, value, step):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
+    folder = make_folder(per_class={"Train": 3, "Test": 1}, count=300)
+    settings = {"dataset": "nmnist", "data_dir": folder, "time_steps": 2, "batch_size": 10, "epochs": 2}
+    result = train(TrainConfig(**settings, save_dir=tmp_path / "run"))
+    assert len(result.history) == 2
+    assert result.paths["result"].exists()
+    assert capsys.readouterr().out.count("no TensorBoard log from here on: it cannot be written (No space left") == 1

@@ -137,9 +137,12 @@ def test_resume_keeps_the_data_and_the_profile_of_the_run(make_config, tmp_path,
 def test_resume_of_a_finished_run_changes_nothing(make_config, tmp_path):
     first = train(make_config())
     before = weights(tmp_path / "run" / "last.pt")
+    (tmp_path / "run" / "history.csv").unlink()  # as if it had been killed just before it wrote that
     again = train(TrainConfig(resume=tmp_path / "run" / "last.pt"))
     assert again.history == first.history
-    assert again.metrics["test_accuracy"] == first.metrics["test_accuracy"]
+    for name in ("test_accuracy", "samples_per_s", "data_share"):
+        assert again.metrics[name] == first.metrics[name]
+    assert again.paths.keys() == first.paths.keys()
     for name, value in weights(tmp_path / "run" / "last.pt").items():
         assert torch.equal(value, before[name])
 
@@ -204,6 +207,34 @@ def test_test_only_gives_the_accuracy_of_the_run(make_config, tmp_path):
     tested = train(TrainConfig(resume=tmp_path / "run" / "best.pt", test_only=True, save_dir=tmp_path / "test"))
     assert tested.metrics["test_accuracy"] == trained.metrics["test_accuracy"]
     assert tested.metrics["provenance"]["test"] == trained.metrics["provenance"]["test"]
+    assert set(tested.paths) == {"save_dir", "log_dir", "result"}
+
+
+def test_test_only_of_a_folder_takes_the_network_that_the_run_tested_and_says_how_it_was_made(make_config, tmp_path):
+    train(make_config(seed=3, lr=0.004, epochs=1))
+    (tmp_path / "run" / "last.pt").rename(tmp_path / "run" / "other.pt")
+    train(make_config("other", seed=4))
+    (tmp_path / "other" / "last.pt").rename(tmp_path / "run" / "last.pt")  # so that last and best differ
+    tested = train(TrainConfig(resume=tmp_path / "run", test_only=True, data_dir=make_config().data_dir))
+    assert tested.metrics["config"]["resume"].endswith("best.pt")
+    told = {name: tested.metrics["config"][name] for name in ("seed", "lr", "epochs")}
+    assert told == {"seed": 3, "lr": 0.004, "epochs": 1}
+    last = train(TrainConfig(resume=tmp_path / "run", test_only=True, select="last"))
+    assert last.metrics["config"]["resume"].endswith("last.pt")
+    with pytest.raises(CheckpointError, match=r"was made with lr 0\.004, not 0\.5"):
+        train(TrainConfig(resume=tmp_path / "run", test_only=True, lr=0.5))
+
+
+def test_new_run_takes_weights_of_a_network_with_the_same_neurons_only(make_config, tmp_path):
+    train(make_config(epochs=1))
+    with pytest.raises(CheckpointError, match=r"its network has beta 0\.9, not 0\.2; threshold 0\.1, not 1\.0\. Give"):
+        train(make_config("other", init_from=tmp_path / "run" / "last.pt", beta=0.2, threshold=1.0))
+    assert not (tmp_path / "other").exists()
+
+
+def test_normalisation_of_single_values_is_refused_before_any_work(make_config):
+    with pytest.raises(ValueError, match="`batch_size`, `time_steps`: normalisation needs more than one value"):
+        train(make_config(batch_size=1, time_steps=1))
 
 
 def test_test_only_leaves_the_checkpoint_as_it_was(make_config, tmp_path):

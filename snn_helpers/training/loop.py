@@ -131,8 +131,11 @@ def train(
         _refuse_single_values(config, splits.train)
         log_dir = _log_dir(config, folder)
         run = Run(config, model, *splits[:2], criterion, folder, log_dir, device, processes, monitor)
-        if processes.size == 1 and not (state and state["epoch"] == config.epochs):
-            print(estimate(config, model, run.loader, criterion, device), flush=True)
+        if not (state and state["epoch"] == config.epochs):
+            here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's, of the processes on this machine
+            expected = estimate(config, model, run.loader, criterion, device, here)
+            if processes.first:
+                print(expected, flush=True)
         run.fit(state)
         processes.wait()  # until the checkpoints are written
         chosen = folder / (BEST if config.select == "best" else LAST)
