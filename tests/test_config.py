@@ -50,7 +50,7 @@ def test_from_params_refuses_an_unknown_name_and_suggests_the_nearest(name, near
         ("dropout", 1.0, r"`dropout` must be a number in \[0, 0.999\]; got 1.0"),
         ("norm", None, "`norm` must be one of 'batch', 'none'; got None"),
         ("engine", "cudaa", "`engine` must be one of"),
-        ("max_shift", -1, "`max_shift` must be a whole number >= 0"),
+        ("max_shift", -1, r"`max_shift` must be a whole number in \[0, 16\]; got -1"),
         ("event_drop", 1.0, r"`event_drop` must be a number in \[0, 0.999\]"),
         ("seed", -1, "`seed` must be a whole number >= 0; got -1"),
         ("device", "gpu", "`device` must be one of"),
@@ -166,3 +166,11 @@ def test_profile_of_the_environment_is_checked(monkeypatch):
 def test_learned_numbers_are_those_of_the_network():
     assert TrainConfig().learned == ()
     assert TrainConfig(model="resnet", learn="beta, rho").learned == ("beta", "rho")
+
+
+@pytest.mark.parametrize("settings", [{"alpha": 0.5}, {"rho": 0.5}, {"adaptation": 2.0}, {"skip": "none"}])
+def test_settings_that_would_do_nothing_are_refused(settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"`{name}` is a setting of resnet; `model` is cnn. Leave it out."):
+        TrainConfig(model="cnn", **settings)
+    TrainConfig(model="resnet", **settings)

@@ -13,6 +13,8 @@ from snn_helpers._checks import check_choice, check_float, check_int
 # What the neurons of a network can learn beside the weights.
 LEARNABLE = {"cnn": ("beta", "threshold"), "resnet": ("alpha", "beta", "threshold", "rho", "adaptation")}
 
+_OF_RESNET = ("alpha", "rho", "adaptation", "skip")
+
 PROFILE_VARIABLE = "SNN_PROFILE"
 
 PROFILES = ("smoke", "teach", "full")
@@ -179,6 +181,11 @@ class TrainConfig:
             object.__setattr__(self, item.name, _checked(item.name, value, item.type, item.metadata))
         for name in self.learned:
             check_choice("learn", name, (*LEARNABLE[self.model], "none"))
+        idle = [
+            item.name for item in fields(self) if item.name in _OF_RESNET and getattr(self, item.name) != item.default
+        ]
+        if idle and self.model != "resnet":
+            raise ValueError(f"`{idle[0]}` is a setting of resnet; `model` is {self.model}. Leave it out.")
 
     @property
     def learned(self) -> tuple[str, ...]:
