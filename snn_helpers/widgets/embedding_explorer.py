@@ -138,9 +138,10 @@ class EmbeddingExplorer(Explorer):
             ax.text(x, y, signs[index], color=colours[index], alpha=alpha, ha="center", va="center", fontsize=8)
         if state["opened"] >= 0:
             ax.plot(*at[state["opened"]], "o", markersize=13, markerfacecolor="none", color="black")
-        ax.set_xlim(self._points[..., 0].min(), self._points[..., 0].max())
-        ax.set_ylim(self._points[..., 1].min(), self._points[..., 1].max())
-        ax.margins(0.05)
+        # The same plane whatever the frame, with room for the digits at its edges.
+        low, high = self._points.min((0, 1)), self._points.max((0, 1))
+        room = 0.04 * (high - low)
+        ax.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
         ax.set(xticks=[], yticks=[], title=f"by {state['colour']}" + self._frame_title(state["frame"]))
         if events is not None:
             counts = np.zeros((2, self._sensor_size[1], self._sensor_size[0]))
