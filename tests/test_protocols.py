@@ -37,7 +37,7 @@ def test_folds_refuse_classes_that_are_too_small(make_folder, data_home):
         load_folds(make_folder(per_class={"Train": 3}), 5)
 
 
-def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(make_folder, home):
+def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(make_folder, home, capsys):
     real = make_folder(per_class={"Train": 5}, count=200)
     config = TrainConfig(**SMALL, warp=0.3)
     transfer = run_protocol("transfer", config, [0, 1], real)
@@ -48,8 +48,11 @@ def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(ma
     assert transfer["provenance"]["test"]["recordings"] == 50
     assert json.loads((home / "results" / "protocol-transfer-cnn-smoke.json").read_text()) == transfer
 
+    said = "The validation figures are of 40 recordings that it learns from: nothing is chosen by them."
+    assert said not in capsys.readouterr().out
     written = {path: path.stat().st_mtime_ns for path in (home / "runs").glob("*/last.pt")}
     tuned = run_protocol("finetune", config, [0], real)
+    assert [said in fold for fold in capsys.readouterr().out.split("== ")[1:]] == 5 * [True]
     assert tuned["n"] == 50
     learned = tuned["provenance"]["train"]  # 30 simulated ones, and 40 real ones, though these come five times
     assert (learned["dataset"], learned["recordings"]) == ("simulated and nmnist", 70)
@@ -174,15 +177,6 @@ def test_transfer_tests_with_the_engine_that_was_asked_for(make_folder, home, mo
         (False, "cpu", "snntorch"),
         (True, "cpu", "snntorch"),
     ]
-
-
-def test_protocol_says_that_its_curve_is_of_recordings_it_learns_from(make_folder, home, capsys):
-    said = "The validation figures are of 40 recordings that it learns from: nothing is chosen by them."
-    real = make_folder(per_class={"Train": 5}, count=200)
-    run_protocol("finetune", TrainConfig(**SMALL), [0], real)
-    simulated, *folds = capsys.readouterr().out.split("== ")[1:]
-    assert said not in simulated
-    assert [said in fold for fold in folds] == 5 * [True]
 
 
 def test_summaries_of_two_profiles_stand_side_by_side(home, monkeypatch):

@@ -51,12 +51,12 @@ _BUDGETS = {
     "smoke": Budget(
         40,
         1,
-        {"num_samples": 128, "time_steps": 4, "epochs": 1, "batch_size": 32},
+        {"num_samples": 128, "time_steps": 4, "epochs": 1, "batch_size": 32, **_BRIEF},
         6,
         (1, 2, 4),
         1,
-        {"num_samples": 128, "time_steps": 4, "epochs": 1, "batch_size": 32},
-        {"num_samples": 64, "time_steps": 4, "epochs": 1, "batch_size": 32},
+        {"num_samples": 128, "time_steps": 4, "epochs": 1, "batch_size": 32, **_BRIEF},
+        {"num_samples": 64, "time_steps": 4, "epochs": 1, "batch_size": 32, **_BRIEF},
     ),
     "teach": Budget(
         1000,
@@ -71,12 +71,12 @@ _BUDGETS = {
     "full": Budget(
         4000,
         9,
-        {"num_samples": 4000, "time_steps": 10, "epochs": 4, "batch_size": 32},
+        {"num_samples": 4000, "time_steps": 10, "epochs": 4, "batch_size": 32, **_BRIEF},
         60,
         (1, 2, 4, 8, 12, 16),
         5,
-        {"num_samples": None, "time_steps": 10, "epochs": 6, "batch_size": 32},
-        {"num_samples": 4000, "time_steps": 10, "epochs": 6, "batch_size": 64},
+        {"num_samples": None, "time_steps": 10, "epochs": 6, "batch_size": 32, **_BRIEF},
+        {"num_samples": 4000, "time_steps": 10, "epochs": 6, "batch_size": 64, **_BRIEF},
     ),
 }
 

@@ -3,6 +3,7 @@
 What stands behind the last widget runs headlessly, in tests/notebooks and in nbval.
 """
 
+import contextlib
 import json
 
 import nbformat
@@ -51,9 +52,11 @@ def test_notebook_runs_and_its_widgets_draw_and_answer(path, open_notebook, lab,
     # The still figure travels with the widget, for places that show no widgets.
     notebook.menu("File", "Save Notebook")
     saved = lab.folder / path.name
+    live = []
     for _ in range(100):
-        outputs = [o for cell in nbformat.read(saved, as_version=4).cells for o in cell.get("outputs", [])]
-        live = [o.data for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
+        with contextlib.suppress(nbformat.reader.NotJSONError):  # it is being written
+            outputs = [o for cell in nbformat.read(saved, as_version=4).cells for o in cell.get("outputs", [])]
+            live = [o.data for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
         if live:
             break
         notebook.page.wait_for_timeout(100)
