@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -65,6 +65,11 @@ class Provenance:
     def as_dict(self) -> dict[str, str | int]:
         """Return plain values for JSON."""
         return asdict(self)
+
+
+def same_recordings(one: Mapping[str, str | int], other: Mapping[str, str | int]) -> bool:
+    """Say whether two provenances, as `Provenance.as_dict` gives them, are of the same recordings, and as many."""
+    return all(one[key] == other[key] for key in ("checksum", "recordings"))
 
 
 class EventDataset:

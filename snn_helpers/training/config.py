@@ -181,9 +181,7 @@ class TrainConfig:
             object.__setattr__(self, item.name, _checked(item.name, value, item.type, item.metadata))
         for name in self.learned:
             check_choice("learn", name, (*LEARNABLE[self.model], "none"))
-        idle = [
-            item.name for item in fields(self) if item.name in _OF_RESNET and getattr(self, item.name) != item.default
-        ]
+        idle = [name for name in _OF_RESNET if getattr(self, name) != getattr(TrainConfig, name)]
         if idle and self.model != "resnet":
             raise ValueError(f"`{idle[0]}` is a setting of resnet; `model` is {self.model}. Leave it out.")
 

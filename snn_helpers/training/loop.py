@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -174,11 +174,16 @@ def _begin_from(config: TrainConfig, model: nn.Module) -> None:
     state = load_checkpoint(config.init_from)
     saved = TrainConfig.from_params(state["config"])
     # What the neurons learn may differ: their numbers are in the checkpoint, learned or not.
-    differing = [key for key in MODEL_FLAGS if key != "learn" and getattr(config, key) != getattr(saved, key)]
-    if differing:
-        clashes = "; ".join(f"{key} {getattr(saved, key)!r}, not {getattr(config, key)!r}" for key in differing)
+    clashes = _clashes(config, saved, [key for key in MODEL_FLAGS if key != "learn"])
+    if clashes:
         raise CheckpointError(f"{config.init_from}: its network has {clashes}. Give this run the same.")
     load_weights(model, state, config.init_from)
+
+
+def _clashes(config: TrainConfig, saved: TrainConfig, keys: Iterable[str]) -> str:
+    """Say in which of the settings a config differs from a checkpoint's; empty if in none."""
+    differing = [key for key in keys if getattr(config, key) != getattr(saved, key)]
+    return "; ".join(f"{key} {getattr(saved, key)!r}, not {getattr(config, key)!r}" for key in differing)
 
 
 def _refuse_single_values(config: TrainConfig, train_set: EventDataset) -> None:
@@ -223,7 +228,7 @@ def _find_resume(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | Non
 
 def _selected(config: TrainConfig, state: dict[str, Any]) -> str:
     """Return which network of a folder to test: that which was asked for, else that which the run tested itself."""
-    return config.select if config.select != TrainConfig().select else state["config"]["select"]
+    return config.select if config.select != TrainConfig.select else state["config"]["select"]
 
 
 def _unfinished(config: TrainConfig) -> Path | None:
@@ -242,10 +247,9 @@ def _adopt(config: TrainConfig, state: dict[str, Any], named: Collection[str]) -
     default, free = TrainConfig(), TEST_FLAGS if config.test_only else ()
     asked = {key for key in vars(default) if key in named or getattr(config, key) != getattr(default, key)}
     keys = [key for key in RUN_FLAGS if key not in free]
-    differing = [key for key in keys if key in asked and getattr(config, key) != getattr(saved, key)]
-    clashes = [f"{key} {getattr(saved, key)!r}, not {getattr(config, key)!r}" for key in differing]
+    clashes = _clashes(config, saved, [key for key in keys if key in asked])
     if clashes:
-        raise CheckpointError(f"{config.resume}: was made with {'; '.join(clashes)}. Leave these flags out.")
+        raise CheckpointError(f"{config.resume}: was made with {clashes}. Leave these flags out.")
     adopted = {key: getattr(saved, key) for key in keys}
     if not config.test_only:
         adopted |= {key: getattr(saved, key) for key in KEPT_FLAGS if key not in asked}

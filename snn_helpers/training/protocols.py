@@ -23,7 +23,7 @@ import numpy as np
 from snn_helpers._checks import check_choice, check_int
 from snn_helpers._files import write_whole
 from snn_helpers._paths import results_home, runs_home
-from snn_helpers.datasets import EventDataset, find_real_recordings, load_dataset, load_folds
+from snn_helpers.datasets import EventDataset, find_real_recordings, load_dataset, load_folds, same_recordings
 from snn_helpers.stats import wilson_interval
 from snn_helpers.training.checkpoint import LAST
 from snn_helpers.training.config import TrainConfig
@@ -176,7 +176,7 @@ def _refuse_other_recordings(folder: Path, kept: dict[str, Any], config: TrainCo
         else:  # how many of them it took is among the settings
             now = load_dataset(config.dataset, config.data_dir, part).provenance.as_dict()
             now["recordings"] = before["recordings"]
-        if any(now[key] != before[key] for key in ("checksum", "recordings")):
+        if not same_recordings(before, now):
             told = ", not ".join(f"{row['recordings']:,} (checksum {row['checksum'][:8]})" for row in (before, now))
             raise ValueError(f"{folder} holds a run that {verb} other recordings: {told}. Move it away.")
 

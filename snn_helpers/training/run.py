@@ -15,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 
 from snn_helpers._checks import NotANumberError
 from snn_helpers.activity.costs import synaptic_operations
-from snn_helpers.datasets import Augment, EventDataset
+from snn_helpers.datasets import Augment, EventDataset, same_recordings
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.network import SpikingNetwork
 from snn_helpers.training.build import Criterion, build_model, load_weights, make_optimizer, make_scheduler
@@ -371,7 +371,7 @@ class Run:
         """Refuse to go on with other recordings, or with other batches."""
         for split, here in self.data.items():
             there = saved[split]
-            if any(there[key] != here[key] for key in ("checksum", "recordings")):
+            if not same_recordings(there, here):
                 raise CheckpointError(
                     f"{self.config.resume}: its {split} recordings were others ({there['source']}, "
                     f"n = {there['recordings']:,}) than these ({here['source']}, n = {here['recordings']:,}). Go on "
