@@ -18,6 +18,7 @@ from snn_helpers.activity.costs import synaptic_operations
 from snn_helpers.datasets import Augment, EventDataset, same_recordings
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.training.breakdown import broken_membranes, broken_weights_or_gradients, way_back, weights_are_finite
 from snn_helpers.training.build import Criterion, build_model, load_weights, make_optimizer, make_scheduler
 from snn_helpers.training.checkpoint import (
     BEST,
@@ -252,44 +253,21 @@ class Run:
 
     def _refuse_broken_weights(self) -> None:
         """Stop before weights that an update has ruined are scored, or kept in place of good ones."""
-        if not all(torch.isfinite(weight).all() for weight in self.model.parameters()):
+        if not weights_are_finite(self.model):
             raise self._broken("a weight is no finite number", len(self.history), self.step)
 
     def _broken(
-        self, what: str, epoch: int, step: int | None = None, otherwise: str = "the output"
+        self, what: str, epoch: int, step: int | None = None, otherwise: str | None = None
     ) -> FloatingPointError:
-        step, culprit = self.step + 1 if step is None else step, self._culprit() or otherwise
-        return FloatingPointError(f"{what} at epoch {epoch + 1}, step {step}; first in {culprit}. {self._last_good()}")
+        step = self.step + 1 if step is None else step
+        culprit = broken_weights_or_gradients(self.model) or otherwise or "the output"
+        advice = way_back(self.folder / LAST, self.config.lr)
+        return FloatingPointError(f"{what} at epoch {epoch + 1}, step {step}; first in {culprit}. {advice}")
 
-    def _first_broken(self, frames: Tensor) -> str:
-        """Name the layer whose membranes are the first that are no numbers: the loop over snnTorch computes on."""
+    def _first_broken(self, frames: Tensor) -> str | None:
         model = build_model(replace(self.config, engine="snntorch")).to(self.device)
         model.load_state_dict(self.model.state_dict())
-        broken: list[str] = []
-        with torch.no_grad():
-            model(frames, watch=lambda name, spk, mem: broken.extend([] if mem.isfinite().all() else [name]))
-        return f"the membranes of {broken[0]}" if broken else "the output"
-
-    def _culprit(self) -> str | None:
-        """Name the layer whose weights or gradients stopped being finite; the backward pass meets the last first."""
-        layers = self.model.spiking_layers()
-        for name, layer in layers.items():
-            if not all(torch.isfinite(weight).all() for weight in layer.parameters()):
-                return f"the weights of {name}"
-        for name, layer in reversed(layers.items()):
-            gradients = [weight.grad for weight in layer.parameters() if weight.grad is not None]
-            if not all(torch.isfinite(gradient).all() for gradient in gradients):
-                return f"the gradients of {name}"
-        return None
-
-    def _last_good(self) -> str:
-        last, lr = self.folder / LAST, self.config.lr
-        if not last.exists():
-            return f"No checkpoint was written before. Begin anew with a lower `lr` than {lr:g}."
-        return (
-            f"{last} holds the last good state. Begin a new run from it with a lower `lr` than {lr:g}: "
-            f"`--init_from {last} --lr ...`."
-        )
+        return broken_membranes(model, frames)
 
     def _asked_to_stop(self) -> bool:
         wish = bool(self.monitor and self.monitor.stop_requested)
