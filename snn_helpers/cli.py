@@ -87,9 +87,9 @@ def _make_parser() -> argparse.ArgumentParser:
         "protocol",
         help="train and test by a protocol, several seeds, with interval",
         description="Protocols: simulated; transfer (train on simulated, test on real recordings); finetune (then "
-        "five folds of the real ones, with a learning rate and epochs of its own); real (five folds, real ones alone); "
-        "full (official N-MNIST, profile full). Takes the flags of `snn-helpers train`. What was done before is not "
-        "done again.",
+        "five folds of the real ones, with a learning rate, epochs and, where none is given, a warp of its own); real "
+        "(five folds, real ones alone); full (official N-MNIST, profile full). Takes the flags of `snn-helpers train`. "
+        "What was done before is not done again.",
         allow_abbrev=False,
     )
     protocol.add_argument("protocol", choices=("simulated", "transfer", "finetune", "real", "full"))

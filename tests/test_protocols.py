@@ -54,7 +54,7 @@ def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(ma
     tuned = run_protocol("finetune", config, [0], real)
     assert [said in fold for fold in capsys.readouterr().out.split("== ")[1:]] == 5 * [True]
     assert tuned["n"] == 50
-    learned = tuned["provenance"]["train"]  # 30 simulated ones, and 40 real ones, though these come five times
+    learned = tuned["provenance"]["train"]  # 30 simulated ones, and 40 real ones, though these come several times
     assert (learned["dataset"], learned["recordings"]) == ("simulated and nmnist", 70)
     assert "simulated-cnn-smoke-seed0" in tuned["config"]["init_from"]
     assert tuned["config"]["select"] == "last"
@@ -69,17 +69,20 @@ def test_finetune_learns_from_no_recording_of_its_own_test_fold(make_folder, hom
 
     def told(config, splits=None):
         seen.append(splits)
+        warps.append(config.warp)
         return plain(config, splits=splits)
 
+    warps = []
     monkeypatch.setattr(protocols, "train", told)
     run_protocol("finetune", TrainConfig(**SMALL), [0], make_folder(per_class={"Train": 5}, count=200))
+    assert warps == [0.15, *(5 * [0.25])]  # wider maps once it can see
     simulated = seen.pop(0)
     assert simulated is None  # the config's own splits
     for learned, watched, tested in seen:
         real = {tested.events(index).tobytes() for index in range(len(tested))}
         for part in (learned, watched):
             assert not real & {part.events(index).tobytes() for index in range(len(part))}
-        assert len(learned) == 30 + 5 * 40
+        assert len(learned) == 30 + 3 * 40
 
 
 def test_protocol_from_the_command_line_says_accuracy_and_interval(make_folder, home, capsys):
