@@ -64,7 +64,7 @@ def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(ma
 
 
 def test_finetune_learns_from_no_recording_of_its_own_test_fold(make_folder, home, monkeypatch):
-    seen = []
+    seen, warps = [], []
     plain = protocols.train
 
     def told(config, splits=None):
@@ -72,7 +72,6 @@ def test_finetune_learns_from_no_recording_of_its_own_test_fold(make_folder, hom
         warps.append(config.warp)
         return plain(config, splits=splits)
 
-    warps = []
     monkeypatch.setattr(protocols, "train", told)
     run_protocol("finetune", TrainConfig(**SMALL), [0], make_folder(per_class={"Train": 5}, count=200))
     assert warps == [0.15, *(5 * [0.25])]  # wider maps once it can see

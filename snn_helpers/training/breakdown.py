@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -10,20 +11,19 @@ from torch import Tensor
 from snn_helpers.models.network import SpikingNetwork
 
 
-def weights_are_finite(model: SpikingNetwork) -> bool:
-    """Say whether all weights are numbers and finite."""
-    return all(torch.isfinite(weight).all() for weight in model.parameters())
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Say whether all values of all tensors are numbers and finite."""
+    return all(torch.isfinite(tensor).all() for tensor in tensors)
 
 
 def broken_weights_or_gradients(model: SpikingNetwork) -> str | None:
     """Name the layer whose weights or gradients stopped being finite; the backward pass meets the last first."""
     layers = model.spiking_layers()
     for name, layer in layers.items():
-        if not all(torch.isfinite(weight).all() for weight in layer.parameters()):
+        if not all_finite(layer.parameters()):
             return f"the weights of {name}"
     for name, layer in reversed(layers.items()):
-        gradients = [weight.grad for weight in layer.parameters() if weight.grad is not None]
-        if not all(torch.isfinite(gradient).all() for gradient in gradients):
+        if not all_finite(weight.grad for weight in layer.parameters() if weight.grad is not None):
             return f"the gradients of {name}"
     return None
 

@@ -18,7 +18,7 @@ from snn_helpers.activity.costs import synaptic_operations
 from snn_helpers.datasets import Augment, EventDataset, same_recordings
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.network import SpikingNetwork
-from snn_helpers.training.breakdown import broken_membranes, broken_weights_or_gradients, way_back, weights_are_finite
+from snn_helpers.training.breakdown import all_finite, broken_membranes, broken_weights_or_gradients, way_back
 from snn_helpers.training.build import Criterion, build_model, load_weights, make_optimizer, make_scheduler
 from snn_helpers.training.checkpoint import (
     BEST,
@@ -253,7 +253,7 @@ class Run:
 
     def _refuse_broken_weights(self) -> None:
         """Stop before weights that an update has ruined are scored, or kept in place of good ones."""
-        if not weights_are_finite(self.model):
+        if not all_finite(self.model.parameters()):
             raise self._broken("a weight is no finite number", len(self.history), self.step)
 
     def _broken(
