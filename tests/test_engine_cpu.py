@@ -146,6 +146,23 @@ def test_statistics_from_pairs_of_events_equal_those_of_all_windows(shape):
     torch.testing.assert_close(grads[1], grads[0], rtol=1e-10, atol=1e-6)
 
 
+def test_statistics_of_a_large_bright_image_do_not_overflow():
+    count = torch.full((1, 1, 1, 200, 200), 255, dtype=torch.uint8)  # more products than a sum in 32 bits has room for
+    total, squares = current_sums(channels_last(count), torch.ones(1, 1, 3, 3))
+    cur = F.conv2d(count[0].double(), torch.ones(1, 1, 3, 3, dtype=torch.float64), padding=1)
+    assert total.item() == cur.sum().item()
+    assert squares.item() == cur.square().sum().item()
+
+
+@pytest.mark.parametrize("path", ["events", "dense"])
+def test_a_layer_counts_its_spikes(path):
+    spikes = cpu.conv_layer(random_counts(4, 3, 2, 12, 12), random_layer(2, 16)[0], None, Neuron(), pool=2, path=path)
+    a_step = spikes.count.flatten(2).sum(2)
+    assert spikes.events == (a_step.max(), a_step.sum())
+    assert a_step.sum() > 0
+    assert spikes.fraction() == Spikes(spikes.count).fraction() == spikes.count.float().mean()
+
+
 def test_events_and_dense_agree_on_a_network_of_layers():
     count = random_counts(8, 5, 2, 20, 20, density=0.08)
     first, second = random_layer(2, 32, bias=False, norm="train")[0::2], random_layer(32, 64, gain=0.1)[:2]

@@ -166,7 +166,7 @@ def conv_layer(
     _check_conv(spikes.count, weight, bias, pool)
     check_choice("path", path, PATHS)
     count = channels_last(spikes.count)
-    capacity, total = count_events(count)
+    capacity, total = spikes.events or count_events(count)
     shift = torch.zeros(weight.shape[0]) if bias is None else bias
     keep_cur = _keeps_currents(spikes, norm, pool)
     if path == "dense" or (path == "auto" and total > DENSE_FROM[pool, keep_cur] * count.numel()):
@@ -185,7 +185,8 @@ def conv_layer(
             count, spikes.path, weight, shift, neuron, pool, capacity, keep_mem, *neuron.numbers(weight)
         )
     out_count, out_path, mem = result
-    return Spikes(channels_first(out_count), out_path, None if mem is None else channels_first(mem))
+    mem = None if mem is None else channels_first(mem)
+    return Spikes(channels_first(out_count), out_path, mem, count_events(out_count))
 
 
 def _keeps_currents(spikes: Spikes, norm: BatchNorm | None, pool: int) -> bool:

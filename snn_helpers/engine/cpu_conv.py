@@ -46,23 +46,27 @@ def chunk_range(chunk, num_chunks, batch):
 def list_by_channel(spk, at, height, width, channels, first, pixels, found):
     """List the events of one step by channel: `pixels[first[c] : first[c + 1]]` are pixel numbers.
 
-    Pixels are numbered row by row in the image with a margin of one.
+    Pixels are numbered row by row in the image with a margin of one. `found`, int32 [3, H * W * C], is scratch: each
+    event's place in memory, channel and pixel.
     """
     size = height * width * channels
-    hits = find_nonzero(spk, at, at + size, found)
+    place, channel, pixel = found[0], found[1], found[2]
+    hits = find_nonzero(spk, at, at + size, place)
+    # Whole-number divisions are slow; from the middle between two whole numbers, no rounding leads to another quotient.
+    a_channel, a_row = 1.0 / channels, 1.0 / width
+    for k in range(hits):
+        p = np.int32((place[k] + 0.5) * a_channel)
+        channel[k] = place[k] - p * channels
+        pixel[k] = p + 2 * np.int32((p + 0.5) * a_row) + width + 3
     first[:] = 0
     for k in range(hits):
-        pixel = found[k] // channels
-        c = found[k] - pixel * channels
-        first[c + 1] += spk[at + found[k]]
+        first[channel[k] + 1] += spk[at + place[k]]
     for c in range(channels):
         first[c + 1] += first[c]
     for k in range(hits):
-        pixel = found[k] // channels
-        c = found[k] - pixel * channels
-        y = pixel // width
-        for _ in range(spk[at + found[k]]):
-            pixels[first[c]] = pixel + 2 * y + width + 3
+        c = channel[k]
+        for _ in range(spk[at + place[k]]):
+            pixels[first[c]] = pixel[k]
             first[c] += 1
     for c in range(channels, 0, -1):
         first[c] = first[c - 1]
@@ -170,7 +174,7 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, pool, capacity, numbers
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, cells = spk_in.reshape(-1), n // n_out
     keep_mem, keep_winner = mem.shape[0] > 0, winner.shape[0] > 0
-    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels, corner = np.empty(capacity + 1, np.int32), (padded + 1) * n_out
     cur, image = aligned(n), aligned((height + 2) * padded * n_out)
     mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)

@@ -149,7 +149,7 @@ def conv_backward(
     n, n_out, padded, size = spk.shape[2], grad_shift.shape[1], width + 2, height * width * channels
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, weights_sum = spk_in.reshape(-1), grad_rows[chunk]
-    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels = np.empty(capacity + 1, np.int32)
     pixel_count = (height + 2) * padded
     image, carry = aligned(pixel_count * n_out), np.empty((3, n), np.float32)

@@ -176,7 +176,7 @@ def convolve(chunk, num_chunks, spk_in, rows, shift, capacity, cur, sums):
     n_out, padded, size = shift.size, width + 2, height * width * channels
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, line = spk_in.reshape(-1), width * n_out
-    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
     total, product, blank = np.empty(n_out, np.float32), np.empty(n_out, np.float32), np.empty_like(image)
     fill_image(blank, n_out, height, width, shift)
@@ -210,7 +210,7 @@ def convolve_back(chunk, num_chunks, spk_in, grad_cur, capacity, grad_rows, grad
     n_out, padded, size = grad_cur.shape[4], width + 2, height * width * channels
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, unused, row = spk_in.reshape(-1), np.empty(0, np.uint8), padded * n_out
-    first, found = np.zeros(channels + 1, np.int64), np.empty(size, np.int32)
+    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
     for b in range(low, high):
         for t in range(num_steps):

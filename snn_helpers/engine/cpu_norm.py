@@ -15,6 +15,8 @@ from snn_helpers.engine.cpu_conv import chunk_range
 from snn_helpers.engine.cpu_rows import find_nonzero
 from snn_helpers.engine.cpu_runtime import kernel, part
 
+_BLOCK = 2**15  # products of two bytes that a sum in 32 bits has room for
+
 
 @part
 def start_pixels(found, hits, channels, starts):
@@ -27,18 +29,45 @@ def start_pixels(found, hits, channels, starts):
 
 
 @part
-def add_pairs(spk, at, height, width, channels, found, starts, pairs):
-    """Add v * v' for all pairs of events at most two rows down and two columns aside to `pairs` [3, C, 5 * C]."""
+def spread_planes(spk, at, height, width, channels, planes):
+    """Copy one step [H, W, C] to `planes` int16 [C, ...]: row by row, two zeros before each row and after the last.
+
+    Two zeros are enough for both sides: what lies two columns right of a row lies before the next one.
+    """
     for y in range(height):
-        for x in range(width):
-            left, right = max(0, x - 2), min(width, x + 3)
-            for k in range(starts[y * width + x], starts[y * width + x + 1]):
-                value, c = np.int64(spk[at + found[k]]), found[k] - (y * width + x) * channels
-                for dy in range(min(3, height - y)):
-                    row = (y + dy) * width
-                    shift = (row + x - 2) * channels
-                    for j in range(starts[row + left], starts[row + right]):
-                        pairs[dy, c, found[j] - shift] += value * spk[at + found[j]]
+        start = at + y * width * channels
+        row = spk[start : start + width * channels]
+        for c in range(channels):
+            to = planes[c, (y + 1) * (width + 2) - width : (y + 1) * (width + 2)]
+            for x in range(width):
+                to[x] = row[x * channels + c]
+
+
+@part
+def sum_of_products(one, other):
+    """Return the sum of the products of two int16 arrays whose values are at most 255."""
+    total = np.int64(0)
+    for low in range(0, one.size, _BLOCK):
+        first, second = one[low : low + _BLOCK], other[low : low + _BLOCK]
+        block = np.int32(0)
+        for k in range(first.size):
+            block = np.int32(block + np.int32(first[k] * second[k]))  # in 32 bits: twice as many at a time
+        total += block
+    return total
+
+
+@part
+def add_pairs(planes, height, width, pairs):
+    """Add v * v' for all pairs of events at most two rows down and two columns aside to `pairs` [3, C, 5 * C]."""
+    channels, row = planes.shape[0], width + 2
+    for dy in range(min(3, height)):
+        size = (height - dy) * row
+        for c in range(channels):
+            here = planes[c, 2 : 2 + size]
+            for dx in range(5):
+                there = dy * row + dx
+                for other in range(channels):
+                    pairs[dy, c, dx * channels + other] += sum_of_products(here, planes[other, there : there + size])
 
 
 @part
@@ -83,6 +112,7 @@ def window_products(chunk, num_chunks, spk_in, pairs, outside, totals):
     spk_in_flat = spk_in.reshape(-1)
     found, starts = np.empty(size, np.int32), np.empty(height * width + 1, np.int32)
     seen, value = np.empty(9 * channels, np.int64), np.empty(9 * channels, np.int64)
+    planes = np.zeros((channels, height * (width + 2) + 4), np.int16)
     for b in range(low, high):
         for t in range(num_steps):
             at = (t * batch + b) * size
@@ -90,7 +120,8 @@ def window_products(chunk, num_chunks, spk_in, pairs, outside, totals):
             start_pixels(found, hits, channels, starts)
             for k in range(hits):
                 totals[chunk, found[k] % channels] += spk_in_flat[at + found[k]]
-            add_pairs(spk_in_flat, at, height, width, channels, found, starts, pairs[chunk])
+            spread_planes(spk_in_flat, at, height, width, channels, planes)
+            add_pairs(planes, height, width, pairs[chunk])
             add_outside(spk_in_flat, at, height, width, channels, found, starts, seen, value, outside[chunk])
 
 

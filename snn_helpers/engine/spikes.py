@@ -22,11 +22,14 @@ class Spikes:
         receives their gradient. None where no gradient is wanted.
     mem : float Tensor of the same shape, or None
         The membranes, where asked for; detached.
+    events : (int, int) or None
+        The most in any step of any recording, and all of them, where an engine has counted.
     """
 
     count: Tensor
     path: Tensor | None = None
     mem: Tensor | None = None
+    events: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, spk_rec: Tensor, mem: Tensor | None = None) -> Spikes:
@@ -44,8 +47,11 @@ class Spikes:
 
     def fraction(self) -> Tensor:
         """Return the mean of the spikes as a scalar; its gradient reaches the spikes that were fired only."""
-        total = self.count.sum(2, dtype=torch.int32).sum()  # in two steps, the first along memory: three times as fast
-        mean = total.float() / self.count.numel()
+        if self.events is not None:
+            total = torch.tensor(self.events[1], dtype=torch.float32, device=self.count.device)
+        else:  # in two steps, the first along memory: three times as fast
+            total = self.count.sum(2, dtype=torch.int32).sum().float()
+        mean = total / self.count.numel()
         return mean if self.path is None else _Mean.apply(mean, self.count, self.path)
 
     def flatten(self) -> Spikes:
