@@ -1,0 +1,378 @@
+"""What a plan is made of: each action computes some operations of a step, for all steps, and can say how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.node import map_aggregate
+
+from snn_helpers.engine import Spikes
+from snn_helpers.over_time import layers
+from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
+from snn_helpers.over_time.program import Before, Fixed, Now, Op
+
+# Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
+PIECE = 2**20
+BYTE = 256
+
+
+@dataclass
+class Same:
+    """A value [B, ...] that is the same in every step."""
+
+    value: Any
+
+
+@dataclass
+class Context:
+    """The values of one run.
+
+    Attributes
+    ----------
+    net : nn.Module
+        The network.
+    steps : list of Op
+        One step of it.
+    num_steps : int
+        Steps, T.
+    fixed : dict
+        Values from before the loop, by fx node.
+    frames : Tensor [T, B, ...] or Spikes, or None
+        The input over time, where a call is one step.
+    engine : module or None
+        Event-driven layers: `engine.cpu` or `engine.cuda`; None for torch alone.
+    neurons : callable
+        Runs (module, currents) over time.
+    values : list
+        The result of each operation: [T, B, ...], `Spikes`, a tuple of them, or `Same`.
+    masks : dict of int to Tensor [T, ...]
+        Dropout masks, by operation, drawn in the order of the loop.
+    """
+
+    net: nn.Module
+    steps: list[Op]
+    num_steps: int
+    fixed: dict
+    frames: Any
+    engine: Any
+    runner: Any
+    values: list = field(default_factory=list)
+    masks: dict[int, Tensor] = field(default_factory=dict)
+
+    def draw_masks(self, device: torch.device) -> None:
+        """Draw all dropout masks in the order in which the loop over steps draws them."""
+        dropouts = [(index, op) for index, op in enumerate(self.steps) if is_dropout(op, self.net)]
+        drawn: dict[int, list[Tensor]] = {index: [] for index, _ in dropouts}
+        for _ in range(self.num_steps if dropouts else 0):
+            for index, op in dropouts:
+                ones = torch.ones(op.val.shape, dtype=op.val.dtype, device=device)
+                drawn[index].append(call(op, (ones, *op.args[1:]), op.kwargs, self.net))
+        self.masks = {index: torch.stack(masks) for index, masks in drawn.items()}
+
+    def over(self, ref: Now) -> Any:
+        """Return a result over time, [T, B, ...], as float tensors where it is spikes in bytes."""
+        value = self.values[ref.index]
+        if isinstance(value, Same):
+            return map_aggregate(value.value, lambda v: v.expand(self.num_steps, *v.shape) if isinstance(v, Tensor) else v)
+        return map_aggregate(value, dense)
+
+    def resolve(self, item: Any, take) -> Any:
+        """Replace references in arguments: `take` for `Now` and `Before`, the value itself for `Fixed`."""
+
+        def one(ref):
+            if isinstance(ref, Fixed):
+                return self.fixed[ref.node]
+            return take(ref) if isinstance(ref, Now | Before) else ref
+
+        return map_aggregate(item, one)
+
+
+def dense(value: Any) -> Any:
+    """Return spikes in bytes as a float tensor, and anything else as it is."""
+    return value.float() if isinstance(value, Spikes) else value
+
+
+def at_step(value: Any, step: int) -> Any:
+    """Return one step of a value over time, or of a nest of them."""
+    if isinstance(value, Same):
+        return value.value
+    return map_aggregate(value, lambda v: dense(v)[step] if isinstance(v, Tensor | Spikes) else v)
+
+
+@dataclass
+class Action:
+    """Computes the operations `indices`."""
+
+    indices: list[int]
+
+    how = ""
+
+    def run(self, ctx: Context) -> None:
+        """Fill `ctx.values` at the places of this action."""
+        raise NotImplementedError
+
+
+class Series(Action):
+    """The network's input, or elements of a tensor, one a step."""
+
+    how = "input"
+
+    def run(self, ctx: Context) -> None:
+        """Lay the elements along the first axis."""
+        (index,) = self.indices
+        source, places = ctx.steps[index].args
+        if source is None:
+            ctx.values[index] = ctx.frames
+            return
+        value = ctx.fixed[source.node]
+        if all(isinstance(place, int) for place in places) and isinstance(value, Tensor):
+            whole = places == list(range(len(value)))
+            ctx.values[index] = value if whole else value[places]
+        else:
+            ctx.values[index] = torch.stack([value[place] for place in places])
+
+
+class Once(Action):
+    """Operations whose arguments are the same in every step, and which are therefore computed once."""
+
+    how = "once: the same in every step"
+
+    def run(self, ctx: Context) -> None:
+        """Compute one step."""
+        for index in self.indices:
+            op = ctx.steps[index]
+            args, kwargs = ctx.resolve((op.args, op.kwargs), lambda ref: ctx.values[ref.index].value)
+            ctx.values[index] = Same(call(op, args, kwargs, ctx.net))
+
+
+class Fold(Action):
+    """A chain of operations, many steps at once, laid into the batch in pieces that stay in the cache."""
+
+    how = "torch, many steps at once"
+
+    def run(self, ctx: Context) -> None:
+        """Compute the chain piece by piece; only the results of its end are kept."""
+        ops = [ctx.steps[index] for index in self.indices]
+        size = sum(op.val.numel() * op.val.element_size() for op in ops)
+        length = max(1, PIECE // max(1, size))
+        pieces = [self._piece(ctx, ops, low, min(ctx.num_steps, low + length)) for low in range(0, ctx.num_steps, length)]
+        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        ctx.values[self.indices[-1]] = joined.unflatten(0, (ctx.num_steps, -1))
+
+    def _piece(self, ctx: Context, ops: list[Op], low: int, high: int) -> Tensor:
+        local: dict[int, Tensor] = {}
+        for index, op in zip(self.indices, ops):
+
+            def rows(ref, op=op):
+                if ref.index in local:
+                    return local[ref.index]
+                value = ctx.values[ref.index]
+                if isinstance(value, Same):
+                    return repeated(value.value, op, high - low)
+                return part(value, low, high).flatten(0, 1)
+
+            args, kwargs = ctx.resolve((op.args, op.kwargs), rows)
+            local[index] = call_folded(op, args, kwargs, ctx.net)
+        return local[self.indices[-1]]
+
+
+def repeated(value: Any, op: Op, times: int) -> Any:
+    """Repeat a value of one step so that it meets `times` steps laid into the batch."""
+    if isinstance(value, Tensor) and fits_rows(value, op):
+        return value.expand(times, *value.shape).flatten(0, 1)
+    return value
+
+
+def part(value: Tensor | Spikes, low: int, high: int) -> Tensor:
+    """Return some steps of a value over time, as a float tensor where it is spikes in bytes."""
+    if isinstance(value, Spikes):
+        return Spikes(value.count[low:high], None if value.path is None else value.path[low:high]).float()
+    return value[low:high]
+
+
+class EachStep(Action):
+    """An operation that runs step after step."""
+
+    how = "torch, step by step: it may depend on more than one recording, or on its own last call"
+
+    def run(self, ctx: Context) -> None:
+        """Call it once a step, in order."""
+        (index,) = self.indices
+        op, results = ctx.steps[index], []
+        for step in range(ctx.num_steps):
+            args, kwargs = ctx.resolve((op.args, op.kwargs), lambda ref, step=step: at_step(ctx.values[ref.index], step))
+            results.append(call(op, args, kwargs, ctx.net))
+        ctx.values[index] = layers.stack(results)
+
+
+class Element(Action):
+    """An element of a tuple that an operation returned."""
+
+    how = "element of a result"
+
+    def run(self, ctx: Context) -> None:
+        """Take it, for all steps."""
+        (index,) = self.indices
+        source, place = ctx.steps[index].args
+        value = ctx.values[source.index]
+        ctx.values[index] = Same(value.value[place]) if isinstance(value, Same) else value[place]
+
+
+class Dropout(Action):
+    """Dropout, its masks those that the loop would draw."""
+
+    how = "torch, masks drawn in the order of the loop"
+
+    def run(self, ctx: Context) -> None:
+        """Multiply by the masks."""
+        (index,) = self.indices
+        source = ctx.steps[index].args[0]
+        value = ctx.over(source) if isinstance(source, Now) else ctx.fixed[source.node]
+        ctx.values[index] = value * ctx.masks[index]
+
+
+class PooledNorm(Action):
+    """`NormOverTime` in training: statistics over all steps and recordings."""
+
+    how = "torch, statistics over time and batch"
+
+    def run(self, ctx: Context) -> None:
+        """Normalise all steps at once."""
+        (index,) = self.indices
+        op = ctx.steps[index]
+        ctx.values[index] = ctx.net.get_submodule(op.target).over_time(ctx.over(op.args[0]))
+
+
+@dataclass
+class Neurons(Action):
+    """A layer of neurons over all steps.
+
+    Attributes
+    ----------
+    states : list
+        What the network hands to the neurons beside the current in the first step; empty where they keep their state.
+    places : list of int
+        Which of their results is handed on in the place of each state.
+    equation : bool
+        Whether what is used of their results follows from the equation alone.
+    """
+
+    states: list[Any]
+    places: list[int]
+    equation: bool
+
+    def run(self, ctx: Context) -> None:
+        """Run them, and tell those who listen."""
+        (index,) = self.indices
+        ref = ctx.steps[index].args[0]
+        cur = ctx.over(ref) if isinstance(ref, Now) else ctx.fixed[ref.node].expand(ctx.num_steps, *ctx.fixed[ref.node].shape)
+        states = ctx.resolve(self.states, lambda ref: ref)
+        module = ctx.net.get_submodule(ctx.steps[index].target)
+        ctx.values[index] = ctx.runner.neurons(module, cur, states, self.places, self.equation)
+
+
+class Linear(Action):
+    """A fully connected layer: event-driven where its input is spikes in bytes."""
+
+    how = "event-driven after spikes in bytes, else torch, all steps at once"
+
+    def run(self, ctx: Context) -> None:
+        """Connect fully; a `Flatten` before it is part of it."""
+        *_, last = self.indices
+        source = ctx.steps[self.indices[0]].args[0]
+        value, module = ctx.values[source.index], ctx.net.get_submodule(ctx.steps[last].target)
+        if isinstance(value, Spikes) and ctx.engine is not None:
+            ctx.values[last] = ctx.engine.linear(value, module.weight, module.bias)
+        else:
+            Fold(self.indices).run(ctx)
+
+
+@dataclass
+class ConvLayer(Action):
+    """Convolution, normalisation, pool and neurons in one pass, event-driven.
+
+    Attributes
+    ----------
+    norm : int or None
+        The normalisation among the operations.
+    pool : {1, 2}
+        Side of the max-pool's windows.
+    apart : list of Action
+        One operation after the other, where the input is no spikes in bytes.
+    """
+
+    norm: int | None
+    pool: int
+    apart: list[Action]
+
+    how = "event-driven: convolution, pool and neurons in one pass"
+
+    def run(self, ctx: Context) -> None:
+        """Run the layer in one pass if it can."""
+        conv, *_, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in self._modules(ctx))
+        spikes = None if ctx.engine is None or isinstance(ctx.runner.equation(neuron), str) else self._spikes(ctx)
+        if spikes is None:
+            for action in self.apart:
+                action.run(ctx)
+            return
+        norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
+        ctx.values[self.indices[-1]] = ctx.runner.conv_layer(ctx.engine, spikes, conv, norm, self.pool, neuron)
+
+    def _modules(self, ctx: Context) -> list[int]:
+        return [self.indices[0], self.indices[-1]]
+
+    def _spikes(self, ctx: Context) -> Spikes | None:
+        """Return the layer's input as bytes, if it is spikes or event counts."""
+        ref = ctx.steps[self.indices[0]].args[0]
+        value = ctx.values[ref.index]
+        if isinstance(value, Spikes):
+            return value
+        if isinstance(value, Same) or value.dtype != torch.float32:
+            return None
+        if layers.is_neuron_op(ctx.steps[ref.index], ctx.net):
+            return Spikes.of(value)
+        whole = not value.requires_grad and bool(((value >= 0) & (value < BYTE) & (value == value.round())).all())
+        return Spikes(value.to(torch.uint8)) if whole else None
+
+
+class StepByStep(Action):
+    """Operations that depend on each other from step to step: a recurrence that is written out in the network."""
+
+    how = "step by step: a recurrence"
+
+    def run(self, ctx: Context) -> None:
+        """Loop over the steps of these operations alone."""
+        inside = set(self.indices)
+        neurons = [ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if layers.is_neuron_op(ctx.steps[i], ctx.net)]
+        results: list[dict[int, Any]] = []
+        with layers.kept_state(neurons):
+            layers.start(neurons)
+            for step in range(ctx.num_steps):
+                now: dict[int, Any] = {}
+
+                def take(ref, step=step, now=now):
+                    if isinstance(ref, Before):
+                        if step == 0:
+                            return ctx.resolve(ref.first, lambda r: r)
+                        return results[-1][ref.index] if ref.index in inside else at_step(ctx.values[ref.index], step - 1)
+                    return now[ref.index] if ref.index in inside else at_step(ctx.values[ref.index], step)
+
+                for index in self.indices:
+                    op = ctx.steps[index]
+                    args, kwargs = ctx.resolve((op.args, op.kwargs), take)
+                    if index in ctx.masks:
+                        now[index] = args[0] * ctx.masks[index][step]
+                    elif layers.is_neuron_op(op, ctx.net):
+                        now[index] = ctx.net.get_submodule(op.target).forward(*args, **kwargs)
+                    else:
+                        now[index] = call(op, args, kwargs, ctx.net)
+                results.append(now)
+        for index in self.indices:
+            ctx.values[index] = layers.stack([now[index] for now in results])
+            if layers.is_neuron_op(ctx.steps[index], ctx.net):
+                module = ctx.net.get_submodule(ctx.steps[index].target)
+                ctx.runner.tell(module, *layers.spikes_and_membranes(module, ctx.values[index]))
+

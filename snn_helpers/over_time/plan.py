@@ -1,0 +1,290 @@
+"""Decide how each operation of a step is computed over all time: the one place where this is decided."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, nn
+
+from snn_helpers.over_time import actions
+from snn_helpers.over_time.actions import Action
+from snn_helpers.over_time.fold import folds, is_dropout, name_of
+from snn_helpers.over_time.layers import is_spiking
+from snn_helpers.over_time.norm import NormOverTime
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, Program, references
+
+
+def plan(program: Program, net: nn.Module) -> list[Action]:
+    """Return the actions that compute a program's steps over all time, in an order in which they can run."""
+    return _Planner(program.steps, net).plan(program.output)
+
+
+class _Planner:
+    def __init__(self, steps: list[Op], net: nn.Module):
+        self.steps, self.net = steps, net
+        self.users: list[list[int]] = [[] for _ in steps]
+        for index, op in enumerate(steps):
+            for ref in references(op):
+                if isinstance(ref, Now | Before):
+                    self.users[ref.index].append(index)
+
+    def plan(self, output: Any) -> list[Action]:
+        kept = references(Op("output", None, (output,), {}, None))
+        self.kept = {ref.index for ref in kept if isinstance(ref, Now)}
+        self.own_state = {k for k, op in enumerate(self.steps) if self._is_neuron(op) and self._keeps_own_state(k)}
+        groups = self._recurrences()
+        self.group_of = {index: sorted(group) for group in groups for index in group}
+        self.changing = self._changing()
+        claimed = {index: layer for layer in self._joined_layers() for index in layer.indices}
+        found: list[Action] = []
+        done: set[int] = set()
+        for index in self._order():
+            action = claimed.get(index)
+            if index in done or (action is not None and index != action.indices[-1]):
+                continue
+            action = self._action(index) if action is None else action
+            done.update(action.indices)
+            self._append(found, action)
+        return found
+
+    def _append(self, found: list[Action], action: Action) -> None:
+        """Add an action; a folded operation continues the chain that alone feeds it."""
+        if type(action) is actions.Fold:
+            chains = {a.indices[-1]: a for a in found if type(a) is actions.Fold}
+            for ref in references(self.steps[action.indices[0]]):
+                if isinstance(ref, Now) and ref.index in chains and self._feeds_only(ref.index, action.indices[0]):
+                    chain = chains[ref.index]
+                    found.remove(chain)
+                    action = actions.Fold([*chain.indices, *action.indices])
+                    break
+        found.append(action)
+
+    def _feeds_only(self, index: int, user: int) -> bool:
+        return self.users[index] == [user] and index not in self.kept
+
+    def _is_neuron(self, op: Op) -> bool:
+        return op.kind == "call_module" and is_spiking(self.net.get_submodule(op.target))
+
+    def _elements(self, index: int) -> dict[int, int]:
+        """Return the operations that take an element of a result, and which."""
+        found = {}
+        for user in self.users[index]:
+            op = self.steps[user]
+            if op.target is operator.getitem and op.args[0] == Now(index) and isinstance(op.args[1], int):
+                found[user] = op.args[1]
+        return found
+
+    def _keeps_own_state(self, index: int) -> bool:
+        """Whether neurons keep their state, or get back exactly what they handed out in the step before."""
+        op = self.steps[index]
+        elements = self._elements(index)
+        states = (*op.args[1:], *op.kwargs.values())
+        return all(isinstance(state, Before) and state.index in elements for state in states)
+
+    def _recurrences(self) -> list[set[int]]:
+        """Return the sets of operations that depend on themselves from step to step, other than by a neuron's state."""
+        edges = []
+        for index, op in enumerate(self.steps):
+            for ref in references(op):
+                if isinstance(ref, Now) or (isinstance(ref, Before) and index not in self.own_state):
+                    edges.append((ref.index, index))
+        edges += self._shared_state()
+        count = len(self.steps)
+        rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
+        matrix = coo_array((np.ones(len(edges)), (rows, columns)), shape=(count, count))
+        _, labels = connected_components(matrix, directed=True, connection="strong")
+        groups: dict[int, set[int]] = {}
+        for index, label in enumerate(labels):
+            groups.setdefault(label, set()).add(index)
+        alone = {(a, b) for a, b in edges}
+        return [group for group in groups.values() if len(group) > 1 or (min(group), min(group)) in alone]
+
+    def _shared_state(self) -> list[tuple[int, int]]:
+        """Return edges both ways between calls of one module that keeps something from call to call."""
+        calls: dict[str, list[int]] = {}
+        for index, op in enumerate(self.steps):
+            if op.kind != "call_module":
+                continue
+            module = self.net.get_submodule(op.target)
+            if is_spiking(module) or (isinstance(module, nn.modules.batchnorm._NormBase) and module.training):
+                calls.setdefault(op.target, []).append(index)
+        return [(a, b) for same in calls.values() for a in same for b in same if a != b]
+
+    def _changing(self) -> set[int]:
+        """Return the operations whose results differ from step to step."""
+        changing = set(self.group_of)
+        for index, op in enumerate(self.steps):
+            moving = op.kind == "series" or self._is_neuron(op) or is_dropout(op, self.net) or self._counts_calls(op)
+            values = [ref for ref in references(op) if not isinstance(ref, Fixed)]
+            if moving or any(isinstance(ref, Before) or ref.index in changing for ref in values):
+                changing.add(index)
+        return changing
+
+    def _counts_calls(self, op: Op) -> bool:
+        """Whether a module changes with each call, so that it must be called once a step."""
+        if op.kind != "call_module":
+            return False
+        module = self.net.get_submodule(op.target)
+        return isinstance(module, nn.modules.batchnorm._NormBase) and module.training
+
+    def _order(self) -> list[int]:
+        """Return the operations so that each comes after what it needs; a recurrence comes as a whole."""
+        order: list[int] = []
+        begun: set[int] = set()
+        stack = [(index, False) for index in reversed(range(len(self.steps)))]
+        while stack:
+            index, ready = stack.pop()
+            members = self.group_of.get(index, [index])
+            if ready:
+                order += members
+                continue
+            if members[0] in begun:
+                continue
+            begun.add(members[0])
+            stack.append((index, True))
+            for member in members:
+                values = [ref.index for ref in references(self.steps[member]) if isinstance(ref, Now | Before)]
+                stack += [(need, False) for need in values if need not in members and not self._is_own(member, need)]
+        return order
+
+    def _is_own(self, neuron: int, element: int) -> bool:
+        """Whether an operation is an element of these neurons' results, which they get back as their state."""
+        return neuron in self.own_state and element in self._elements(neuron)
+
+    def _joined_layers(self) -> list[Action]:
+        """Return what is computed in one pass: convolutions with their neurons, fully connected layers after spikes."""
+        found: list[Action] = []
+        for index, op in enumerate(self.steps):
+            if index in self.group_of:
+                continue
+            if index in self.own_state:
+                found += self._conv_layer(index)
+            elif op.kind == "call_module" and type(self.net.get_submodule(op.target)) is nn.Linear:
+                found += self._linear(index)
+        return found
+
+    def _conv_layer(self, neuron: int) -> list[Action]:
+        """Return the layer that ends in these neurons, if the event-driven engine has it: 3x3, padding 1, pool 1 or 2."""
+        if self._used(neuron) - {0}:
+            return []
+        chain, norm, pool = [neuron], None, 1
+        at = self._source(neuron)
+        if at is not None and _is_max_pool(self.steps[at], self.net):
+            chain, pool, at = [at, *chain], 2, self._source(at)
+        if at is not None and self._is(at, nn.modules.batchnorm._BatchNorm) and self._normalises_alike(at):
+            chain, norm, at = [at, *chain], at, self._source(at)
+        if at is None or not self._is(at, nn.Conv2d) or not _is_plain_conv(self.net.get_submodule(self.steps[at].target)):
+            return []
+        if not isinstance(self.steps[at].args[0], Now) or at not in self.changing or self.steps[at].val.dim() != 4:
+            return []
+        apart = [self._action(index) for index in (at, *chain)]
+        return [actions.ConvLayer([at, *chain], norm, pool, apart)]
+
+    def _linear(self, index: int) -> list[Action]:
+        source = self.steps[index].args[0]
+        if not isinstance(source, Now) or index not in self.changing or self.steps[index].val.dim() < 2:
+            return []
+        flat = self._source(index)
+        op = None if flat is None else self.steps[flat]
+        if op is None or not _is_flatten(op, self.net) or not isinstance(op.args[0], Now) or flat not in self.changing:
+            return [actions.Linear([index])] if folds(self.steps[index], self.steps, self.net, self.changing) else []
+        if not all(folds(self.steps[k], self.steps, self.net, self.changing) for k in (flat, index)):
+            return []
+        return [actions.Linear([flat, index])]
+
+    def _source(self, index: int) -> int | None:
+        """Return the operation that alone feeds this one, and feeds nothing else."""
+        ref = self.steps[index].args[0] if self.steps[index].args else None
+        usable = isinstance(ref, Now) and ref.index not in self.group_of and self._feeds_only(ref.index, index)
+        return ref.index if usable else None
+
+    def _is(self, index: int, kind: type) -> bool:
+        op = self.steps[index]
+        return op.kind == "call_module" and isinstance(self.net.get_submodule(op.target), kind)
+
+    def _normalises_alike(self, index: int) -> bool:
+        """Whether a normalisation is one map for all steps: pooled over time, or of running statistics."""
+        module = self.net.get_submodule(self.steps[index].target)
+        return isinstance(module, NormOverTime) or (not module.training and module.running_mean is not None)
+
+    def _used(self, neuron: int) -> set[int]:
+        """Return which of these neurons' results are used, other than by themselves; spikes alone count as 0."""
+        elements = self._elements(neuron)
+        used = {place for user, place in elements.items() if user in self.kept or set(self.users[user]) - {neuron}}
+        whole = neuron in self.kept or bool(set(self.users[neuron]) - elements.keys() - {neuron})
+        if whole:
+            value = self.steps[neuron].val
+            used |= set(range(len(value))) if isinstance(value, tuple) else {0}
+        return used
+
+    def _action(self, index: int) -> Action:
+        op = self.steps[index]
+        if index in self.group_of:
+            return actions.StepByStep(self.group_of[index])
+        if op.kind == "series":
+            return actions.Series([index])
+        if index not in self.changing:
+            return actions.Once([index])
+        if index in self.own_state:
+            return self._neurons(index)
+        if self._is_neuron(op):
+            return actions.StepByStep([index])
+        if op.target is operator.getitem and isinstance(op.args[0], Now) and isinstance(self.steps[op.args[0].index].val, tuple):
+            return actions.Element([index])
+        if is_dropout(op, self.net):
+            return actions.Dropout([index])
+        if self._is(index, NormOverTime) and self.net.get_submodule(op.target).training:
+            return actions.PooledNorm([index])
+        if folds(op, self.steps, self.net, self.changing):
+            return actions.Fold([index])
+        return actions.EachStep([index])
+
+    def _neurons(self, index: int) -> Action:
+        op, elements = self.steps[index], self._elements(index)
+        states = (*op.args[1:], *op.kwargs.values())
+        places = [elements[state.index] for state in states]
+        width = len(op.val) if isinstance(op.val, tuple) else 1
+        return actions.Neurons([index], [state.first for state in states], places, self._used(index) <= {0, width - 1})
+
+
+def _is_max_pool(op: Op, net: nn.Module) -> bool:
+    """Whether an operation is a 2 x 2 max-pool, without padding."""
+    if op.kind == "call_module":
+        module = net.get_submodule(op.target)
+        if type(module) is not nn.MaxPool2d:
+            return False
+        options = (module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode, module.return_indices)
+    elif name_of(op) == "max_pool2d":
+        given = dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"), op.args[1:])) | op.kwargs
+        options = tuple(given.get(name, default) for name, default in _POOL_DEFAULTS.items())
+    else:
+        return False
+    kernel, stride, padding, dilation, *modes = options
+    stride = kernel if stride is None else stride
+    return all(_pair(v) == (n, n) for v, n in ((kernel, 2), (stride, 2), (padding, 0), (dilation, 1))) and not any(modes)
+
+
+_POOL_DEFAULTS = {"kernel_size": None, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
+
+
+def _is_plain_conv(conv: nn.Conv2d) -> bool:
+    """Whether a convolution is 3 x 3 with a margin of one zero, in float32."""
+    sizes = ((conv.kernel_size, 3), (conv.padding, 1), (conv.stride, 1), (conv.dilation, 1))
+    plain = not isinstance(conv.padding, str) and all(_pair(value) == (n, n) for value, n in sizes)
+    return plain and conv.groups == 1 and conv.padding_mode == "zeros" and type(conv) is nn.Conv2d
+
+
+def _is_flatten(op: Op, net: nn.Module) -> bool:
+    """Whether an operation lays all but the first axis into one."""
+    if op.kind == "call_module":
+        module = net.get_submodule(op.target)
+        return type(module) is nn.Flatten and module.start_dim == 1 and module.end_dim == -1
+    return name_of(op) in ("flatten", "view", "reshape") and isinstance(op.val, Tensor) and op.val.dim() == 2
+
+
+def _pair(value: Any) -> tuple:
+    return tuple(value) if isinstance(value, tuple | list) else (value, value)

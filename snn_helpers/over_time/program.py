@@ -1,0 +1,260 @@
+"""What a network does in one step, found in a trace: of a call that is one step, or of one that loops over all of them.
+
+A loop over time leaves a trace in which the same operations come again and again. They are found by their period, held
+against each other, and rolled up into one step: `Now` stands for a value of the same step, `Before` for one of the step
+before, `Fixed` for what was there before the loop began.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.node import map_aggregate
+
+from snn_helpers.over_time.trace import CannotTrace, Traced
+
+
+@dataclass(frozen=True)
+class Now:
+    """The result of operation `index` in the same step."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Before:
+    """The result of operation `index` in the step before; `first` in the first step."""
+
+    index: int
+    first: Any
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A value that is the same in all steps: a parameter, an input, or what was computed before the loop."""
+
+    node: fx.Node
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """The result of operation `index` so many steps before; negative where it is later."""
+
+    steps: int
+    index: int
+
+
+@dataclass(eq=False)
+class Op:
+    """One operation of a step.
+
+    Attributes
+    ----------
+    kind : str
+        "call_module", "call_function", "call_method" as in torch.fx, or "series": an element of `args[0]` (a `Fixed`,
+        or None for the network's input over time) for each step, at the indices `args[1]`.
+    target : str or callable
+        Path of the module, function, or name of the method.
+    args, kwargs
+        With `Now`, `Before` and `Fixed` for values.
+    val : meta tensor or nest of them
+        Result in one step.
+    line : str
+        Where in the network's code it stands.
+    """
+
+    kind: str
+    target: Any
+    args: tuple
+    kwargs: dict
+    val: Any
+    line: str = ""
+
+
+@dataclass
+class Program:
+    """A network over time: what comes before the loop, one step of it, and what is made of all steps.
+
+    Attributes
+    ----------
+    inputs : list of fx.Node
+        Placeholders of the call.
+    prologue, epilogue : list of fx.Node
+        Operations before and after the loop.
+    steps : list of Op
+        One step.
+    num_steps : int or None
+        Steps of the loop; None where a call is one step, and the input says how many there are.
+    place : dict of fx.Node to (int, int)
+        Step and operation of each node inside the loop.
+    output : nest of fx.Node, or of Now where a call is one step
+        What the call returns.
+    constants : dict of str to Tensor
+        Tensors that the call made itself.
+    """
+
+    steps: list[Op]
+    output: Any
+    constants: dict[str, Tensor]
+    num_steps: int | None = None
+    inputs: list[fx.Node] = field(default_factory=list)
+    prologue: list[fx.Node] = field(default_factory=list)
+    epilogue: list[fx.Node] = field(default_factory=list)
+    place: dict[fx.Node, tuple[int, int]] = field(default_factory=dict)
+
+
+def one_step(traced: Traced) -> Program:
+    """Return the program of a call that is one step: its first argument comes over time."""
+    index: dict[fx.Node, int] = {}
+    steps: list[Op] = []
+    output = None
+
+    def refer(node: fx.Node):
+        return Now(index[node]) if node in index else Fixed(node)
+
+    for node in traced.graph.nodes:
+        if node.op == "output":
+            output = map_aggregate(node.args[0], lambda a: refer(a) if isinstance(a, fx.Node) else a)
+            continue
+        if node.op == "get_attr" or (node.op == "placeholder" and index):
+            continue
+        index[node] = len(steps)
+        if node.op == "placeholder":
+            steps.append(Op("series", node.target, (None, None), {}, node.meta["val"]))
+        else:
+            args, kwargs = (map_aggregate(a, lambda a: refer(a) if isinstance(a, fx.Node) else a) for a in (node.args, node.kwargs))
+            steps.append(Op(node.op, node.target, args, dict(kwargs), node.meta["val"], node.meta["line"]))
+    return Program(steps, output, traced.constants)
+
+
+def roll(traced: Traced, is_neuron: Callable[[str], bool]) -> Program:
+    """Return the program of a call that loops over time itself.
+
+    Raises
+    ------
+    CannotTrace
+        If its steps are not alike.
+    """
+    fixed = [n for n in traced.graph.nodes if n.op in ("placeholder", "get_attr")]
+    nodes = [n for n in traced.graph.nodes if n.op.startswith("call_")]
+    at = {node: place for place, node in enumerate(nodes)}
+    calls: dict[str, list[int]] = {}
+    for node in nodes:
+        if node.op == "call_module" and is_neuron(node.target):
+            calls.setdefault(node.target, []).append(at[node])
+    first, *_ = calls.values()
+    num_steps = len(first)
+    if num_steps < 2:
+        raise CannotTrace("there is one step only")
+    length = first[1] - first[0]
+    if any(len(places) != num_steps for places in calls.values()) or any(
+        b - a != length for a, b in zip(first, first[1:])
+    ):
+        raise CannotTrace("its steps differ from each other")
+    for ahead in range(min(length - 1, first[0]), -1, -1):
+        start = first[0] - ahead
+        if start + num_steps * length > len(nodes):
+            continue
+        steps = _alike(nodes, at, start, length, num_steps)
+        if steps is not None:
+            break
+    else:
+        raise CannotTrace("its steps differ from each other")
+    end = start + num_steps * length
+    place = {nodes[k]: divmod(k - start, length) for k in range(start, end)}
+    output = next(n for n in traced.graph.nodes if n.op == "output").args[0]
+    inputs = [n for n in fixed if n.op == "placeholder"]
+    return Program(steps, output, traced.constants, num_steps, inputs, nodes[:start], nodes[end:], place)
+
+
+def _alike(nodes: list, at: dict, start: int, length: int, num_steps: int) -> list[Op] | None:
+    """Return the operations of one step if the blocks of `length` nodes from `start` on are alike, else None."""
+
+    def refer(arg, step: int):
+        """Say what an argument is, as seen from a block."""
+        if not isinstance(arg, fx.Node):
+            return arg
+        place = at.get(arg, -1)
+        if place < start:
+            return Fixed(arg)
+        block, index = divmod(place - start, length)
+        return Now(index) if block == step else _Earlier(step - block, index)
+
+    steps = []
+    for index in range(length):
+        block = [nodes[start + step * length + index] for step in range(num_steps)]
+        seen = [
+            (n.op, n.target, *(map_aggregate(a, lambda a, s=s: refer(a, s)) for a in (n.args, n.kwargs)))
+            for s, n in enumerate(block)
+        ]
+        op, target, args, kwargs = seen[1]
+        if any((o, t) != (op, target) for o, t, *_ in seen):
+            return None
+        made = _series(block[0], seen)
+        if made is None:
+            if any(entry[2:] != (args, kwargs) for entry in seen[2:]):
+                return None
+            try:
+                args, kwargs = _with_first((seen[0][2], seen[0][3]), (args, kwargs))
+            except CannotTrace:
+                return None
+            made = Op(op, target, args, dict(kwargs), block[0].meta["val"], block[0].meta["line"])
+        steps.append(made)
+    return steps
+
+
+def _series(node: fx.Node, seen: list[tuple]) -> Op | None:
+    """Return the operation that takes another element of one tensor in every step, or None if this is none."""
+    if node.target is not operator.getitem or not isinstance(seen[0][2][0], Fixed):
+        return None
+    source, indices = seen[0][2][0], [entry[2][1] for entry in seen]
+    if any(entry[2][0] != source for entry in seen) or all(index == indices[0] for index in indices):
+        return None
+    return Op("series", "element", (source, indices), {}, node.meta["val"], node.meta["line"])
+
+
+def _with_first(first, later):
+    """Put what the first step has in its place into each reference of the later ones to the step before."""
+    if isinstance(later, _Earlier):
+        if later.steps != 1 or isinstance(first, Now | _Earlier):
+            raise CannotTrace("its steps differ from each other")
+        return Before(later.index, first)
+    if type(first) is not type(later):
+        raise CannotTrace("its steps differ from each other")
+    if isinstance(later, tuple | list):
+        if len(first) != len(later):
+            raise CannotTrace("its steps differ from each other")
+        return type(later)(_with_first(a, b) for a, b in zip(first, later))
+    if isinstance(later, dict):
+        return {name: _with_first(first[name], value) for name, value in later.items()}
+    if isinstance(later, slice):
+        return later
+    if first != later:
+        raise CannotTrace("its steps differ from each other")
+    return later
+
+
+def references(op: Op) -> list[Now | Before | Fixed]:
+    """Return all values that an operation takes."""
+    found: list = []
+
+    def note(item):
+        if isinstance(item, Now | Before | Fixed):
+            found.append(item)
+            if isinstance(item, Before) and isinstance(item.first, Fixed):
+                found.append(item.first)
+        return item
+
+    map_aggregate(op.args, note)
+    map_aggregate(op.kwargs, note)
+    return found
+
+
+def is_stack(node: fx.Node) -> bool:
+    """Whether a node stacks a list."""
+    return node.op == "call_function" and node.target is torch.stack

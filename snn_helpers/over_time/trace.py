@@ -1,0 +1,315 @@
+"""Trace one call of a network: every torch operation, the spiking neurons as they are, and the shape of each result.
+
+The call runs on a copy whose tensors have shapes and no numbers ("meta"), so that a trace costs no arithmetic, draws no
+random numbers and leaves the network alone. Sizes are therefore plain integers in it, and loops over them unroll.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from snn_helpers.over_time.layers import is_spiking, kept_state
+from snn_helpers.over_time.norm import NormOverTime
+
+RANDOM = {"bernoulli", "normal", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "rrelu", "uniform_",
+          "normal_", "bernoulli_", "exponential_", "random_", "alpha_dropout", "feature_alpha_dropout"}  # fmt: skip
+VALUES = {"item", "tolist", "numpy", "__bool__", "__float__", "__int__", "requires_grad_", "backward", "data_ptr"}
+RESETS = ("reset_mem", "init_leaky", "init_synaptic", "init_alpha", "init_lapicque", "init_rleaky", "init_rsynaptic")
+
+
+class CannotTrace(Exception):  # noqa: N818 -- the network is no error; it only runs by its loop
+    """The network does something in its step that cannot be computed over all time at once; says what, and where."""
+
+
+class Traced:
+    """What one call of a network did.
+
+    Attributes
+    ----------
+    graph : fx.Graph
+        The operations in their order; `node.meta["val"]` is the result, a meta tensor, or a tuple of them.
+    constants : dict of str to Tensor
+        Tensors that the call made itself, by the target of their "get_attr" nodes.
+    resets : bool
+        Whether the call set a neuron's hidden state to zero, as a loop over time does before it begins.
+    """
+
+    def __init__(self, graph: fx.Graph, constants: dict[str, Tensor], resets: bool):
+        self.graph, self.constants, self.resets = graph, constants, resets
+
+
+def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
+    """Trace `net.<method>(*inputs)`; tensors are taken by shape and type only.
+
+    Raises
+    ------
+    CannotTrace
+        If what the call does depends on the numbers in its tensors, draws random numbers of its own, changes attributes
+        of the network, or is not understood.
+    """
+    meta = _meta_copy(net)
+    neurons = [module for module in meta.modules() if is_spiking(module)]
+    tracer = _Tracer(neurons)
+    for neuron in neurons:
+        _answer_resets_with_nothing(neuron, tracer)
+    states = [_states(neuron) for neuron in neurons]
+    before = _attributes(meta)
+    dice = _random_states()
+    tracer.traced_func_name = method
+    tracer.values = tuple(value.detach().to("meta") if isinstance(value, Tensor) else value for value in inputs)
+    tracer.devices = tuple(value.device for value in inputs if isinstance(value, Tensor))
+    import snntorch
+
+    instances, snntorch.SpikingNeuron.instances = snntorch.SpikingNeuron.instances, neurons
+    try:
+        graph = tracer.trace(meta)
+    except CannotTrace:
+        raise
+    except Exception as err:  # whatever the network's own code makes of values that have no numbers
+        raise CannotTrace(f"{_reason(err)}{_line(err)}") from err
+    finally:
+        snntorch.SpikingNeuron.instances = instances
+    if _random_states() != dice:
+        raise CannotTrace("it draws random numbers of its own")
+    changed = [name for name, value in _attributes(meta).items() if before.get(name) != value]
+    if changed:
+        raise CannotTrace(f"it changes its attribute `{changed[0]}`, which only its own loop can")
+    constants = {n.target: getattr(meta, n.target) for n in graph.nodes if str(n.target).startswith("_tensor_constant")}
+    for name, value in constants.items():
+        if value.device.type == "meta":
+            raise CannotTrace(f"it computes with a tensor of its own, `{name}`, that is no parameter and no buffer")
+    resets = any(_states(n)[name] is not state for n, own in zip(neurons, states) for name, state in own.items())
+    return Traced(graph, constants, resets)
+
+
+class _Proxy(fx.Proxy):
+    """A value of the trace that knows its shape: sizes are integers, and it can be unpacked and looped over."""
+
+    @property
+    def value(self) -> Any:
+        return self.node.meta["val"]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[fx.Proxy]:
+        return (self[index] for index in range(len(self.value)))
+
+    def __getattr__(self, name: str):
+        if name in ("shape", "ndim", "dtype", "is_cuda", "is_sparse"):
+            return getattr(self.value, name)
+        if name == "device":
+            return self.tracer.devices[0]
+        if name in ("size", "dim", "numel", "nelement", "ndimension", "is_floating_point"):
+            return getattr(self.value, name)
+        if name in ("data", "requires_grad", "grad", "grad_fn", "is_leaf", "mT", "H"):
+            raise CannotTrace(f"it reads `.{name}` of a tensor{_line()}")
+        if name == "T":
+            return self.t()
+        return super().__getattr__(name)
+
+
+class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True
+
+    def __init__(self, neurons: list[nn.Module]):
+        super().__init__()
+        self.values: tuple = ()
+        self.devices: tuple = ()
+        self._placeholders = 0
+        self._neurons = neurons
+        self._aside = False  # what runs now is to be evaluated, not traced
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let modules compute as they are, outside the trace."""
+        was, self._aside = self._aside, True
+        try:
+            yield
+        finally:
+            self._aside = was
+
+    def call_module(self, module, forward, args, kwargs):
+        return forward(*args, **kwargs) if self._aside else super().call_module(module, forward, args, kwargs)
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return is_spiking(module) or isinstance(module, NormOverTime) or super().is_leaf_module(module, name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def getattr(self, attr, attr_val, parameter_proxy_cache):
+        if self._aside or _caller_is_snntorch():
+            return attr_val
+        if isinstance(attr_val, Tensor) and any(attr_val is s for n in self._neurons for s in _states(n).values()):
+            raise CannotTrace(f"it reads the state `{attr}` of a neuron from outside{_line()}")
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_proxy(self, kind, target, args, kwargs, *rest, **options):
+        name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        if kind in ("call_function", "call_method"):
+            if name in RANDOM:
+                raise CannotTrace(f"it draws random numbers (`{name}`){_line()}")
+            if name in VALUES:
+                raise CannotTrace(f"it reads numbers out of a tensor (`{name}`){_line()}")
+        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **options)
+        proxy.node.meta["val"] = self._value(kind, target, args, kwargs)
+        proxy.node.meta["line"] = _line()
+        return proxy
+
+    def _value(self, kind: str, target, args, kwargs) -> Any:
+        args, kwargs = tree_map(_as_value, (args, kwargs))
+        if kind == "placeholder":
+            self._placeholders += 1
+            return self._given(target, args)
+        if kind == "get_attr":
+            return _as_value(_at(self.root, target))
+        with torch.no_grad(), self.aside():
+            if kind == "call_module":
+                module = self.root.get_submodule(target)
+                return _neuron_value(module, args, kwargs) if is_spiking(module) else _kept(module, args, kwargs)
+            if kind == "call_function":
+                return target(*args, **kwargs)
+            if target in ("to", "cpu", "cuda", "type_as"):
+                return _moved(target, args, kwargs)
+            return getattr(args[0], target)(*args[1:], **kwargs)
+
+    def _given(self, target: str, default: tuple) -> Any:
+        place = self._placeholders - 1
+        if place < len(self.values):
+            return self.values[place]
+        if default:
+            return default[0]
+        raise CannotTrace(f"it takes more than the {len(self.values)} arguments it is given: `{target.lstrip('*')}` is left")
+
+
+def _as_value(item: Any) -> Any:
+    if isinstance(item, _Proxy):
+        return item.value
+    return item.detach().to("meta") if isinstance(item, Tensor) else item
+
+
+def _moved(target: str, args: tuple, kwargs: dict) -> Tensor:
+    """Return what `.to(...)` makes of a meta tensor, without its change of device."""
+    if target != "to":
+        return args[0].to(args[1].dtype) if target == "type_as" else args[0]
+    kinds = [item for item in (*args[1:], kwargs.get("dtype")) if isinstance(item, torch.dtype)]
+    kinds += [item.dtype for item in args[1:] if isinstance(item, Tensor)]
+    return args[0].to(kinds[0]) if kinds else args[0]
+
+
+def _kept(module: nn.Module, args, kwargs):
+    """Run a leaf on meta tensors; a normalisation's running statistics are left alone."""
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        return torch.empty_like(args[0])
+    return module.forward(*args, **kwargs)
+
+
+def _neuron_value(neuron: nn.Module, args, kwargs) -> Any:
+    """Return the shapes of what a neuron answers; its state stays as it is."""
+    with kept_state([neuron]):
+        return neuron.forward(*args, **kwargs)
+
+
+def _meta_copy(net: nn.Module) -> nn.Module:
+    """Copy a network without its numbers; also one whose states hang on autograd's graph."""
+    memo = {}
+    for module in net.modules():
+        for value in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
+            if isinstance(value, Tensor):
+                empty = value.detach().to("meta")
+                is_parameter = isinstance(value, nn.Parameter)
+                memo[id(value)] = nn.Parameter(empty, value.requires_grad) if is_parameter else empty
+    try:
+        return copy.deepcopy(net, memo)
+    except Exception as err:
+        raise CannotTrace(f"it cannot be copied ({_reason(err)})") from err
+
+
+def _states(neuron: nn.Module) -> dict[str, Tensor]:
+    """Return a neuron's hidden state: buffers that no state_dict has, and plain attributes."""
+    buffers = {name: neuron._buffers[name] for name in neuron._non_persistent_buffers_set if name in neuron._buffers}
+    return buffers | {name: value for name, value in vars(neuron).items() if isinstance(value, Tensor)}
+
+
+def _answer_resets_with_nothing(neuron: nn.Module, tracer: _Tracer) -> None:
+    """Have the methods that set a neuron's state to zero return empty tensors, which its neuron takes for zero."""
+    for name in RESETS:
+        method = getattr(neuron, name, None)
+        if method is None:
+            continue
+
+        def reset(method=method):
+            with tracer.aside():
+                return tree_map(lambda state: torch.zeros(0), method())
+
+        object.__setattr__(neuron, name, reset)
+
+
+def _attributes(net: nn.Module) -> dict[str, Any]:
+    """Return what a call must leave alone: plain attributes, by identity, and lists and dicts by length too."""
+    found = {}
+    for path, module in net.named_modules():
+        neuron = is_spiking(module)
+        for name, value in vars(module).items():
+            if name.startswith("_tensor_constant") or name in ("_buffers", "_parameters", "_modules") or neuron:
+                continue
+            size = len(value) if isinstance(value, list | dict | set) else None
+            plain = isinstance(value, int | float | str | bool | type(None))
+            found[f"{path}.{name}".lstrip(".")] = (value if plain else id(value), size)
+    return found
+
+
+def _random_states() -> tuple:
+    numpy_state = np.random.get_state()
+    return (
+        torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy_state[1].tobytes(), numpy_state[2],
+    )  # fmt: skip
+
+
+def _caller_is_snntorch() -> bool:
+    """Whether snnTorch's own code, for example `utils.reset`, reads an attribute."""
+    frame = sys._getframe(2)
+    while frame and "/torch/" in frame.f_code.co_filename:
+        frame = frame.f_back
+    return bool(frame) and "/snntorch/" in frame.f_code.co_filename
+
+
+def _at(root: nn.Module, target: str) -> Any:
+    for name in target.split("."):
+        root = getattr(root, name)
+    return root
+
+
+def _reason(err: BaseException) -> str:
+    text = str(err).strip().split("\n")[0]
+    if isinstance(err, fx.proxy.TraceError) or "'_Proxy' object" in text or "Proxy" in text:
+        return "what it does depends on the numbers in a tensor"
+    return f"{type(err).__name__}: {text}" if text else type(err).__name__
+
+
+def _line(err: BaseException | None = None) -> str:
+    """Name the line of the network's own code that was last at work."""
+    frames = traceback.extract_stack() if err is None else traceback.extract_tb(err.__traceback__)
+    own = [f for f in frames if not any(part in f.filename for part in ("/torch/", "snn_helpers/over_time", "/snntorch/"))]
+    if err is None:  # the frames before the trace began are the caller's
+        marks = [k for k, f in enumerate(frames) if f.filename.endswith("over_time/trace.py") and f.name == "trace"]
+        inside = frames[marks[-1] :] if marks else []
+        own = [f for f in own if any(f is g for g in inside)]
+    return f" ({own[-1].filename}:{own[-1].lineno}: `{own[-1].line}`)" if own else ""
+
+
+def tensors(values: Any) -> list[Tensor]:
+    """Return the tensors in a nested value."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
