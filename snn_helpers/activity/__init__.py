@@ -42,3 +42,4 @@ from snn_helpers.activity.recording import LayerRecord as LayerRecord
 from snn_helpers.activity.recording import Recording as Recording
 from snn_helpers.activity.recording import record as record
 from snn_helpers.activity.structure import network_rows as network_rows
+from snn_helpers.activity.taps import firing_fractions as firing_fractions

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_helpers.engine import Spikes
-from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.over_time import InputListener, over_time
 
 PICOJOULES_PER_SPIKE = (0.9, 23.6)
 """Energy of one synaptic operation, in pJ: from the addition alone, 32-bit float in 45 nm (M. Horowitz, ISSCC 2014,
@@ -55,14 +54,14 @@ def synaptic_operations(model: nn.Module, frames: Tensor) -> dict[str, LayerCost
     Parameters
     ----------
     model : nn.Module
-        One of our networks; or any module whose connections are `nn.Conv2d` and `nn.Linear`.
+        Any network whose connections are `nn.Conv2d` and `nn.Linear`.
     frames : Tensor [T, B, ...]
         What it is run on, in eval mode and without gradients.
 
     Returns
     -------
     dict of str to LayerCost
-        By name of the layer, for our networks, else of the connections' module.
+        By path of the connections' module, without a last part "weights".
 
     Notes
     -----
@@ -71,14 +70,21 @@ def synaptic_operations(model: nn.Module, frames: Tensor) -> dict[str, LayerCost
     """
     counts: dict[str, _Count] = {}
     modes = [(module, module.training) for module in model.modules()]
+    hooks = []
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+
+            def on_rows(inputs, times, name=path.removesuffix(".weights"), module=module):
+                _add(counts.setdefault(name, _Count()), module, inputs, times)
+
+            hooks.append(module.register_forward_pre_hook(InputListener(on_rows)))
     model.eval()
     try:
-        if isinstance(model, SpikingNetwork):
-            weights = {name: layer.weights for name, layer in model.spiking_layers().items()}
-            model.lead(frames, lambda run: _Counting(run, counts, weights))
-        else:
-            _count_with_hooks(model, frames, counts)
+        with torch.no_grad():
+            over_time(model)(frames)
     finally:
+        for hook in hooks:
+            hook.remove()
         for module, training in modes:
             module.training = training
     if not counts:
@@ -118,57 +124,14 @@ class _Count:
     spiking: bool = True
 
 
-class _Counting:
-    """Walks a route with the `run` it wraps, and counts what goes into each layer."""
-
-    def __init__(self, run, counts: dict[str, _Count], weights: dict[str, nn.Module]):
-        self.run, self.counts, self.weights = run, counts, weights
-
-    def conv(self, name: str, spk, **options):
-        _add(self.counts, name, self.weights[name], _plain(spk).flatten(0, 1))
-        return self.run.conv(name, spk, **options)
-
-    def full(self, name: str, spk):
-        _add(self.counts, name, self.weights[name], _plain(spk).flatten(2).flatten(0, 1))
-        return self.run.full(name, spk)
-
-    def add(self, first, second):
-        return self.run.add(first, second)
-
-    def drop(self, spk, keep):
-        return spk
-
-
-def _plain(spk: Spikes | Tensor) -> Tensor:
-    return spk.count if isinstance(spk, Spikes) else spk
-
-
-def _count_with_hooks(model: nn.Module, frames: Tensor, counts: dict[str, _Count]) -> None:
-    hooks = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-
-            def hook(module, args, name=name):
-                _add(counts, name, module, args[0].detach())
-
-            hooks.append(module.register_forward_pre_hook(hook))
-    try:
-        with torch.no_grad():
-            model(frames)
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _add(counts: dict[str, _Count], name: str, weights: nn.Module, inputs: Tensor) -> None:
-    """Add what one call of `weights` on inputs [..., C, H, W] or [..., features] does."""
-    count = counts.setdefault(name, _Count())
+def _add(count: _Count, weights: nn.Module, inputs: Tensor, times: int) -> None:
+    """Add what `weights` do for inputs [..., C, H, W] or [..., features], `times` times."""
     live = inputs != 0
     fan_out, dense = _fan_out(weights, inputs)
     # Each input of a kind, summed over the batch first: the sums are whole numbers, far below 2^53.
     per_input = live.reshape(-1, *fan_out.shape).sum(0).double()
-    count.operations += float((per_input * fan_out).sum())
-    count.dense += dense * (live.numel() // fan_out.numel())
+    count.operations += times * float((per_input * fan_out).sum())
+    count.dense += times * dense * (live.numel() // fan_out.numel())
     count.spiking &= bool((inputs[live] == 1).all()) if inputs.dtype == torch.uint8 else _ones(inputs, live)
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from snn_helpers.activity.measures import firing_rates
 from snn_helpers.activity.recording import record
+from snn_helpers.activity.taps import find_layers
+from snn_helpers.over_time import over_time
 
 MOSTLY = 0.9  # of a layer's neurons, from which on the layer itself is called dead or saturated
 LEAST_FIRING = 1e-3  # spikes a neuron and step, below which a layer counts as silent
@@ -108,7 +110,8 @@ def diagnose(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Diagnosis:
     False
     """
     frames, labels = batch
-    patient = copy.deepcopy(model)
+    patient = over_time(copy.deepcopy(model))
+    named = find_layers(patient)
     patient.zero_grad(set_to_none=True)
     with torch.enable_grad(), record(patient) as recording:
         output = patient(frames)
@@ -120,16 +123,14 @@ def diagnose(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Diagnosis:
     layers = {}
     for name, rates in firing_rates(recording.spk).items():
         numbers = (rates.spike_fraction, rates.dead, rates.saturated, float(np.max(recording.mem[name])))
-        layers[name] = LayerHealth(*numbers, _threshold(patient, name))
+        layers[name] = LayerHealth(*numbers, _threshold(named[name]))
     gradients = _pulls(patient)
     problems = (*_firing_problems(layers), *_gradient_problems(gradients), *_loss_problems(loss.item(), counts))
     return Diagnosis(layers, gradients, loss.item(), problems)
 
 
-def _threshold(model: nn.Module, layer: str) -> float | None:
-    named = dict(model.named_modules())
-    own = model.spiking_layers()[layer].neurons if hasattr(model, "spiking_layers") else named.get(layer)
-    value = getattr(own, "threshold", None)
+def _threshold(neurons: nn.Module) -> float | None:
+    value = getattr(neurons, "threshold", None)
     return float(value) if value is not None and torch.as_tensor(value).numel() == 1 else None
 
 

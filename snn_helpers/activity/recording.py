@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_int
 from snn_helpers.activity.taps import Take, attach
+from snn_helpers.engine import Spikes
+from snn_helpers.neurons import reset
+from snn_helpers.over_time import over_time
 
 WHAT = ("spk", "mem")
 MEGABYTES = 2048
@@ -61,7 +64,8 @@ class Recording(Mapping[str, LayerRecord]):
         if self._records:
             return self
         self._passes: list[dict[str, _Layer]] = [{}]
-        self._taps = attach(self._model, self._layers, Take(self._take, self._next_pass, self._keep_output))
+        take = Take(self._take, self._next_pass, self._keep_output)
+        self._taps = attach(self._model, self._layers, take, "mem" in self._what)
         return self
 
     def __exit__(self, kind, error, trace) -> None:
@@ -107,6 +111,7 @@ class Recording(Mapping[str, LayerRecord]):
 
     def _take(self, name: str, spk: Tensor, mem: Tensor | None, whole: bool) -> None:
         """Keep what a layer did in all steps (`whole`: [T, B, ...]) or in one ([B, ...])."""
+        spk = spk.count if isinstance(spk, Spikes) else spk
         batch_axes = 2 if whole else 1
         chosen, size = None, int(np.prod(spk.shape[batch_axes:]))
         if self._max_neurons is not None and size > self._max_neurons:
@@ -215,13 +220,13 @@ def record(
     frames : Tensor [T, B, ...] or None
         What the model is run on.
     layers : sequence of str or None
-        Which layers; None takes all. Our networks name theirs in `spiking_layers()`; elsewhere it is the module's name.
+        Which layers, by the paths of their modules without a last part "neurons"; None takes all.
     what : sequence of {"spk", "mem"}
         Spikes, membranes or both.
     max_neurons : int or None
         Record at most so many neurons a layer, drawn once and always the same; the arrays are then [T, B, n].
     each_step : bool
-        The model takes one step [B, ...]: reset its hidden states, then run it on one step after the other.
+        Call the model, which is one step of a network, once a step, instead of on all of them through `accelerate`.
     max_megabytes : float
         Memory that the arrays may take.
 
@@ -245,6 +250,7 @@ def record(
     if max_neurons is not None:
         check_int("max_neurons", max_neurons, low=1)
     layers = [layers] if isinstance(layers, str) else layers
+    model = model if frames is None or each_step else over_time(model)
     recording = Recording(model, layers, what, max_neurons, max_megabytes)
     if frames is None:
         return recording
@@ -253,7 +259,7 @@ def record(
     try:
         with recording, torch.no_grad():
             if each_step:
-                _reset_hidden(model)
+                reset(model)
                 for frames_now in frames:
                     model(frames_now)
             else:
@@ -262,13 +268,3 @@ def record(
         for module, training in modes:
             module.training = training
     return recording
-
-
-def _reset_hidden(model: nn.Module) -> None:
-    """Reset snnTorch's hidden states in this model alone, nested modules too."""
-    for module in model.modules():
-        if getattr(module, "init_hidden", False):
-            for name in ("reset_mem", "reset_hidden"):
-                if hasattr(module, name):
-                    getattr(module, name)()
-                    break

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from snn_helpers.activity.measures import firing_rates
 from snn_helpers.activity.recording import record
-from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.over_time import INPUT, layer_name, over_time
 
 
 class LayerRow(NamedTuple):
@@ -24,35 +24,13 @@ class LayerRow(NamedTuple):
     joined_by: str | None = None
 
 
-class _Skips:
-    """Goes a network's route with names in place of spikes, and notes which layer's join another's."""
-
-    def __init__(self):
-        self.joined: dict[str, str] = {}
-
-    def conv(self, name: str, spk: str, pool: int = 1, skip: str | None = None) -> str:
-        if skip is not None:
-            self.joined[name] = skip
-        return name
-
-    def full(self, name: str, spk: str) -> str:
-        return name
-
-    def add(self, first: str, second: str) -> str:
-        self.joined[first] = second
-        return first
-
-    def drop(self, spk: str, keep: None) -> str:
-        return spk
-
-
-def network_rows(model: SpikingNetwork, frames: Tensor) -> list[dict]:
-    """Describe a network of ours and its input, as `plots.network` draws it.
+def network_rows(model: nn.Module, frames: Tensor) -> list[dict]:
+    """Describe a network and its input, as `plots.network` draws it.
 
     Parameters
     ----------
-    model : SpikingNetwork
-        Its own layers and parameters are read, and its activity on the frames.
+    model : nn.Module
+        Its layers and parameters are read, and its activity on the frames.
     frames : Tensor [T, B, P, H, W]
         A few recordings.
 
@@ -62,11 +40,11 @@ def network_rows(model: SpikingNetwork, frames: Tensor) -> list[dict]:
         "name", "shape", "parameters", "spike_fraction", "joined_by"; the input first.
     """
     recording = record(model, frames, what=("spk",))
-    rates, skips = firing_rates(recording.spk), _Skips()
-    model.route(skips, "events", None)
-    rows = [LayerRow("events", tuple(frames.shape[2:]), 0, None)]
-    for name, layer in model.spiking_layers().items():
-        parameters = sum(p.numel() for part in layer for p in part.parameters())
-        shape, fraction = recording.spk[name].shape[2:], rates[name].spike_fraction
-        rows.append(LayerRow(name, shape, parameters, fraction, skips.joined.get(name)))
+    rates = firing_rates(recording.spk)
+    rows = [LayerRow(INPUT, tuple(frames.shape[2:]), 0, None)]
+    for name, drive in over_time(model).over_time.drives(frames).items():
+        modules = (model.get_submodule(path) for path in (drive.weights, drive.norm, drive.neurons) if path)
+        parameters = sum(p.numel() for module in modules for p in module.parameters())
+        joined_by = None if drive.joined_by is None else layer_name(drive.joined_by)
+        rows.append(LayerRow(name, recording.spk[name].shape[2:], parameters, rates[name].spike_fraction, joined_by))
     return [row._asdict() for row in rows]

@@ -1,16 +1,17 @@
-"""Where spikes can be listened to: hooks on networks and neurons, and a way to take all of them off again."""
+"""Where spikes can be listened to: one hook a layer of neurons, of ours and snnTorch's alike, however deep they are."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice
-from snn_helpers.models.network import SpikingNetwork
-from snn_helpers.neurons.modules import _Neurons as SpikingNeurons
+from snn_helpers.engine import Spikes
+from snn_helpers.neurons import SPIKING, Listener
+from snn_helpers.over_time import layer_name
 
 
 class Take(NamedTuple):
@@ -21,112 +22,79 @@ class Take(NamedTuple):
     output: Callable
 
 
-def find_layers(model: nn.Module) -> dict[str, tuple[str, nn.Module]]:
-    """Return {layer name: (kind, module)}, kind one of "network", "ours" and "snntorch".
+def find_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers of neurons by name: the module's path, without a last part "neurons".
 
-    A network of ours stands with each of its layers; what is inside it is not listed again.
+    Raises
+    ------
+    ValueError
+        If there is none.
     """
-    import snntorch
-
-    found, inside = {}, set()
+    found = {}
     for path, module in model.named_modules():
-        if any(path == outer or path.startswith(f"{outer}.") or not outer for outer in inside):
-            continue
-        if isinstance(module, SpikingNetwork):
-            inside.add(path)
-            prefix = f"{path}." if path else ""
-            found |= {f"{prefix}{name}": ("network", module) for name in module.spiking_layers()}
-        elif isinstance(module, SpikingNeurons):
-            found[path or type(module).__name__] = ("ours", module)
-        elif isinstance(module, snntorch.SpikingNeuron | snntorch.LeakyParallel):
-            found[path or type(module).__name__] = ("snntorch", module)
+        if isinstance(module, SPIKING):
+            found[layer_name(path) or type(module).__name__] = module
     if not found:
         raise ValueError(
-            f"{type(model).__name__} has no spiking layer: neither a network of snn_helpers, nor its neurons, nor "
-            "snnTorch's are in it."
+            f"{type(model).__name__} has no spiking layer: neither neurons of snn_helpers nor snnTorch's are in it."
         )
     return found
 
 
-def attach(model: nn.Module, layers: Sequence[str] | None, take: Take) -> contextlib.ExitStack:
+def attach(model: nn.Module, layers: Sequence[str] | None, take: Take, mem: bool = True) -> contextlib.ExitStack:
     """Listen to the layers of a model; closing what is returned ends it."""
     found = find_layers(model)
     wanted = [check_choice("layers", name, tuple(found)) for name in (found if layers is None else layers)]
     if not wanted:
         raise ValueError(f"`layers` is empty; there are {', '.join(found)}.")
     taps = contextlib.ExitStack()
-    taps.callback(model.register_forward_pre_hook(lambda module, args: take.start()).remove)
-    taps.callback(model.register_forward_hook(lambda module, args, output: take.output(output)).remove)
-    networks: dict[nn.Module, dict[str, str]] = {}
+    if not isinstance(model, SPIKING):
+        taps.callback(model.register_forward_pre_hook(lambda module, args: take.start()).remove)
+        taps.callback(model.register_forward_hook(lambda module, args, output: take.output(output)).remove)
     for name in wanted:
-        kind, module = found[name]
-        if kind == "network":
-            own = [mine for mine in module.spiking_layers() if name == mine or name.endswith(f".{mine}")]
-            networks.setdefault(module, {})[max(own, key=len)] = name
-        elif kind == "ours":
-            _tap_ours(taps, name, module, take)
-        else:
-            taps.callback(module.register_forward_hook(_snntorch_hook(name, take)).remove)
-    for network, names in networks.items():
-        hook = network.register_forward_pre_hook(_watch_hook(names, take), with_kwargs=True)
-        taps.callback(hook.remove)
+
+        def on_spikes(spk, mem, whole, name=name):
+            take.layer(name, spk, mem, whole)
+
+        taps.callback(found[name].register_forward_hook(Listener(on_spikes, mem)).remove)
     return taps
 
 
-def _watch_hook(names: dict[str, str], take: Take):
-    """Have a network of ours call back with each layer's arrays, which costs no other way of computing."""
+@contextlib.contextmanager
+def firing_fractions(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Measure the mean spike fraction of every layer while a model runs, for example for a penalty on it.
 
-    def hook(module, args, kwargs):
-        theirs = args[1] if len(args) > 1 else kwargs.get("watch")
+    Parameters
+    ----------
+    model : nn.Module
+        Any with our neurons or snnTorch's.
 
-        def watch(name, spk, mem):
-            if name in names:
-                take.layer(names[name], spk, mem, True)
-            if theirs is not None:
-                theirs(name, spk, mem)
+    Yields
+    ------
+    dict of str to Tensor []
+        Filled, layer by layer, as the model runs inside the block. The gradient reaches the spikes that were fired
+        only: through the surrogate it would push silent neurons ever further from their threshold.
 
-        rest = {"fractions": args[2]} if len(args) > 2 else {}
-        return args[:1], {**kwargs, **rest, "watch": watch}
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_helpers import SpikingCNN
+    >>> model = SpikingCNN()
+    >>> with firing_fractions(model) as fractions:
+    ...     out = model(torch.ones(2, 1, 2, 34, 34))
+    >>> list(fractions)
+    ['conv1', 'conv2', 'conv3', 'hidden', 'output']
+    """
+    fractions: dict[str, Tensor] = {}
+    calls: dict[str, int] = {}
 
-    return hook
+    def on_layer(name, spk, mem, whole):
+        mean = spk.fraction() if isinstance(spk, Spikes) else (spk * spk.detach()).mean()
+        calls[name] = calls.get(name, 0) + 1
+        fractions[name] = mean if name not in fractions else fractions[name] + (mean - fractions[name]) / calls[name]
 
+    def nothing(*args):
+        return None
 
-def _tap_ours(taps: contextlib.ExitStack, name: str, neurons: SpikingNeurons, take: Take) -> None:
-    """Listen to neurons of ours, whichever of their three doors is used."""
-
-    def on_forward(module, args, output):
-        take.layer(name, *output, True)
-
-    taps.callback(neurons.register_forward_hook(on_forward).remove)
-    step, run = neurons.step, neurons.run_snntorch
-
-    def heard_step(cur, *state):
-        spk, *new_state = out = step(cur, *state)
-        take.layer(name, spk, neurons.membrane(new_state), False)
-        return out
-
-    def heard_run(cur):
-        out = run(cur)
-        take.layer(name, *out, True)
-        return out
-
-    for door, heard in (("step", heard_step), ("run_snntorch", heard_run)):
-        setattr(neurons, door, heard)  # shadows the method until it is deleted
-        taps.callback(delattr, neurons, door)
-
-
-def _snntorch_hook(name: str, take: Take):
-    import snntorch
-
-    from snn_helpers.neurons.snntorch_alif import SNNTorchALIF
-
-    def hook(module, args, output):
-        if isinstance(module, snntorch.LeakyParallel):
-            take.layer(name, output, None, True)
-        elif isinstance(output, tuple):
-            mem = output[1] if isinstance(module, SNNTorchALIF) else output[-1]
-            take.layer(name, output[0], mem, False)
-        else:
-            take.layer(name, output, module.mem, False)
-
-    return hook
+    with attach(model, None, Take(on_layer, nothing, nothing), mem=False):
+        yield fractions

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
-from snn_helpers.models.firing import set_gains
-from snn_helpers.models.network import SpikingNetwork
-from snn_helpers.models.passes import SpikingLayer
+from snn_helpers._checks import check_float
+from snn_helpers.models.network import SpikingNetwork, spiking_layer
 from snn_helpers.neurons import Leaky
 
 CHANNELS = (32, 64, 128)
 HIDDEN = 256
 
-# For `set_gains`: each layer of the untrained network fires at 5 to 10 % of steps (N-MNIST, beta = 0.9). For other data
+# For `spiking_layer`: each layer of the untrained network fires at 5 to 10 % of steps (N-MNIST, beta = 0.9). For other data
 # and settings there is `balance_firing`.
 _NORM_SHIFTS = {"conv1": -0.27, "conv2": -0.46, "conv3": -0.46, "hidden": 0.0, "output": 0.0}
 _WEIGHT_GAINS = {"conv1": 0.9, "conv2": 0.8, "conv3": 0.7, "hidden": 1.9, "output": 1.6}
@@ -66,39 +65,28 @@ class SpikingCNN(SpikingNetwork):
         surrogate: str = "fast_sigmoid",
         learn: tuple[str, ...] = (),
     ):
-        super().__init__(dropout, engine, norm, num_classes, in_channels, image_size)
+        super().__init__(engine, norm, num_classes, in_channels, image_size)
 
-        def neurons():
-            return Leaky(beta, threshold, surrogate=surrogate, learn=learn)
+        def layer(name, weights, pool=1, norm=norm, output=False):
+            neurons = Leaky(beta, threshold, surrogate=surrogate, learn=learn, init_hidden=True, output=output)
+            return spiking_layer(weights, neurons, norm, pool, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
 
-        use_norm = norm == "batch"
-        widths = (in_channels, *CHANNELS)
-        side = image_size // 2 ** len(CHANNELS)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1, bias=not use_norm) for before, after in zip(widths, CHANNELS)
-        )
-        self.conv_norms = nn.ModuleList(nn.BatchNorm2d(width) if use_norm else nn.Identity() for width in CHANNELS)
-        self.conv_neurons = nn.ModuleList(neurons() for _ in CHANNELS)
-        self.hidden = nn.Linear(CHANNELS[-1] * side**2, HIDDEN, bias=not use_norm)
-        self.hidden_norm = nn.BatchNorm1d(HIDDEN) if use_norm else nn.Identity()
-        self.hidden_neurons = neurons()
-        self.output = nn.Linear(HIDDEN, num_classes)
-        self.output_neurons = neurons()
-        for name, layer in self.spiking_layers().items():
-            set_gains(layer, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
+        def conv(name, before, after):
+            return layer(name, nn.Conv2d(before, after, 3, padding=1, bias=norm == "none"), pool=2)
 
-    def spiking_layers(self) -> dict[str, SpikingLayer]:
-        """Return "conv1", "conv2", "conv3", "hidden" and "output"."""
-        convs = zip(self.convs, self.conv_norms, self.conv_neurons)
-        layers = {f"conv{number}": SpikingLayer(*parts) for number, parts in enumerate(convs, 1)}
-        layers["hidden"] = SpikingLayer(self.hidden, self.hidden_norm, self.hidden_neurons)
-        layers["output"] = SpikingLayer(self.output, nn.Identity(), self.output_neurons)
-        return layers
+        first, second, third = CHANNELS
+        pixels = (image_size // 2 ** len(CHANNELS)) ** 2
+        self.conv1 = conv("conv1", in_channels, first)
+        self.conv2 = conv("conv2", first, second)
+        self.conv3 = conv("conv3", second, third)
+        self.hidden = layer("hidden", nn.Linear(third * pixels, HIDDEN, bias=norm == "none"))
+        self.dropout = nn.Dropout(check_float("dropout", dropout, low=0, high=0.999))
+        self.output = layer("output", nn.Linear(HIDDEN, num_classes), norm="none", output=True)
 
-    def route(self, run, frames, keep) -> None:
-        """Lead `run` through the layers; see `SpikingNetwork.route`."""
-        spk = frames
-        for number in range(1, len(CHANNELS) + 1):
-            spk = run.conv(f"conv{number}", spk, pool=2)
-        spk = run.full("hidden", spk)
-        run.full("output", run.drop(spk, keep))
+    def step(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute one time step: a frame [B, C, H, W] to output spikes and membranes [B, num_classes]."""
+        spk = self.conv1(frame)
+        spk = self.conv2(spk)
+        spk = self.conv3(spk)
+        spk = self.hidden(spk.flatten(1))
+        return self.output(self.dropout(spk))

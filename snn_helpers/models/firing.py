@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snn_helpers._checks import check_float
 from snn_helpers.engine import Spikes
-from snn_helpers.models.network import SpikingNetwork
-from snn_helpers.models.passes import LayerByLayer, SpikingLayer
+from snn_helpers.neurons import Listener
+from snn_helpers.over_time import Drive, over_time
 
 BISECTIONS = 12
 TOLERANCE = 0.02  # relative to the share asked for
@@ -18,39 +19,9 @@ SHIFTS = (-6.0, 6.0)  # of a normalisation, in units of the threshold
 FACTORS = (-8.0, 8.0)  # of weights, as powers of two
 
 
-# A wide scale with a negative shift learns faster than a narrow scale without one, at equal firing: more membranes come
-# near the threshold, where the surrogate gradient is.
-NORM_SCALE = 0.5  # of a normalisation, in units of the threshold
-
-
-@torch.no_grad()
-def set_gains(layer: SpikingLayer, shift: float, gain: float) -> None:
-    """Draw a layer's weights anew, its currents in units of the threshold.
-
-    Parameters
-    ----------
-    layer : SpikingLayer
-        Changed in place.
-    shift : float
-        Of its normalisation, if it has one, whose scale becomes `NORM_SCALE`; in units of the threshold.
-    gain : float
-        Without normalisation: standard deviation of the weights, times the square root of a neuron's inputs and divided
-        by the threshold.
-    """
-    threshold, weight = layer.neurons.number("threshold"), layer.weights.weight
-    fan_in = weight[0].numel()
-    if layer.normalised:
-        weight.normal_(0, fan_in**-0.5)  # its size has no effect
-        layer.norm.weight.fill_(NORM_SCALE * threshold)
-        layer.norm.bias.fill_(shift * threshold)
-    else:
-        weight.normal_(0, gain * threshold * fan_in**-0.5)
-        layer.weights.bias.zero_()
-
-
 @torch.no_grad()
 def balance_firing(
-    model: SpikingNetwork, frames: Tensor, share: float | Mapping[str, float] = 0.08
+    model: nn.Module, frames: Tensor, share: float | Mapping[str, float] = 0.08
 ) -> dict[str, float]:
     """Scale each layer, first to last, so that it fires at a share of steps on one batch.
 
@@ -61,9 +32,10 @@ def balance_firing(
 
     Parameters
     ----------
-    model : SpikingNetwork
-        Changed in place; its mode is left as it was.
-    frames : Tensor [T, B, C, H, W]
+    model : nn.Module
+        One of our networks, or any network of our neurons or snnTorch's that `accelerate` takes. Changed in place; its
+        mode is left as it was.
+    frames : Tensor [T, B, ...]
         Event counts of one batch.
     share : float in (0, 0.5], or dict of them by layer name
         Spikes a neuron and step.
@@ -77,78 +49,102 @@ def balance_firing(
     Raises
     ------
     TypeError, ValueError
-        If the share is out of range, or the frames do not fit the model.
+        If the share is out of range, the frames do not fit the model, or nothing in it could be scaled.
     """
-    layers = model.spiking_layers()
-    shares = dict(share) if isinstance(share, Mapping) else dict.fromkeys(layers, share)
-    if shares.keys() != layers.keys():
-        raise ValueError(f"`share` must name the layers {', '.join(layers)}; got {', '.join(shares)}.")
+    drives = over_time(model).over_time.drives(frames)
+    shares = dict(share) if isinstance(share, Mapping) else dict.fromkeys(drives, share)
+    if shares.keys() != drives.keys():
+        raise ValueError(f"`share` must name the layers {', '.join(drives)}; got {', '.join(shares)}.")
     for value in shares.values():
         check_float("share", value, low=0, high=0.5, above=True)
-    model._check_frames(frames)
+    reached = dict.fromkeys(drives, 0.0)
+    with _learning_mode(model), torch.random.fork_rng(devices=[]):
+        for name, drive in drives.items():
+            knob = _Knob(model, drive)
+            low, high = knob.range
+            for _ in range(BISECTIONS):
+                middle = (low + high) / 2
+                knob.turn(middle)
+                reached[name] = _share(model, frames, drive.neurons)
+                if abs(reached[name] - shares[name]) <= TOLERANCE * shares[name] or not knob.works:
+                    break
+                low, high = (middle, high) if reached[name] < shares[name] else (low, middle)
+        _measure_statistics(model, frames)
+    return reached
+
+
+@contextlib.contextmanager
+def _learning_mode(model: nn.Module) -> Iterator[None]:
+    """Have normalisations use this batch's statistics, and dropout let everything through."""
     modes = [(module, module.training) for module in model.modules()]
-    momenta = [(norm, norm.momentum) for _, norm, _ in layers.values() if hasattr(norm, "momentum")]
-    model.train()
-    for norm, _ in momenta:
-        norm.momentum = 1.0
+    for module, _ in modes:
+        module.training = not isinstance(module, nn.modules.dropout._DropoutNd)
     try:
-        run, frames = model._pass(frames, keep_mem=False, over_time=True)
-        balancing = _Balancing(run, shares)
-        model.route(balancing, frames, model.output.weight.new_ones(()))
+        yield
     finally:
-        for norm, momentum in momenta:
-            norm.momentum = momentum
-            norm.num_batches_tracked.zero_()
         for module, training in modes:
             module.training = training
-    return balancing.reached
 
 
-class _Balancing:
-    """Walks a route like the `run` it wraps, and sets every layer on its way."""
+class _Enough(Exception):  # noqa: N818 -- no error: the rest of the network need not run
+    pass
 
-    def __init__(self, run, shares: dict[str, float]):
-        self.run, self.shares = run, shares
-        self.reached: dict[str, float] = {}
 
-    def conv(self, name: str, spk, **options):
-        return self._set(name, lambda: self.run.conv(name, spk, **options))
+def _share(model: nn.Module, frames: Tensor, path: str) -> float:
+    """Return the share of steps at which a layer fires, running the network no further than to it where it can."""
+    seen: list[tuple[float, int]] = []
 
-    def full(self, name: str, spk):
-        return self._set(name, lambda: self.run.full(name, spk))
+    def on_spikes(spk, mem, whole):
+        count = spk.count if isinstance(spk, Spikes) else spk
+        seen.append((float(count.sum()), count.numel()))
+        if whole:
+            raise _Enough
 
-    def _set(self, name: str, fire):
-        knob, share = _Knob(self.run.layers[name]), self.shares[name]
-        low, high = knob.range
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            knob.turn(middle)
-            spikes = fire()
-            self.reached[name] = _share(spikes)
-            if abs(self.reached[name] - share) <= TOLERANCE * share:
-                break
-            low, high = (middle, high) if self.reached[name] < share else (low, middle)
-        return spikes
+    hook = model.get_submodule(path).register_forward_hook(Listener(on_spikes, mem=False))
+    try:
+        over_time(model)(frames)
+    except _Enough:
+        pass
+    finally:
+        hook.remove()
+    return sum(spikes for spikes, _ in seen) / max(1, sum(size for _, size in seen))
 
-    add, drop = LayerByLayer.add, LayerByLayer.drop
+
+def _measure_statistics(model: nn.Module, frames: Tensor) -> None:
+    """Give all normalisations the statistics of this batch, over all steps."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all calls
+    try:
+        if norms:
+            over_time(model)(frames)
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+            norm.num_batches_tracked.zero_()
 
 
 class _Knob:
     """What makes a layer fire more: the shift of its normalisation, or a factor on its weights."""
 
-    def __init__(self, layer: SpikingLayer):
-        self.layer = layer
-        self.threshold = layer.neurons.number("threshold")
-        self.range = SHIFTS if layer.normalised else FACTORS
-        self.start = [parameter.clone() for parameter in layer.weights.parameters()]
+    def __init__(self, model: nn.Module, drive: Drive):
+        self.norm = None if drive.norm is None else model.get_submodule(drive.norm)
+        self.weights = None if drive.weights is None else model.get_submodule(drive.weights)
+        threshold = torch.as_tensor(getattr(model.get_submodule(drive.neurons), "threshold", 1.0))
+        self.threshold = float(threshold.detach().mean())
+        self.range = SHIFTS if self.norm is not None else FACTORS
+        self.start = [] if self.weights is None else [p.clone() for p in self.weights.parameters()]
+
+    @property
+    def works(self) -> bool:
+        """Whether there is anything to turn."""
+        return self.norm is not None or self.weights is not None
 
     def turn(self, to: float) -> None:
-        if self.layer.normalised:
-            self.layer.norm.bias.fill_(to * self.threshold)
-            return
-        for parameter, start in zip(self.layer.weights.parameters(), self.start):
-            parameter.copy_(start * 2.0**to)
-
-
-def _share(spikes: Spikes | Tensor) -> float:
-    return float(spikes.fraction() if isinstance(spikes, Spikes) else spikes.mean())
+        if self.norm is not None:
+            self.norm.bias.fill_(to * self.threshold)
+        elif self.weights is not None:
+            for parameter, start in zip(self.weights.parameters(), self.start):
+                parameter.copy_(start * 2.0**to)

@@ -1,26 +1,23 @@
-"""What the networks have in common: the choice of an engine, the checks of frames, and the record of every layer."""
+"""What the networks have in common: one step each, run over all of time, and the checks of what they are given."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-import warnings
-from collections.abc import Callable
+from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from snn_helpers._checks import check_choice, check_float, check_int
-from snn_helpers.engine import Spikes
-from snn_helpers.models.passes import LayerByLayer, OnEngine, SpikingLayer, StepByStep
+from snn_helpers._checks import check_choice, check_int
+from snn_helpers.neurons import SpikingNeuron
+from snn_helpers.over_time import NormOverTime, OverTime
 
-ENGINES = ("auto", "snntorch", "cpu", "cuda")
 NORMS = ("batch", "none")
 POOLINGS = 3  # halvings of the frames that a network may do: they must be at least 8 pixels wide
 
-Watch = Callable[[str, Tensor, Tensor], None]
+# Of a normalisation, in units of the threshold. A wide scale with a negative shift learns faster than a narrow scale
+# without one, at equal firing: more membranes come near the threshold, where the surrogate gradient is.
+NORM_SCALE = 0.5
 
 
 class SpikeOutput(NamedTuple):
@@ -38,52 +35,79 @@ class SpikeOutput(NamedTuple):
     mem_rec: Tensor
 
 
-class SpikingNetwork(nn.Module):
-    """A network of spiking layers; a subclass builds them, names them and says the route through them.
+def spiking_layer(
+    weights: nn.Module, neurons: SpikingNeuron, norm: str = "none", pool: int = 1, shift: float = 0.0, gain: float = 1.0
+) -> nn.Sequential:
+    """Build one spiking layer of one step: weights, normalisation over time, max-pool, neurons, by these names.
 
-    A subclass must define `spiking_layers` and `route`, and end in a module `output` (fully connected).
+    Parameters
+    ----------
+    weights : nn.Conv2d or nn.Linear
+        Drawn anew here, currents in units of the threshold.
+    neurons : SpikingNeuron
+        With `init_hidden=True`.
+    norm : {"batch", "none"}
+        Normalisation over time and batch between weights and pool.
+    pool : int
+        Side of the max-pool's windows; 1 for none.
+    shift : float
+        Of the normalisation, whose scale becomes `NORM_SCALE`; in units of the threshold.
+    gain : float
+        Without normalisation: standard deviation of the weights, times the square root of a neuron's inputs and divided
+        by the threshold.
+    """
+    layer = OrderedDict(weights=weights)
+    if norm == "batch":
+        layer["norm"] = NormOverTime(weights.weight.shape[0])
+    if pool > 1:
+        layer["pool"] = nn.MaxPool2d(pool)
+    layer["neurons"] = neurons
+    threshold, fan_in = neurons.number("threshold"), weights.weight[0].numel()
+    with torch.no_grad():
+        if norm == "batch":
+            weights.weight.normal_(0, fan_in**-0.5)  # its size has no effect
+            layer["norm"].weight.fill_(NORM_SCALE * threshold)
+            layer["norm"].bias.fill_(shift * threshold)
+        else:
+            weights.weight.normal_(0, gain * threshold * fan_in**-0.5)
+            weights.bias.zero_()
+    return nn.Sequential(layer)
+
+
+class SpikingNetwork(nn.Module):
+    """A network for event frames; a subclass defines `step`, one time step of it, and is run over all of them.
+
+    Parameters
+    ----------
+    engine : {"auto", "snntorch", "reference", "cpu", "cuda"}
+        What computes the layers; see `snn_helpers.accelerate`.
+    norm : {"batch", "none"}
+        Normalisation.
+    num_classes : int
+        Output neurons.
+    in_channels, image_size : int
+        Polarities and side length of the frames.
     """
 
-    def __init__(self, dropout: float, engine: str, norm: str, num_classes: int, in_channels: int, image_size: int):
+    def __init__(self, engine: str, norm: str, num_classes: int, in_channels: int, image_size: int):
         super().__init__()
-        self._engine_asked = check_choice("engine", engine, ENGINES)
+        self.over_time = OverTime(self, "step", engine)
         self.norm = check_choice("norm", norm, NORMS)
-        self.dropout = check_float("dropout", dropout, low=0, high=0.999)
         self.num_classes = check_int("num_classes", num_classes, low=2)
         self.in_channels = check_int("in_channels", in_channels, low=1)
         self.image_size = check_int("image_size", image_size, low=2**POOLINGS)
 
-    def spiking_layers(self) -> dict[str, SpikingLayer]:
-        """Return the layers by name, in the order of the route."""
+    def step(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute one time step: a frame [B, C, H, W] to output spikes and membranes [B, num_classes]."""
         raise NotImplementedError
 
-    def route(self, run, frames, keep) -> None:
-        """Lead `run` (see `passes`) from the frames through all layers; `keep` is the mask on the last one's input."""
-        raise NotImplementedError
-
-    @property
-    def engine(self) -> str:
-        """What computes this model where its weights are now: "snntorch", "cpu" or "cuda"."""
-        if self._engine_asked != "auto":
-            return self._engine_asked
-        weight = self.output.weight
-        if weight.is_cuda:
-            return "cuda"
-        return "cpu" if weight.device.type == "cpu" and weight.dtype == torch.float32 else "snntorch"
-
-    def forward(self, frames: Tensor, watch: Watch | None = None, fractions: dict | None = None) -> SpikeOutput:
+    def forward(self, frames: Tensor) -> SpikeOutput:
         """Run the network over time.
 
         Parameters
         ----------
         frames : Tensor [T, B, C, H, W]
-            Event counts, uint8 or float.
-        watch : callable or None
-            Called as watch(layer, spk_rec, mem_rec) for each layer of `spiking_layers`, each tensor [T, B, ...],
-            detached: spikes uint8, membranes float.
-        fractions : dict or None
-            Filled with each layer's mean spike fraction, a scalar tensor. Its gradient reaches the spikes that were
-            fired only: through the surrogate it would push silent neurons ever further from their threshold.
+            Event counts, uint8, bool or float.
 
         Returns
         -------
@@ -96,73 +120,16 @@ class SpikingNetwork(nn.Module):
             If the frames are not of the shape that the model was built for.
         """
         self._check_frames(frames)
-        # One mask for all steps and engines, so that they draw the same random numbers.
-        keep = self.output.weight.new_ones(*frames.shape[:2], self.output.in_features)
-        recorded = self._run(frames, F.dropout(keep, self.dropout, self.training), keep_mem=watch is not None)
-        for name, (spk_rec, mem_rec) in recorded.items():
-            if watch is not None:
-                spk = spk_rec.count if isinstance(spk_rec, Spikes) else spk_rec.detach().to(torch.uint8)
-                watch(name, spk, mem_rec.detach())
-            if fractions is not None:
-                fractions[name] = _fraction(spk_rec)
-        return SpikeOutput(*recorded["output"])
+        return SpikeOutput(*self.over_time.run(frames))
 
-    @torch.no_grad()
-    def lead(self, frames: Tensor, wrap: Callable) -> None:
-        """Lead `wrap(run)`, which stands between this network and what carries its frames, through all layers.
+    @property
+    def engine(self) -> str:
+        """What computes this model where its weights are now: "snntorch", "reference", "cpu" or "cuda"."""
+        return self.over_time.runner.on(next(self.parameters()))
 
-        Parameters
-        ----------
-        frames : Tensor [T, B, C, H, W]
-            Event counts.
-        wrap : callable
-            Takes a run (see `passes`) and returns one with the same methods, which may look at what goes into them.
-            There is no dropout, and every layer sees all steps at once.
-        """
-        self._check_frames(frames)
-        run, frames = self._pass(frames, keep_mem=False, over_time=True)
-        self.route(wrap(run), frames, self.output.weight.new_ones(()))
-
-    def _run(self, frames: Tensor, keep: Tensor, keep_mem: bool) -> dict[str, tuple]:
-        run, frames = self._pass(frames, keep_mem)
-        if isinstance(run, StepByStep):
-            for frames_now, keep_now in zip(frames, keep):
-                self.route(run, frames_now, keep_now)
-        else:
-            self.route(run, frames, keep)
-        return run.recorded
-
-    def _pass(self, frames: Tensor, keep_mem: bool, over_time: bool = False):
-        """Return the way to run these frames, and the frames in its type; `over_time` forbids step by step."""
-        layers, engine = self.spiking_layers(), self._usable_engine(frames)
-        if engine == "cpu":
-            engine = self._compiled_engine()
-        if engine != "snntorch":
-            return OnEngine(layers, importlib.import_module(f"snn_helpers.engine.{engine}"), keep_mem), frames
-        loop = LayerByLayer if over_time or self.norm != "none" else StepByStep
-        return loop(layers), frames.to(self.output.weight.dtype)
-
-    def _usable_engine(self, frames: Tensor) -> str:
-        """Return the engine for these frames: what is no count, or asks for a gradient, goes through the loop."""
-        engine = self.engine
-        if engine == "snntorch" or frames.dtype == torch.uint8:
-            return engine
-        reason = "they ask for a gradient" if frames.requires_grad else _no_counts(frames)
-        if reason is None:
-            return engine
-        warnings.warn(f"`frames`: {reason}; computed by the loop over snnTorch instead of {engine!r}.", stacklevel=5)
-        return "snntorch"
-
-    def _compiled_engine(self) -> str:
-        """Return "cpu", or fall back for good, with one warning, where its kernels cannot be compiled."""
-        from snn_helpers.engine.cpu_runtime import EngineCompileError
-
-        try:
-            _compile_kernels()
-        except EngineCompileError as err:
-            self._engine_asked = "snntorch"
-            warnings.warn(f"The loop over snnTorch takes over, which is slower: {err}", stacklevel=6)
-        return self.engine
+    def spiking_layers(self) -> dict[str, nn.Sequential]:
+        """Return the layers by name, in the order in which they are built; each has `weights` and `neurons`."""
+        return {name: module for name, module in self.named_modules() if hasattr(module, "neurons")}
 
     def _check_frames(self, frames: Tensor) -> None:
         built_for = (self.in_channels, self.image_size, self.image_size)
@@ -175,24 +142,5 @@ class SpikingNetwork(nn.Module):
             )
         if 0 in frames.shape[:2]:
             raise ValueError(f"`frames` must have at least one step and one recording; got {tuple(frames.shape)}.")
-
-
-def _fraction(spk_rec: Spikes | Tensor) -> Tensor:
-    return spk_rec.fraction() if isinstance(spk_rec, Spikes) else (spk_rec * spk_rec.detach()).mean()
-
-
-@functools.cache
-def _compile_kernels() -> None:
-    """Compile the event-driven kernels, or load them from disk, once in a process."""
-    from snn_helpers.engine import cpu
-
-    with torch.inference_mode(False), torch.enable_grad():  # it goes backward, too, whatever the caller does
-        cpu.warm_up()
-
-
-def _no_counts(frames: Tensor) -> str | None:
-    """Say why float frames are not event counts of a byte, or return None if they are."""
-    if frames.isnan().any():
-        raise ValueError("`frames` contains NaN.")
-    whole = bool(((frames >= 0) & (frames <= 255) & (frames == frames.round())).all())
-    return None if whole else "they are no whole counts in 0..255"
+        if frames.is_floating_point() and bool(frames.detach().isnan().any()):
+            raise ValueError("`frames` contains NaN.")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_float, check_int
-from snn_helpers.models.firing import set_gains
-from snn_helpers.models.network import SpikingNetwork
-from snn_helpers.models.passes import LayerByLayer, SpikingLayer
+from snn_helpers.models.network import SpikingNetwork, spiking_layer
 from snn_helpers.neurons import ALIF, Leaky, Synaptic
 
 SKIPS = ("spike", "membrane", "none")
@@ -56,29 +54,25 @@ class ResidualBlock(nn.Module):
     ):
         super().__init__()
         self.skip = check_choice("skip", skip, SKIPS)
-        for place in ("inner", "outer"):
-            setattr(self, place, nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none"))
-            setattr(self, f"{place}_norm", nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity())
-            setattr(self, f"{place}_neurons", Leaky(beta, threshold, surrogate=surrogate, learn=learn))
-            layer = SpikingLayer(*(getattr(self, name) for name in (place, f"{place}_norm", f"{place}_neurons")))
-            set_gains(layer, _NORM_SHIFTS[place], _WEIGHT_GAINS[place])
+        self.normalised = norm == "batch"
 
-    def spiking_layers(self, prefix: str = "") -> dict[str, SpikingLayer]:
-        """Return "inner" and "outer", with a prefix to their names."""
-        return {
-            f"{prefix}inner": SpikingLayer(self.inner, self.inner_norm, self.inner_neurons),
-            f"{prefix}outer": SpikingLayer(self.outer, self.outer_norm, self.outer_neurons),
-        }
+        def layer(name):
+            weights = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
+            neurons = Leaky(beta, threshold, surrogate=surrogate, learn=learn, init_hidden=True)
+            return spiking_layer(weights, neurons, norm, 1, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
 
-    def route(self, run, spk, prefix: str = ""):
-        """Lead `run` (see `passes`) through the block; return its output spikes."""
-        inner = run.conv(f"{prefix}inner", spk)
-        outer = run.conv(f"{prefix}outer", inner, skip=spk if self.skip == "membrane" else None)
-        return run.add(outer, spk) if self.skip == "spike" else outer
+        self.inner, self.outer = layer("inner"), layer("outer")
 
     def forward(self, spk: Tensor) -> Tensor:
-        """Run the block alone over time, layer by layer over snnTorch's neurons: spikes [T, B, C, H, W] to the same."""
-        return self.route(LayerByLayer(self.spiking_layers()), spk)
+        """Compute one time step: spikes [B, C, H, W] to spikes, or sums of them, of the same shape."""
+        inner = self.inner(spk)
+        if self.skip == "spike":
+            return self.outer(inner) + spk
+        if self.skip == "none":
+            return self.outer(inner)
+        cur = self.outer.weights(inner)
+        cur = self.outer.norm(cur) if self.normalised else cur
+        return self.outer.neurons(cur + self.outer.neurons.threshold * spk)
 
 
 class SpikingResNet(SpikingNetwork):
@@ -147,56 +141,41 @@ class SpikingResNet(SpikingNetwork):
         surrogate: str = "fast_sigmoid",
         learn: tuple[str, ...] = (),
     ):
-        super().__init__(dropout, engine, norm, num_classes, in_channels, image_size)
+        super().__init__(engine, norm, num_classes, in_channels, image_size)
         check_float("adaptation", adaptation, low=0)
         check_float("threshold", threshold, low=0, above=True)
         check_int("hidden", hidden, low=1)
         for name in learn:
             check_choice("learn", name, ("alpha", "beta", "threshold", "rho", "adaptation"))
 
-        def neurons(kind, **numbers):
-            here = tuple(name for name in learn if name in kind.ranges)
-            return kind(beta=beta, threshold=threshold, surrogate=surrogate, learn=here, **numbers)
+        def layer(name, weights, kind=Leaky, pool=1, norm=norm, output=False, **numbers):
+            here = tuple(number for number in learn if number in kind.ranges)
+            numbers |= {"beta": beta, "threshold": threshold}
+            neurons = kind(**numbers, surrogate=surrogate, learn=here, init_hidden=True, output=output)
+            return spiking_layer(weights, neurons, norm, pool, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
 
-        def normalisation(kind, width):
-            return kind(width) if norm == "batch" else nn.Identity()
+        def conv(before, after):
+            return nn.Conv2d(before, after, 3, padding=1, bias=norm == "none")
+
+        def block(width):
+            here = tuple(number for number in learn if number in Leaky.ranges)
+            return ResidualBlock(width, beta, threshold, skip, norm, surrogate, here)
 
         first, second = channels
-        self.stem = nn.Conv2d(in_channels, first, 3, padding=1, bias=norm == "none")
-        self.stem_norm = normalisation(nn.BatchNorm2d, first)
-        self.stem_neurons = neurons(ALIF, rho=rho, adaptation=adaptation * threshold)
-        self.down = nn.Conv2d(first, second, 3, padding=1, bias=norm == "none")
-        self.down_norm = normalisation(nn.BatchNorm2d, second)
-        self.down_neurons = neurons(Leaky)
-        block_learn = tuple(name for name in learn if name in Leaky.ranges)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(width, beta, threshold, skip, norm, surrogate, block_learn) for width in channels
+        inputs = second * (image_size // 4) ** 2
+        self.stem = layer(
+            "stem", conv(in_channels, first), ALIF, pool=2, rho=rho, adaptation=adaptation * threshold
         )
-        self.hidden = nn.Linear(second * (image_size // 4) ** 2, hidden, bias=norm == "none")
-        self.hidden_norm = normalisation(nn.BatchNorm1d, hidden)
-        self.hidden_neurons = neurons(Synaptic, alpha=alpha)
-        self.output = nn.Linear(hidden, num_classes)
-        self.output_neurons = neurons(Leaky)
-        for name, layer in self.spiking_layers().items():
-            if name in _NORM_SHIFTS:
-                set_gains(layer, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
+        self.block1 = block(first)
+        self.down = layer("down", conv(first, second), pool=2)
+        self.block2 = block(second)
+        self.hidden = layer("hidden", nn.Linear(inputs, hidden, bias=norm == "none"), Synaptic, alpha=alpha)
+        self.dropout = nn.Dropout(check_float("dropout", dropout, low=0, high=0.999))
+        self.output = layer("output", nn.Linear(hidden, num_classes), norm="none", output=True)
 
-    def spiking_layers(self) -> dict[str, SpikingLayer]:
-        """Return "stem", "block1.inner", "block1.outer", "down", "block2.inner", ..., "hidden" and "output"."""
-        return {
-            "stem": SpikingLayer(self.stem, self.stem_norm, self.stem_neurons),
-            **self.blocks[0].spiking_layers("block1."),
-            "down": SpikingLayer(self.down, self.down_norm, self.down_neurons),
-            **self.blocks[1].spiking_layers("block2."),
-            "hidden": SpikingLayer(self.hidden, self.hidden_norm, self.hidden_neurons),
-            "output": SpikingLayer(self.output, nn.Identity(), self.output_neurons),
-        }
-
-    def route(self, run, frames, keep) -> None:
-        """Lead `run` through the layers; see `SpikingNetwork.route`."""
-        spk = run.conv("stem", frames, pool=2)
-        spk = self.blocks[0].route(run, spk, "block1.")
-        spk = run.conv("down", spk, pool=2)
-        spk = self.blocks[1].route(run, spk, "block2.")
-        spk = run.full("hidden", spk)
-        run.full("output", run.drop(spk, keep))
+    def step(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute one time step: a frame [B, C, H, W] to output spikes and membranes [B, num_classes]."""
+        spk = self.block1(self.stem(frame))
+        spk = self.block2(self.down(spk))
+        spk = self.hidden(spk.flatten(1))
+        return self.output(self.dropout(spk))

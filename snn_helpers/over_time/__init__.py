@@ -1,6 +1,13 @@
-"""Run a network of one time step over all of time."""
+"""Run a network that is written as one time step over all of time: traced once, planned, carried out on an engine."""
 
+from snn_helpers.over_time.accelerate import Accelerated as Accelerated
+from snn_helpers.over_time.accelerate import OverTime as OverTime
 from snn_helpers.over_time.accelerate import accelerate as accelerate
+from snn_helpers.over_time.accelerate import over_time as over_time
+from snn_helpers.over_time.listen import InputListener as InputListener
 from snn_helpers.over_time.norm import NormOverTime as NormOverTime
+from snn_helpers.over_time.structure import INPUT as INPUT
+from snn_helpers.over_time.structure import Drive as Drive
+from snn_helpers.over_time.structure import layer_name as layer_name
 
-__all__ = ["NormOverTime", "accelerate"]
+__all__ = ["INPUT", "Accelerated", "Drive", "InputListener", "NormOverTime", "OverTime", "accelerate", "layer_name", "over_time"]

@@ -17,6 +17,7 @@ from snn_helpers.over_time.actions import Action, ConvLayer, Context, Element, N
 from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
+from snn_helpers.over_time.structure import Drive, drives, layer_name
 from snn_helpers.over_time.trace import CannotTrace, trace
 
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
@@ -72,7 +73,9 @@ class OverTime:
         return self._loop(inputs)
 
     def _why_loop(self, frames: Tensor) -> str | None:
-        hooked = other_hooks(self.net.modules())
+        # Hooks on the network itself are run by whoever calls it, unless its call is the step.
+        modules = list(self.net.modules())
+        hooked = other_hooks(modules if self.method == "forward" else modules[1:])
         if hooked:
             return f"a hook on {hooked} must be called once a step"
         if frames.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
@@ -122,7 +125,7 @@ class OverTime:
         fixed = _Fixed(self.net, program.constants, fixed)
         for node in program.prologue:
             fixed[node] = _evaluate(node, fixed, self.net)
-        engine = self.runner.event_driven(frames.device, self._dtype)
+        engine = self.runner.event_driven(torch.empty(0, dtype=self._dtype, device=frames.device))
         num_steps = len(frames) if program.num_steps is None else program.num_steps
         series = frames
         if program.num_steps is None and not frames.is_floating_point():
@@ -139,11 +142,18 @@ class OverTime:
     def _loop(self, inputs: tuple) -> Any:
         """Run the network by its own loop: the definition of what it computes."""
         method = getattr(self.net, self.method) if self.method != "forward" else self.net
-        with layers.kept_state(self.neurons):
-            layers.start(self.neurons)
+        with layers.from_zero(self.neurons):
             if self.loops_itself:
                 return method(*inputs)
             return layers.stack([method(self._as_step(step), *inputs[1:]) for step in inputs[0]])
+
+    def drives(self, *inputs: Any) -> dict[str, Drive]:
+        """Return what drives each layer of neurons, by its name; of a network that cannot be traced nothing but them."""
+        planned = self._planned(inputs)
+        if isinstance(planned, _Planned):
+            return drives(planned.program, self.net)
+        paths = [path for path, module in self.net.named_modules() if layers.is_spiking(module)]
+        return {layer_name(path): Drive(path) for path in paths}
 
     def explain(self) -> str:
         """Say for each layer what ran it in the last call, and what would make it faster."""
@@ -272,9 +282,24 @@ class Accelerated(nn.Module):
         """Run the network: frames [T, B, ...], or what its own loop over time takes."""
         return self._over_time.run(*inputs)
 
+    @property
+    def over_time(self) -> OverTime:
+        """What runs the network."""
+        return self._over_time
+
     def explain(self) -> str:
         """Say for each layer what ran it in the last call, and what would make it faster."""
         return self._over_time.explain()
+
+
+def over_time(net: nn.Module) -> nn.Module:
+    """Return a network that takes all time at once: itself if it does, else accelerated.
+
+    A network takes all time at once if it is accelerated or one of ours, or holds its own loop.
+    """
+    if isinstance(getattr(net, "over_time", None), OverTime):
+        return net
+    return accelerate(net)
 
 
 def accelerate(net: nn.Module, engine: str = "auto") -> Accelerated:

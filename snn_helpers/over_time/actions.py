@@ -12,6 +12,7 @@ from torch.fx.node import map_aggregate
 from snn_helpers.engine import Spikes
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
+from snn_helpers.over_time.listen import input_listeners
 from snn_helpers.over_time.program import Before, Fixed, Now, Op
 
 # Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
@@ -145,7 +146,14 @@ class Once(Action):
         for index in self.indices:
             op = ctx.steps[index]
             args, kwargs = ctx.resolve((op.args, op.kwargs), lambda ref: ctx.values[ref.index].value)
-            ctx.values[index] = Same(call(op, args, kwargs, ctx.net))
+            heard = input_listeners(ctx.net.get_submodule(op.target)) if op.kind == "call_module" else []
+            for listener in heard:
+                listener.times = ctx.num_steps
+            try:
+                ctx.values[index] = Same(call(op, args, kwargs, ctx.net))
+            finally:
+                for listener in heard:
+                    listener.times = 1
 
 
 class Fold(Action):
@@ -234,6 +242,21 @@ class Dropout(Action):
         ctx.values[index] = value * ctx.masks[index]
 
 
+class Add(Action):
+    """A sum of two values: of spikes in bytes it is one in bytes."""
+
+    how = "sum, all steps at once"
+
+    def run(self, ctx: Context) -> None:
+        """Add them."""
+        (index,) = self.indices
+        first, second = (ctx.values[ref.index] for ref in ctx.steps[index].args)
+        if isinstance(first, Spikes) and isinstance(second, Spikes):
+            ctx.values[index] = first + second
+        else:
+            Fold([index]).run(ctx)
+
+
 class PooledNorm(Action):
     """`NormOverTime` in training: statistics over all steps and recordings."""
 
@@ -285,6 +308,8 @@ class Linear(Action):
         source = ctx.steps[self.indices[0]].args[0]
         value, module = ctx.values[source.index], ctx.net.get_submodule(ctx.steps[last].target)
         if isinstance(value, Spikes) and ctx.engine is not None:
+            for listener in input_listeners(module):
+                listener.on_rows(value.count.flatten(2).flatten(0, 1), 1)
             ctx.values[last] = ctx.engine.linear(value, module.weight, module.bias)
         else:
             Fold(self.indices).run(ctx)
@@ -312,17 +337,16 @@ class ConvLayer(Action):
 
     def run(self, ctx: Context) -> None:
         """Run the layer in one pass if it can."""
-        conv, *_, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in self._modules(ctx))
+        conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
         spikes = None if ctx.engine is None or isinstance(ctx.runner.equation(neuron), str) else self._spikes(ctx)
         if spikes is None:
             for action in self.apart:
                 action.run(ctx)
             return
+        for listener in input_listeners(conv):
+            listener.on_rows(spikes.count.flatten(0, 1), 1)
         norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
         ctx.values[self.indices[-1]] = ctx.runner.conv_layer(ctx.engine, spikes, conv, norm, self.pool, neuron)
-
-    def _modules(self, ctx: Context) -> list[int]:
-        return [self.indices[0], self.indices[-1]]
 
     def _spikes(self, ctx: Context) -> Spikes | None:
         """Return the layer's input as bytes, if it is spikes or event counts."""
@@ -348,8 +372,7 @@ class StepByStep(Action):
         inside = set(self.indices)
         neurons = [ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if layers.is_neuron_op(ctx.steps[i], ctx.net)]
         results: list[dict[int, Any]] = []
-        with layers.kept_state(neurons):
-            layers.start(neurons)
+        with layers.from_zero(neurons):
             for step in range(ctx.num_steps):
                 now: dict[int, Any] = {}
 
@@ -366,13 +389,9 @@ class StepByStep(Action):
                     if index in ctx.masks:
                         now[index] = args[0] * ctx.masks[index][step]
                     elif layers.is_neuron_op(op, ctx.net):
-                        now[index] = ctx.net.get_submodule(op.target).forward(*args, **kwargs)
+                        now[index] = layers.call_once(ctx.net.get_submodule(op.target), args, kwargs)
                     else:
                         now[index] = call(op, args, kwargs, ctx.net)
                 results.append(now)
         for index in self.indices:
             ctx.values[index] = layers.stack([now[index] for now in results])
-            if layers.is_neuron_op(ctx.steps[index], ctx.net):
-                module = ctx.net.get_submodule(ctx.steps[index].target)
-                ctx.runner.tell(module, *layers.spikes_and_membranes(module, ctx.values[index]))
-

@@ -1,4 +1,4 @@
-"""Spiking layers, ours and snnTorch's, seen alike: which modules they are, their state, and how one runs over time."""
+"""Spiking layers, ours and snnTorch's, seen alike: their state, what they return, and how one runs by its own code."""
 
 from __future__ import annotations
 
@@ -6,59 +6,37 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import snntorch
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.engine.reference import Neuron
-
-
-class Listener:
-    """A forward hook that also understands all time at once."""
-
-    def __init__(self, on_spikes, mem: bool = True):
-        self.on_spikes, self.mem = on_spikes, mem
-
-    def __call__(self, module, args, output):
-        """Hear one step."""
-        self.on_spikes(*spikes_and_membranes(module, output), False)
+from snn_helpers.neurons import Listener, SpikingNeuron, reset
+from snn_helpers.over_time.program import Op
 
 
 def is_spiking(module: nn.Module) -> bool:
     """Whether a module is a layer of spiking neurons that takes one step a call."""
-    import snntorch
-
-    return isinstance(module, snntorch.SpikingNeuron)
+    return isinstance(module, snntorch.SpikingNeuron | SpikingNeuron)
 
 
-def is_neuron_op(op, net: nn.Module) -> bool:
+def is_neuron_op(op: Op, net: nn.Module) -> bool:
     """Whether an operation of a step is a layer of neurons."""
     return op.kind == "call_module" and is_spiking(net.get_submodule(op.target))
 
 
-def equation(module: nn.Module) -> Neuron | str:
-    """Return the equation and numbers of a layer, or why it has none here."""
-    import snntorch
-
-    if type(module) is snntorch.Leaky and module.reset_mechanism == "subtract" and module.beta.numel() == 1:
-        return Neuron("leaky", beta=module.beta, threshold=module.threshold)
-    return f"snn_helpers has no equation for {type(module).__name__}"
+def listeners(module: nn.Module) -> list[Listener]:
+    """Return the hooks of a layer of neurons that understand all time at once."""
+    return [hook for hook in module._forward_hooks.values() if isinstance(hook, Listener)]
 
 
-def run_equation(cur, neuron, engine):
-    """Run the equation."""
-    from snn_helpers.engine import cpu
-
-    return cpu.neurons(cur, neuron)
-
-
-def as_returned(module, spk, mem):
-    """Return spikes and membranes as the module returns them."""
-    return spk if module.init_hidden and not module.output else (spk, mem)
-
-
-def spikes_and_membranes(module, result):
-    """Return spikes and membranes from what the module returned."""
-    return (result[0], result[-1]) if isinstance(result, tuple) else (result, None)
+@contextlib.contextmanager
+def from_zero(neurons: Iterable[nn.Module]) -> Iterator[None]:
+    """Let these neurons start from a state of zero, and give them back afterwards what they have now."""
+    neurons = list(neurons)
+    with kept_state(neurons):
+        for neuron in neurons:
+            reset(neuron)
+        yield
 
 
 @contextlib.contextmanager
@@ -76,14 +54,16 @@ def kept_state(neurons: Iterable[nn.Module]) -> Iterator[None]:
             neuron._buffers.update(buffers)
 
 
-def start(neurons: Iterable[nn.Module]) -> None:
-    """Set these neurons' hidden states to zero."""
-    for neuron in neurons:
-        neuron.reset_mem()
+def call_once(neuron: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Call a layer of neurons for one step, and tell those who listen."""
+    output = neuron.forward(*args, **kwargs)
+    for listener in listeners(neuron):
+        listener(neuron, args, output)
+    return output
 
 
-def run_own(neuron: nn.Module, cur: Tensor, states: list[Any], places: list[int], engine="auto") -> Any:
-    """Run one of snnTorch's neurons over time by its own code, step after step.
+def run_own_code(neuron: nn.Module, cur: Tensor, states: list[Any], places: list[int]) -> Any:
+    """Run a layer of neurons over time by its own code, step after step.
 
     Parameters
     ----------
@@ -94,7 +74,7 @@ def run_own(neuron: nn.Module, cur: Tensor, states: list[Any], places: list[int]
     states : list
         What is handed to it beside the current in the first step.
     places : list of int
-        Which of its outputs is handed on in the place of each state.
+        Which of its results is handed on in the place of each state.
 
     Returns
     -------
@@ -102,14 +82,18 @@ def run_own(neuron: nn.Module, cur: Tensor, states: list[Any], places: list[int]
         All that it returns, over time.
     """
     outputs = []
-    with kept_state([neuron]):
-        if not places:
-            start([neuron])
+    with from_zero([neuron]):
         for cur_now in cur.unbind(0):
-            output = neuron.forward(cur_now, *states)
-            states = [output[place] for place in places]
-            outputs.append(output)
+            outputs.append(call_once(neuron, (cur_now, *states), {}))
+            states = [outputs[-1][place] for place in places]
     return stack(outputs)
+
+
+def as_returned(module: nn.Module, spk: Any, mem: Any) -> Any:
+    """Return spikes and membranes over time as a call of the module returns them for one step."""
+    if module.init_hidden and not module.output:
+        return spk
+    return (spk, None, mem) if isinstance(module, snntorch.Synaptic) else (spk, mem)
 
 
 def stack(steps: list[Any]) -> Any:

@@ -240,8 +240,17 @@ class _Planner:
         if self._is(index, NormOverTime) and self.net.get_submodule(op.target).training:
             return actions.PooledNorm([index])
         if folds(op, self.steps, self.net, self.changing):
-            return actions.Fold([index])
+            return actions.Add([index]) if self._adds_spikes(op) else actions.Fold([index])
         return actions.EachStep([index])
+
+    def _adds_spikes(self, op: Op) -> bool:
+        """Whether both summands may be spikes in bytes: of neurons, or sums of them."""
+        if name_of(op) not in ("add", "iadd") or op.kwargs or len(op.args) != 2 or op.args[0] == op.args[1]:
+            return False
+        return all(isinstance(ref, Now) and self._may_be_spikes(self.steps[ref.index]) for ref in op.args)
+
+    def _may_be_spikes(self, op: Op) -> bool:
+        return op.kind == "series" or self._is_neuron(op) or self._adds_spikes(op)
 
     def _neurons(self, index: int) -> Action:
         op, elements = self.steps[index], self._elements(index)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.engine import BatchNorm, Spikes
-from snn_helpers.engine.reference import Neuron
+from snn_helpers.engine import BatchNorm, Neuron, Spikes, kernels
+from snn_helpers.neurons import Listener, SpikingNeuron, as_neuron
 from snn_helpers.over_time import layers
+from snn_helpers.over_time.listen import InputListener
 
 
 class Runner:
@@ -26,19 +29,33 @@ class Runner:
     def __init__(self, engine: str):
         self.engine = engine
 
-    def event_driven(self, device: torch.device, dtype: torch.dtype):
-        """Return the module with event-driven layers for tensors of this device and type, or None."""
-        if self.engine in ("snntorch", "reference") or dtype != torch.float32 or device.type not in ("cpu", "cuda"):
+    def on(self, tensor: Tensor) -> str:
+        """Return what computes tensors of this device and type: "snntorch", "reference", "cpu" or "cuda"."""
+        if self.engine != "auto":
+            return self.engine
+        kind = tensor.device.type
+        return kind if kind in ("cpu", "cuda") and tensor.dtype == torch.float32 else "reference"
+
+    def event_driven(self, tensor: Tensor):
+        """Return the module with event-driven layers for tensors of this device and type, or None.
+
+        Where its kernels cannot be compiled, snnTorch's own neurons take over for good, with one warning.
+        """
+        engine = self.on(tensor)
+        if engine != tensor.device.type:
             return None
-        if self.engine in ("cpu", "cuda") and self.engine != device.type:
+        try:
+            return _ready(engine)
+        except RuntimeError as err:
+            if type(err).__name__ != "EngineCompileError":
+                raise
+            self.engine = "snntorch"
+            warnings.warn(f"The loop over snnTorch takes over, which is slower: {err}", stacklevel=6)
             return None
-        return importlib.import_module(f"snn_helpers.engine.{device.type}")
 
     def equation(self, module: nn.Module) -> Neuron | str:
         """Return the equation of a layer of neurons and its numbers, or why it runs by its own code."""
-        if self.engine == "snntorch":
-            return "engine 'snntorch'"
-        return layers.equation(module)
+        return "engine 'snntorch' was asked for" if self.engine == "snntorch" else as_neuron(module)
 
     def neurons(self, module: nn.Module, cur: Tensor, states: list[Any], places: list[int], plain: bool) -> Any:
         """Run a layer over currents [T, B, ...]; return what the module returns, over time.
@@ -52,21 +69,21 @@ class Runner:
         plain : bool
             Whether spikes and membranes are all that is used of the results.
         """
-        zero = all(state is None or not bool(state.any()) for state in states)
-        neuron = self.equation(module)
-        if isinstance(neuron, Neuron) and plain and zero:
-            spk, mem = layers.run_equation(cur, neuron, self.engine)
-            result = layers.as_returned(module, spk, mem)
+        if self.engine == "snntorch" and isinstance(module, SpikingNeuron):
+            spk, mem = module.run_snntorch(cur)
         else:
-            result = layers.run_own(module, cur, states, places, self.engine)
-            spk, mem = layers.spikes_and_membranes(module, result)
+            zero = all(state is None or not bool(state.any()) for state in states)
+            neuron = self.equation(module)
+            if isinstance(neuron, str) or not plain or not zero:
+                return layers.run_own_code(module, cur, states, places)
+            spk, mem = kernels.neurons(cur, neuron, self.engine if self.engine in kernels.ENGINES else "auto")
         self.tell(module, spk, mem)
-        return result
+        return layers.as_returned(module, spk, mem)
 
     def conv_layer(self, engine, spikes: Spikes, conv: nn.Module, norm: nn.Module | None, pool: int, module: nn.Module):
         """Run convolution, normalisation, pool and neurons in one pass; return what the neurons' module returns."""
         norm = None if norm is None else BatchNorm.of(norm)
-        keep_mem = any(listener.mem for listener in listeners(module))
+        keep_mem = any(listener.mem for listener in layers.listeners(module))
         neuron = self.equation(module)
         spk = engine.conv_layer(spikes, conv.weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem)
         self.tell(module, spk, spk.mem)
@@ -74,20 +91,25 @@ class Runner:
 
     def tell(self, module: nn.Module, spk: Tensor | Spikes, mem: Tensor | None) -> None:
         """Tell those who listen to a layer of neurons what it did in all steps."""
-        for listener in listeners(module):
+        for listener in layers.listeners(module):
             listener.on_spikes(spk, mem, True)
 
 
-def listeners(module: nn.Module) -> list:
-    """Return the hooks of a module that understand all time at once."""
-    return [hook for hook in module._forward_hooks.values() if isinstance(hook, layers.Listener)]
+@functools.cache
+def _ready(device: str):
+    """Return an engine with its kernels compiled, or loaded from disk, once in a process."""
+    engine = importlib.import_module(f"snn_helpers.engine.{device}")
+    if device == "cpu":
+        with torch.inference_mode(False), torch.enable_grad():  # it goes backward, too, whatever the caller does
+            engine.warm_up()
+    return engine
 
 
 def other_hooks(modules: Iterable[nn.Module]) -> str | None:
     """Name the first module with a hook that only a call of the module would run, or return None."""
     for module in modules:
-        hooks = (module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-        foreign = [hook for hook in module._forward_hooks.values() if not isinstance(hook, layers.Listener)]
-        if foreign or any(hooks):
+        foreign = [hook for hook in module._forward_hooks.values() if not isinstance(hook, Listener)]
+        foreign += [hook for hook in module._forward_pre_hooks.values() if not isinstance(hook, InputListener)]
+        if foreign or module._backward_hooks or module._backward_pre_hooks:
             return type(module).__name__
     return None
