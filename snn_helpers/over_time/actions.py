@@ -13,7 +13,7 @@ from snn_helpers.engine import Spikes
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
 from snn_helpers.over_time.listen import input_listeners
-from snn_helpers.over_time.program import Before, Fixed, Now, Op
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op
 
 # Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
 PIECE = 2**20
@@ -356,7 +356,7 @@ class ConvLayer(Action):
             return value
         if isinstance(value, Same) or value.dtype != torch.float32:
             return None
-        if layers.is_neuron_op(ctx.steps[ref.index], ctx.net):
+        if is_neuron_op(ctx.steps[ref.index], ctx.net):
             return Spikes.of(value)
         whole = not value.requires_grad and bool(((value >= 0) & (value < BYTE) & (value == value.round())).all())
         return Spikes(value.to(torch.uint8)) if whole else None
@@ -370,7 +370,7 @@ class StepByStep(Action):
     def run(self, ctx: Context) -> None:
         """Loop over the steps of these operations alone."""
         inside = set(self.indices)
-        neurons = [ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if layers.is_neuron_op(ctx.steps[i], ctx.net)]
+        neurons = [ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if is_neuron_op(ctx.steps[i], ctx.net)]
         results: list[dict[int, Any]] = []
         with layers.from_zero(neurons):
             for step in range(ctx.num_steps):
@@ -388,7 +388,7 @@ class StepByStep(Action):
                     args, kwargs = ctx.resolve((op.args, op.kwargs), take)
                     if index in ctx.masks:
                         now[index] = args[0] * ctx.masks[index][step]
-                    elif layers.is_neuron_op(op, ctx.net):
+                    elif is_neuron_op(op, ctx.net):
                         now[index] = layers.call_once(ctx.net.get_submodule(op.target), args, kwargs)
                     else:
                         now[index] = call(op, args, kwargs, ctx.net)

@@ -11,17 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers.neurons import Listener, SpikingNeuron, reset
-from snn_helpers.over_time.program import Op
 
 
 def is_spiking(module: nn.Module) -> bool:
     """Whether a module is a layer of spiking neurons that takes one step a call."""
     return isinstance(module, snntorch.SpikingNeuron | SpikingNeuron)
-
-
-def is_neuron_op(op: Op, net: nn.Module) -> bool:
-    """Whether an operation of a step is a layer of neurons."""
-    return op.kind == "call_module" and is_spiking(net.get_submodule(op.target))
 
 
 def listeners(module: nn.Module) -> list[Listener]:

@@ -15,7 +15,7 @@ from snn_helpers.over_time.actions import Action
 from snn_helpers.over_time.fold import folds, is_dropout, name_of
 from snn_helpers.over_time.layers import is_spiking
 from snn_helpers.over_time.norm import NormOverTime
-from snn_helpers.over_time.program import Before, Fixed, Now, Op, Program, references
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, Program, is_neuron_op, references
 
 
 def plan(program: Program, net: nn.Module) -> list[Action]:
@@ -67,7 +67,7 @@ class _Planner:
         return self.users[index] == [user] and index not in self.kept
 
     def _is_neuron(self, op: Op) -> bool:
-        return op.kind == "call_module" and is_spiking(self.net.get_submodule(op.target))
+        return is_neuron_op(op, self.net)
 
     def _elements(self, index: int) -> dict[int, int]:
         """Return the operations that take an element of a result, and which."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
+from snn_helpers.over_time.layers import is_spiking
 from snn_helpers.over_time.trace import CannotTrace, Traced
 
 
@@ -253,6 +254,11 @@ def references(op: Op) -> list[Now | Before | Fixed]:
     map_aggregate(op.args, note)
     map_aggregate(op.kwargs, note)
     return found
+
+
+def is_neuron_op(op: Op, net: nn.Module) -> bool:
+    """Whether an operation of a step is a layer of neurons."""
+    return op.kind == "call_module" and is_spiking(net.get_submodule(op.target))
 
 
 def is_stack(node: fx.Node) -> bool:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from snn_helpers.over_time.fold import name_of
-from snn_helpers.over_time.layers import is_neuron_op
-from snn_helpers.over_time.program import Now, Program, references
+from snn_helpers.over_time.program import Now, Program, is_neuron_op, references
 
 INPUT = "events"
 
