@@ -10,7 +10,7 @@ from torch import nn
 
 from snn_helpers._checks import check_choice
 from snn_helpers.models.network import SpikingNetwork
-from snn_helpers.neurons.modules import _Neurons as SpikingNeurons
+from snn_helpers.neurons import SpikingNeuron as SpikingNeurons
 
 
 class Take(NamedTuple):
@@ -118,7 +118,7 @@ def _tap_ours(taps: contextlib.ExitStack, name: str, neurons: SpikingNeurons, ta
 def _snntorch_hook(name: str, take: Take):
     import snntorch
 
-    from snn_helpers.neurons.snntorch_alif import SNNTorchALIF
+    from snn_helpers.neurons.alif import SNNTorchALIF
 
     def hook(module, args, output):
         if isinstance(module, snntorch.LeakyParallel):

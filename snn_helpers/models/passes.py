@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_helpers.engine import BatchNorm, Spikes
-from snn_helpers.neurons.modules import _Neurons as SpikingNeurons
+from snn_helpers.neurons import SpikingNeuron as SpikingNeurons
 
 
 class SpikingLayer(NamedTuple):
