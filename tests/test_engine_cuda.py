@@ -99,3 +99,52 @@ def test_autocast_runs_the_convolution_in_half_and_the_neurons_in_float(without_
 def test_neurons_refuse_no_steps():
     with pytest.raises(ValueError, match="at least one step"):
         cuda.neurons(torch.zeros(0, 1, 3), LEAKY)
+
+
+@pytest.mark.filterwarnings("ignore:Triton is not installed")
+@pytest.mark.parametrize("autocast", [False, True])
+def test_tf32_is_off_in_both_directions_and_back_on_afterwards(without_triton, monkeypatch, autocast):
+    """What cuDNN is told is a setting of the process: looked up where the library is called, and after it."""
+    conv, matmul, seen = torch.backends.cudnn.conv, torch.backends.cuda.matmul, []
+
+    def spy(function):
+        def call(*args, **kwargs):
+            seen.append((conv.fp32_precision, matmul.fp32_precision))
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(cuda.F, "conv2d", spy(F.conv2d))
+    monkeypatch.setattr(cuda.F, "linear", spy(F.linear))
+    monkeypatch.setattr(cuda, "_convolution_backward", spy(cuda._convolution_backward))
+    before = conv.fp32_precision, matmul.fp32_precision
+    try:
+        conv.fp32_precision = matmul.fp32_precision = "tf32"
+        weight, fully = torch.randn(4, 2, 3, 3, requires_grad=True), torch.randn(3, 4 * 36, requires_grad=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            out = cuda.linear(cuda.conv_layer((torch.rand(3, 2, 2, 6, 6) < 0.5).byte(), weight, None, LEAKY), fully)
+        out.square().sum().backward()
+        assert seen == [("tf32", "tf32")] * 2 if autocast else [("ieee", "ieee")] * 3
+        assert (conv.fp32_precision, matmul.fp32_precision) == ("tf32", "tf32")
+    finally:
+        conv.fp32_precision, matmul.fp32_precision = before
+    assert weight.grad.any()
+    assert fully.grad.any()
+
+
+@pytest.mark.filterwarnings("ignore:Triton is not installed")
+def test_layers_give_all_gradients_of_torchs(without_triton):
+    torch.manual_seed(0)
+    count = (torch.rand(3, 2, 2, 6, 6) < 0.4).float()
+    tensors = [torch.randn(shape) for shape in ((4, 2, 3, 3), (4,), (3, 4 * 36), (3,))]
+    results = []
+    for ours in (True, False):
+        frames, weight, bias, fully, offset = leaves = [t.clone().requires_grad_() for t in (count, *tensors)]
+        if ours:
+            out = cuda.linear(cuda.conv_layer(frames, weight, bias, LEAKY), fully, offset)
+        else:
+            cur = F.conv2d(frames.flatten(0, 1), weight, bias, padding=1).unflatten(0, (3, 2))
+            out = F.linear(reference.run(cur, LEAKY)[0].flatten(2), fully, offset)
+        results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for one, other in zip(*results):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

@@ -237,6 +237,9 @@ def _exactly(function, plain, x: Tensor, weight: Tensor, bias: Tensor | None) ->
     return plain(x, weight, bias) if autocast else function.apply(x, weight, bias)
 
 
+_convolution_backward = torch.ops.aten.convolution_backward
+
+
 class _Conv(torch.autograd.Function):
     """3x3 convolution with padding 1; the way back is a function of its own, since it runs when settings are others."""
 
@@ -253,7 +256,7 @@ class _Conv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad)
         with _without_tf32():
-            return torch.ops.aten.convolution_backward(
+            return _convolution_backward(
                 grad, x, weight, [len(weight)], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, wanted
             )
 
