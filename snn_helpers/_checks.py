@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 
@@ -114,3 +114,31 @@ def _range_text(low: float | None, high: float | None, *, above: bool = False) -
     if low is not None:
         return f" {'>' if above else '>='} {low}"
     return "" if high is None else f" <= {high}"
+
+
+def register(table: dict[str, Any], name: str, entry: Any, source: Callable[[Any], Any] = lambda entry: entry) -> None:
+    """Enter something under a name; the same definition, run again, takes the place of its former self.
+
+    Parameters
+    ----------
+    table : dict of str to object
+        Changed in place.
+    name : str
+        The name.
+    entry : object
+        What stands under it.
+    source : callable
+        Entry to the class or function that a user wrote, by whose module and name two definitions are told apart.
+
+    Raises
+    ------
+    ValueError
+        If the name belongs to something else, or is no identifier.
+    """
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise ValueError(f"a name must consist of letters, digits and underscores; got {name!r}.")
+    homes = {(source(one).__module__, source(one).__qualname__) for one in (entry, table.get(name, entry))}
+    if len(homes) > 1:
+        places = " and ".join(sorted(".".join(home) for home in homes))
+        raise ValueError(f"two definitions are called {name!r}: {places}. Give yours another name.")
+    table[name] = entry

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from snn_helpers import ALIF, Leaky, SpikingCNN, SpikingResNet, Synaptic, record
-from snn_helpers.neurons.snntorch_alif import SNNTorchALIF
+from snn_helpers.neurons.alif import SNNTorchALIF
 
 
 def frames_of(num_steps=4, batch=3, seed=0):

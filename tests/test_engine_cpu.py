@@ -1,5 +1,6 @@
 """The CPU engine equals the reference in spikes, membranes and gradients, on every path, and says what is wrong."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -14,10 +15,13 @@ from snn_helpers.engine import cpu, cpu_neurons, reference
 from snn_helpers.engine.cpu_functions import current_sums
 from snn_helpers.engine.cpu_memory import channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError, call_kernel, kernel
-from snn_helpers.engine.reference import KINDS, SURROGATES, BatchNorm, Neuron
+from snn_helpers.engine.kernels import KINDS, SURROGATES
+from snn_helpers.engine.reference import BatchNorm
 from snn_helpers.engine.spikes import Spikes, as_spikes
+from snn_helpers.neurons import ALIF, NEURONS, Leaky, Synaptic
 
-NUMBERS = (0.9, 0.8, 0.6, 0.85, 0.3)  # beta, threshold, alpha, rho, adaptation
+NUMBERS = {"beta": 0.9, "threshold": 0.8, "alpha": 0.6, "rho": 0.85, "adaptation": 0.3}
+LEAKY = Leaky().neuron()
 
 
 def close(ours, theirs, rel=1e-5):
@@ -26,9 +30,9 @@ def close(ours, theirs, rel=1e-5):
 
 
 def learnable(kind, surrogate="fast_sigmoid", dtype=torch.float32):
-    values = [torch.tensor(value, dtype=dtype, requires_grad=True) for value in NUMBERS]
-    used = {"leaky": 2, "synaptic": 3}.get(kind)
-    return Neuron(kind, *values, surrogate=surrogate), values[:used] if used else values[:2] + values[3:]
+    names = [name for name in NUMBERS if name in NEURONS[kind].ranges]
+    values = [torch.tensor(NUMBERS[name], dtype=dtype, requires_grad=True) for name in names]
+    return dataclasses.replace(NEURONS[kind](surrogate=surrogate).neuron(), numbers=dict(zip(names, values))), values
 
 
 def random_counts(*shape, density=0.15, highest=2, seed=0):
@@ -156,7 +160,7 @@ def test_statistics_of_a_large_bright_image_do_not_overflow():
 
 @pytest.mark.parametrize("path", ["events", "dense"])
 def test_a_layer_counts_its_spikes(path):
-    spikes = cpu.conv_layer(random_counts(4, 3, 2, 12, 12), random_layer(2, 16)[0], None, Neuron(), pool=2, path=path)
+    spikes = cpu.conv_layer(random_counts(4, 3, 2, 12, 12), random_layer(2, 16)[0], None, LEAKY, pool=2, path=path)
     a_step = spikes.count.flatten(2).sum(2)
     assert spikes.events == (a_step.max(), a_step.sum())
     assert a_step.sum() > 0
@@ -171,9 +175,9 @@ def test_events_and_dense_agree_on_a_network_of_layers():
     for path in ("events", "dense"):
         leaves = [first[0].clone().requires_grad_(), *(tensor.clone().requires_grad_() for tensor in (*second, fully))]
         norm = BatchNorm.of(nn.BatchNorm2d(32))
-        spikes = cpu.conv_layer(count, leaves[0], None, Neuron(), norm=norm, pool=2, path=path)
-        spikes = cpu.conv_layer(spikes, leaves[1], leaves[2], Neuron(), pool=2, path=path)
-        spk_rec, mem_rec = cpu.neurons(cpu.linear(spikes, leaves[3]), Neuron())
+        spikes = cpu.conv_layer(count, leaves[0], None, LEAKY, norm=norm, pool=2, path=path)
+        spikes = cpu.conv_layer(spikes, leaves[1], leaves[2], LEAKY, pool=2, path=path)
+        spk_rec, mem_rec = cpu.neurons(cpu.linear(spikes, leaves[3]), LEAKY)
         results.append((spikes.count, spk_rec, *torch.autograd.grad((spk_rec + mem_rec).sum(), leaves)))
     assert results[0][0].float().mean() > 0.02
     for ours, theirs in zip(*results):
@@ -212,9 +216,9 @@ def train_step(threads, count, leaves, norm=True):
     torch.set_num_threads(threads)
     try:
         module = BatchNorm.of(nn.BatchNorm2d(16)) if norm else None
-        spikes = cpu.conv_layer(count, leaves[0], None, Neuron(), norm=module, pool=2, path="events")
-        spikes = cpu.conv_layer(spikes, leaves[1], None, Neuron("alif", 0.9, 0.5, 0, 0.8, 0.2), path="events")
-        spikes = cpu.conv_layer(spikes, leaves[1], None, Neuron("synaptic", 0.9, 0.5, 0.5), path="events")
+        spikes = cpu.conv_layer(count, leaves[0], None, LEAKY, norm=module, pool=2, path="events")
+        spikes = cpu.conv_layer(spikes, leaves[1], None, ALIF(0.9, 0.5, 0.8, 0.2).neuron(), path="events")
+        spikes = cpu.conv_layer(spikes, leaves[1], None, Synaptic(0.5, 0.9, 0.5).neuron(), path="events")
         grads = torch.autograd.grad(spikes.float().square().sum(), leaves)
     finally:
         torch.set_num_threads(before)
@@ -234,7 +238,7 @@ def test_inputs_are_left_unchanged_and_nothing_stays_from_a_batch():
     count = random_counts(4, 2, 2, 8, 8)
     weight, bias, _ = random_layer(2, 8)
     copies = count.clone(), weight.clone(), bias.clone()
-    outputs = [cpu.conv_layer(count, weight, bias, Neuron(), pool=2).count for _ in range(2)]
+    outputs = [cpu.conv_layer(count, weight, bias, LEAKY, pool=2).count for _ in range(2)]
     assert torch.equal(*outputs)
     assert all(torch.equal(one, other) for one, other in zip((count, weight, bias), copies))
 
@@ -243,9 +247,9 @@ def test_membranes_are_kept_only_on_demand_and_saved_only_for_training():
     count = random_counts(4, 2, 2, 8, 8)
     weight, bias, _ = random_layer(2, 8)
     with torch.no_grad():
-        assert cpu.conv_layer(count, weight, bias, Neuron()).mem is None
-        kept = cpu.conv_layer(count, weight, bias, Neuron(), keep_mem=True)
-    trained = cpu.conv_layer(count, weight.requires_grad_(), bias, Neuron(), keep_mem=True)
+        assert cpu.conv_layer(count, weight, bias, LEAKY).mem is None
+        kept = cpu.conv_layer(count, weight, bias, LEAKY, keep_mem=True)
+    trained = cpu.conv_layer(count, weight.requires_grad_(), bias, LEAKY, keep_mem=True)
     assert torch.equal(kept.mem, trained.mem)
     assert torch.equal(kept.count, trained.count)
     assert not trained.mem.requires_grad
@@ -257,7 +261,7 @@ def test_auto_counts_the_events(monkeypatch):
     monkeypatch.setattr(cpu.CurrentNeurons, "apply", lambda *a: taken.append("dense") or (a[0].byte(), None, None))
     weight = random_layer(1, 8)[0]
     for density, path in ((0.02, []), (0.9, ["dense"])):
-        cpu.conv_layer(random_counts(2, 2, 1, 16, 16, density=density), weight, None, Neuron())
+        cpu.conv_layer(random_counts(2, 2, 1, 16, 16, density=density), weight, None, LEAKY)
         assert taken == path
 
 
@@ -273,8 +277,8 @@ def test_real_recordings_fire_as_in_the_reference(real_data):
     spikes, frames = Spikes(torch.from_numpy(count)), torch.from_numpy(count).float()
     for number, (n_in, n_out, gain) in enumerate(((2, 32, 0.2), (32, 64, 0.1), (64, 128, 0.1))):
         weight, bias, _ = random_layer(n_in, n_out, gain=gain, seed=number)
-        spk, mem = reference_layer(frames, weight, bias, Neuron(), pool=2)
-        ours = cpu.conv_layer(spikes, weight, bias, Neuron(), pool=2, path="events")
+        spk, mem = reference_layer(frames, weight, bias, LEAKY, pool=2)
+        ours = cpu.conv_layer(spikes, weight, bias, LEAKY, pool=2, path="events")
         assert spk.mean() > 0.005
         sure = away_from_threshold(mem, 1.0)
         assert sure.float().mean() > 0.99
@@ -282,7 +286,7 @@ def test_real_recordings_fire_as_in_the_reference(real_data):
         spikes, frames = Spikes(spk.byte()), spk
 
 
-GOOD = {"spikes": random_counts(3, 2, 4, 6, 6), "weight": random_layer(4, 8)[0], "bias": None, "neuron": Neuron()}
+GOOD = {"spikes": random_counts(3, 2, 4, 6, 6), "weight": random_layer(4, 8)[0], "bias": None, "neuron": LEAKY}
 
 
 @pytest.mark.parametrize(
@@ -320,7 +324,7 @@ def test_conv_layer_says_what_is_wrong(change, error, message):
 )
 def test_neurons_say_what_is_wrong(cur, error, message):
     with pytest.raises(error, match=message):
-        cpu.neurons(cur, Neuron())
+        cpu.neurons(cur, LEAKY)
 
 
 def test_linear_says_what_is_wrong():
@@ -347,8 +351,8 @@ def test_a_kernel_that_does_not_compile_raises_the_error_that_models_catch():
 def test_message_is_printed_once_and_only_when_compiling(tmp_path):
     """In a fresh cache the message comes once; the next process is silent, since it loads what was compiled."""
     code = (
-        "import torch; from snn_helpers.engine import cpu, reference; "
-        "[cpu.neurons(torch.ones(2, 1, 3), reference.Neuron()) for _ in range(2)]"
+        "import torch; from snn_helpers import neurons; from snn_helpers.engine import cpu; "
+        "[cpu.neurons(torch.ones(2, 1, 3), neurons.Leaky().neuron()) for _ in range(2)]"
     )
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
     runs = [

@@ -6,10 +6,19 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from snn_helpers.engine import cpu, reference
-from snn_helpers.engine.reference import BatchNorm, Neuron
+from snn_helpers.engine.reference import BatchNorm
 from snn_helpers.engine.spikes import Spikes
+from snn_helpers.neurons import ALIF, Leaky, Synaptic
 
 DECAYS = st.sampled_from([0.0, 0.5, 0.9, 1.0])
+
+
+def neurons_of(beta, decay, adaptation):
+    return {
+        "leaky": Leaky(beta).neuron(),
+        "synaptic": Synaptic(decay, beta).neuron(),
+        "alif": ALIF(beta, 1.0, decay, adaptation).neuron(),
+    }
 
 
 @st.composite
@@ -28,11 +37,11 @@ def cases(draw):
 
 
 @settings(max_examples=60)
-@given(cases(), st.sampled_from(reference.KINDS), DECAYS, st.integers(1, 2))
+@given(cases(), st.sampled_from(["leaky", "synaptic", "alif"]), DECAYS, st.integers(1, 2))
 def test_conv_layer_equals_the_reference_in_spikes_membranes_and_gradients(case, kind, beta, pool):
     count, weight, bias = case
     pool = min(pool, *count.shape[3:])
-    neuron = Neuron(kind, beta=beta, threshold=1.0, alpha=0.5, rho=0.5, adaptation=0.25)
+    neuron = neurons_of(beta, 0.5, 0.25)[kind]
     frames, leaves = count.float().requires_grad_(), [weight.requires_grad_(), bias.requires_grad_()]
     cur = F.conv2d(frames.double().flatten(0, 1), weight.double(), bias.double(), padding=1).float()  # exact
     cur = F.max_pool2d(cur, pool) if pool > 1 else cur
@@ -72,7 +81,7 @@ def test_batch_norm_of_events_equals_torch_in_float64(case, pool, training):
     cur = F.batch_norm(cur, *running64, gain.double(), shift.double(), training, 0.1, 1e-5)
     cur = (F.max_pool2d(cur, pool) if pool > 1 else cur).unflatten(0, count.shape[:2])
     out = cpu.conv_layer(
-        count, weight, None, Neuron(beta=0.0, threshold=1e9), norm=BatchNorm(gain, shift, *running, training),
+        count, weight, None, Leaky(0.0, 1e9).neuron(), norm=BatchNorm(gain, shift, *running, training),
         pool=pool, path="events" if count.max() < 10 else "auto", keep_mem=True,
     )  # fmt: skip
     scale = max(1.0, float(cur.abs().max()))
@@ -86,8 +95,7 @@ def test_batch_norm_of_events_equals_torch_in_float64(case, pool, training):
 def test_neurons_equal_the_reference_bit_for_bit(seed, num_steps, batch, size, beta, rho):
     generator = torch.Generator().manual_seed(seed)
     cur = torch.randint(-4, 9, (num_steps, batch, size), generator=generator) / 4  # often exactly at the threshold
-    for kind in reference.KINDS:
-        neuron = Neuron(kind, beta=beta, threshold=1.0, alpha=rho, rho=rho, adaptation=0.5)
+    for neuron in neurons_of(beta, rho, 0.5).values():
         ours, theirs = cpu.neurons(cur, neuron), reference.run(cur, neuron)
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(ours[1], theirs[1])

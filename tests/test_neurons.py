@@ -7,7 +7,7 @@ import pytest
 import snntorch
 import torch
 
-from snn_helpers.neurons import ALIF, Leaky, Synaptic
+from snn_helpers.neurons import ALIF, Leaky, Synaptic, clamp_parameters
 
 # beta = 0.5, threshold = 1. Each membrane is half the last one plus the current, less 1 where the last one fired:
 # 0.5; 0.25 + 0.875; 0.5625 + 0.5 - 1; 0.03125 + 0.25; 0.140625 + 1.5; 0.8203125 + 0 - 1.
@@ -253,6 +253,9 @@ def test_learned_parameters_stay_in_range_under_a_large_learning_rate(make, sign
         for name in make.ranges:
             neurons.get_parameter(name).grad = torch.tensor(float(sign))
         optimizer.step()
+        assert not all(low <= neurons.number(name) <= (high or 1) for name, (low, high) in make.ranges.items())
+        assert neurons(cur)[0].isfinite().all()  # until they are set back, they count as the edge of their range
+        clamp_parameters(torch.nn.Sequential(neurons))
         for name, (low, high) in make.ranges.items():
             value = neurons.number(name)
             assert low <= value <= (value if high is None else high)

@@ -9,12 +9,17 @@ import snntorch
 import torch
 from javascript import in_node
 
-from snn_helpers.engine.reference import Neuron, run
+from snn_helpers.engine.reference import run
+from snn_helpers.neurons import NEURONS
 from snn_helpers.widgets import NeuronLab
 from snn_helpers.widgets.neuron_lab import respond
 
 NUMBERS = {"beta": math.exp(-12 / 70), "alpha": math.exp(-12 / 50), "rho": math.exp(-12 / 300)}
 NUMBERS |= {"threshold": 0.9, "adaptation": 2.5}
+
+
+def neuron_of(kind, numbers):
+    return NEURONS[kind](**{name: value for name, value in numbers.items() if name in NEURONS[kind].ranges}).neuron()
 
 
 def currents(seed, num_steps=200):
@@ -46,7 +51,7 @@ def snntorch_record(kind, reset, cur):
 
 @pytest.mark.parametrize("kind", ["leaky", "synaptic", "alif"])
 def test_subtracting_lab_equals_the_reference_to_the_last_bit(kind):
-    cur, neuron = currents(1), Neuron(kind=kind, **NUMBERS)
+    cur, neuron = currents(1), neuron_of(kind, NUMBERS)
     spk, mem = (record.flatten().numpy() for record in run(torch.from_numpy(cur)[:, None], neuron))
     assert 5 < spk.sum() < 150
     ours = respond(cur, neuron)
@@ -63,14 +68,14 @@ def test_other_resets_equal_snntorch(kind, reset):
     spk, mem = snntorch_record(kind, reset, cur)
     assert spk.sum() > 5
     (theirs,) = simulate_in_node([{"kind": kind, "reset": reset, **NUMBERS}], cur)
-    for record in (respond(cur, Neuron(kind=kind, **NUMBERS), reset), theirs):
+    for record in (respond(cur, neuron_of(kind, NUMBERS), reset), theirs):
         assert np.array_equal(np.asarray(record["spk"], np.float32), spk)
         assert np.allclose(record["mem"], mem, rtol=0, atol=1e-6)
 
 
 def test_synaptic_reset_to_zero_empties_the_membrane_and_keeps_the_current():
     cur, numbers = [2.0, 0.0, 0.0], {"alpha": 0.5, "beta": 0.5, "threshold": 1.0}
-    ours = respond(np.array(cur, np.float32), Neuron(kind="synaptic", **numbers), "zero")
+    ours = respond(np.array(cur, np.float32), neuron_of("synaptic", numbers), "zero")
     (theirs,) = simulate_in_node([{"kind": "synaptic", "reset": "zero", **numbers}], cur)
     assert ours["mem"].tolist() == theirs["mem"] == [2.0, 1.0, 1.0]  # worked by hand: i is 2, 1, 0.5
     assert ours["spk"].tolist() == theirs["spk"] == [1, 0, 0]

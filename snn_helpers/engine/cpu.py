@@ -8,6 +8,8 @@ within rounding of each other either may win its pool window and get the gradien
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,7 +27,17 @@ from snn_helpers.engine.cpu_functions import (
 )
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
-from snn_helpers.engine.reference import BatchNorm, Neuron
+from snn_helpers.engine.kernels import (
+    KINDS,
+    SURROGATES,
+    Kernel,
+    dense_conv_layer,
+    find_kernel,
+    float32_under_autocast,
+    number_tensors,
+    register_kernel,
+)
+from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes, as_spikes
 
 __all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "unsupported", "warm_up"]
@@ -56,12 +68,12 @@ def unsupported(*tensors: Tensor | None) -> str | None:
 
 
 def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    """Run one layer of neurons over time; the same as `reference.run`, bit for bit.
+    """Run one layer of neurons over time; the same as `reference.run`, bit for bit, which runs what has no kernel.
 
     Parameters
     ----------
     cur : float32 Tensor [T, B, ...]
-        Input currents.
+        Input currents; half precision under autocast is converted.
     neuron : Neuron
         Equation and parameters.
 
@@ -75,20 +87,23 @@ def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
     TypeError, ValueError
         If the currents are not float32 on the CPU, are not [T, B, ...], are empty or contain NaN.
     """
+    cur = float32_under_autocast(cur)
     _check_supported("cur", cur)
     if cur.dim() < 2 or cur.numel() == 0:
         raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
     _check_no_nan("cur", cur)
-    return Neurons.apply(cur, neuron, *neuron.numbers(cur))
+    kernel = find_kernel("neurons", neuron, "cpu")
+    return run(cur, neuron) if isinstance(kernel, str) else kernel.function(cur, neuron)
 
 
+@torch.autocast("cpu", enabled=False)
 def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Fully connected layer on spikes, event-driven.
 
     Parameters
     ----------
-    spikes : Spikes or uint8 Tensor [T, B, n_in] or [T, B, C, H, W]
-        Images are taken in the order of `torch.flatten`.
+    spikes : Spikes or Tensor [T, B, n_in] or [T, B, C, H, W]
+        Spikes or counts of any type, see `Spikes.of`. Images are taken in the order of `torch.flatten`.
     weight : float32 Tensor [n_out, n_in]
         As in `torch.nn.Linear`.
     bias : float32 Tensor [n_out] or None
@@ -102,17 +117,18 @@ def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) 
     Raises
     ------
     TypeError, ValueError
-        If types or shapes do not fit, or a weight is NaN.
+        If types or shapes do not fit, or weight or bias contain NaN.
     """
     spikes = as_spikes(spikes)
     count, path = spikes.count, spikes.path
-    _check_supported("spikes", count, weight, bias)
+    _check_supported("spikes", count, weight)
     if count.dim() not in (3, 5) or 0 in count.shape[:2] or weight.dim() != 2 or count[0, 0].numel() != weight.shape[1]:
         raise ValueError(
             f"`spikes` must be [T, B, {weight.shape[1]}] (or images of as many pixels), as `weight` "
             f"{tuple(weight.shape)} asks for; got {tuple(count.shape)}."
         )
     _check_no_nan("weight", weight)
+    _check_channels("bias", bias, weight.shape[0])
     bias = torch.zeros(weight.shape[0]) if bias is None else bias
     if count.dim() == 5:  # bring the weights into the spikes' order in memory, not the spikes into the weights'
         count = channels_last(count)
@@ -122,6 +138,7 @@ def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) 
     return Linear.apply(count.contiguous(), path, weight, bias)
 
 
+@torch.autocast("cpu", enabled=False)
 def conv_layer(
     spikes: Spikes | Tensor,
     weight: Tensor,
@@ -137,8 +154,8 @@ def conv_layer(
 
     Parameters
     ----------
-    spikes : Spikes or uint8 Tensor [T, B, C, H, W]
-        Input spikes or event counts.
+    spikes : Spikes or Tensor [T, B, C, H, W]
+        Input spikes or event counts of any type, see `Spikes.of`.
     weight, bias : float32 Tensor [n_out, C, 3, 3], [n_out] or None
         As in `torch.nn.Conv2d`.
     neuron : Neuron
@@ -160,14 +177,35 @@ def conv_layer(
     Raises
     ------
     TypeError, ValueError
-        If types or shapes do not fit, or a weight is NaN.
+        If types or shapes do not fit, or weight, bias or the normalisation contain NaN.
     """
     spikes = as_spikes(spikes)
-    _check_conv(spikes.count, weight, bias, pool)
     check_choice("path", path, PATHS)
+    _check_conv(spikes.count, weight, bias, norm, pool)
+    kernel = find_kernel("conv_layer", neuron, "cpu")
+    if isinstance(kernel, str):
+        return dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem)
+    return kernel.function(spikes, weight, bias, neuron, norm, pool, path, keep_mem)
+
+
+def _conv_layer(
+    spikes: Spikes,
+    weight: Tensor,
+    bias: Tensor | None,
+    neuron: Neuron,
+    norm: BatchNorm | None,
+    pool: int,
+    path: str,
+    keep_mem: bool,
+) -> Spikes:
+    apart = None
+    if norm is not None:
+        norm = _with_affine(norm, len(weight))
+        if norm.training and bias is not None:  # it is taken away again: kept apart, its size costs no digits
+            bias, apart = 0.0 * bias, bias.detach()
     count = channels_last(spikes.count)
     capacity, total = spikes.events or count_events(count)
-    shift = torch.zeros(weight.shape[0]) if bias is None else bias
+    shift = torch.zeros(len(weight)) if bias is None else bias
     keep_cur = _keeps_currents(spikes, norm, pool)
     if path == "dense" or (path == "auto" and total > DENSE_FROM[pool, keep_cur] * count.numel()):
         cur = F.conv2d(
@@ -182,11 +220,18 @@ def conv_layer(
         if norm is not None:
             weight, shift = _normalised(count, weight, shift, norm)
         result = ConvNeurons.apply(
-            count, spikes.path, weight, shift, neuron, pool, capacity, keep_mem, *neuron.numbers(weight)
+            count, spikes.path, weight, shift, neuron, pool, capacity, keep_mem, *number_tensors(neuron)
         )
+    if apart is not None and norm.running_mean is not None:
+        norm.running_mean.add_(apart, alpha=norm.momentum)
     out_count, out_path, mem = result
     mem = None if mem is None else channels_first(mem)
     return Spikes(channels_first(out_count), out_path, mem, count_events(out_count))
+
+
+def _with_affine(norm: BatchNorm, channels: int) -> BatchNorm:
+    weight = torch.ones(channels) if norm.weight is None else norm.weight
+    return dataclasses.replace(norm, weight=weight, bias=torch.zeros(channels) if norm.bias is None else norm.bias)
 
 
 def _keeps_currents(spikes: Spikes, norm: BatchNorm | None, pool: int) -> bool:
@@ -209,10 +254,10 @@ def _normalised(count, weight, bias, norm: BatchNorm) -> tuple[Tensor, Tensor]:
         total, squares = current_sums(count, weight)
         mean = total / size
         var = (squares / size - mean * mean).clamp(min=0)
-        _update_running(norm, mean + bias, var, size)
-        mean = mean + 0.0 * bias  # normalisation takes the bias away, and its gradient is zero
+        _update_running(norm, mean, var, size)
     else:
-        mean, var = norm.running_mean.double() - bias, norm.running_var.double()
+        mean, var = norm.running_mean.double(), norm.running_var.double()
+    mean = mean - bias
     scale = norm.weight / torch.sqrt(var + norm.eps)
     shift = norm.bias - mean * scale
     return weight * scale.float()[:, None, None, None], shift.float()
@@ -222,7 +267,7 @@ def _currents_to_spikes(
     cur: Tensor, sums: Tensor | None, norm: BatchNorm | None, neuron: Neuron, pool: int, keep_mem: bool
 ) -> tuple:
     """Lead currents [T, B, C, H, W] through normalisation, pool and neurons; return counts, path and membranes."""
-    numbers = neuron.numbers(cur)
+    numbers = number_tensors(neuron)
     if norm is None or not norm.training:
         cur = cur if norm is None else norm.apply(cur.flatten(0, 1)).unflatten(0, cur.shape[:2])
         return CurrentNeurons.apply(cur, None, None, None, 0.0, neuron, pool, keep_mem, *numbers)[:3]
@@ -234,6 +279,8 @@ def _currents_to_spikes(
 
 @torch.no_grad()
 def _update_running(norm: BatchNorm, mean: Tensor, var: Tensor, size: int) -> None:
+    if norm.running_mean is None:
+        return
     norm.running_mean.lerp_(mean.float(), norm.momentum)
     norm.running_var.lerp_((var * (size / max(1, size - 1))).float(), norm.momentum)
 
@@ -250,7 +297,7 @@ def warm_up() -> None:
     weight = torch.full((8, 1, 3, 3), 0.25, requires_grad=True)
     inner, outer = torch.full((8, 8, 3, 3), 0.1, requires_grad=True), torch.full((2, 32), 0.1, requires_grad=True)
     norm = BatchNorm(torch.ones(8), torch.zeros(8), torch.zeros(8), torch.ones(8), True)
-    neuron = Neuron()
+    neuron = Neuron("leaky", None, {"beta": 0.9, "threshold": 1.0})  # kernels do not call the equation
     spikes = conv_layer(count, weight, None, neuron, norm=norm, path="events")
     spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="events")
     spikes = conv_layer(spikes, inner, None, neuron, norm=norm, pool=2, path="dense")
@@ -272,10 +319,17 @@ def _check_no_nan(name: str, tensor: Tensor) -> None:
         raise NotANumberError(f"`{name}` contains NaN.")
 
 
-def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, pool: int) -> None:
-    _check_supported("spikes", count, weight, bias)
-    if count.dtype != torch.uint8:
-        raise TypeError(f"`spikes` must be uint8; got {count.dtype}.")
+def _check_channels(name: str, tensor: Tensor | None, channels: int) -> None:
+    if tensor is None:
+        return
+    _check_supported(name, tensor)
+    if tuple(tensor.shape) != (channels,):
+        raise ValueError(f"`{name}` must be [{channels}], as `weight` asks for; got {tuple(tensor.shape)}.")
+    _check_no_nan(name, tensor)
+
+
+def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, norm: BatchNorm | None, pool: int) -> None:
+    _check_supported("spikes", count, weight)
     if pool not in (1, 2):
         raise ValueError(f"`pool` must be one of 1, 2; got {pool!r}.")
     if weight.dim() != 4 or tuple(weight.shape[2:]) != (3, 3):
@@ -295,3 +349,20 @@ def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, pool: int) -
             f"`spikes` must have at least one step, one recording and one pixel; got {tuple(count.shape)}."
         )
     _check_no_nan("weight", weight)
+    _check_channels("bias", bias, len(weight))
+    if norm is None:
+        return
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        _check_channels(f"norm.{name}", getattr(norm, name), len(weight))
+    if norm.training and count[:, :, 0].numel() == 1:
+        raise ValueError("batch statistics need more than one value a channel: more steps, recordings or pixels.")
+
+
+def _neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+    return Neurons.apply(cur, neuron, *number_tensors(neuron))
+
+
+for _kind in KINDS:
+    register_kernel("cpu", "neurons", _kind, Kernel(_neurons, SURROGATES))
+    register_kernel("cpu", "conv_layer", _kind, Kernel(_conv_layer, SURROGATES))
+register_kernel("cpu", "linear", None, Kernel(linear))

@@ -43,23 +43,19 @@ def scale_and_shift(frame, gains, out):
 
 
 @part
-def add_product_sums(first, second, total, product, sums):
+def add_product_sums(first, second, sums):
     """Add the sums of `second` and `first * second` ([H, W, C]) over all pixels to `sums` float64 [2, C].
 
-    `total` and `product`, float32 [C], are scratch: a row is summed in them, which loses nothing that matters.
+    In float64 throughout: mean square less squared mean would lose all digits in float32 where the mean is large.
     """
     height, width, channels = first.shape
+    total, product = sums[0], sums[1]
     for y in range(height):
-        total[:] = _ZERO
-        product[:] = _ZERO
         for x in range(width):
             one, other = first[y, x], second[y, x]
             for c in range(channels):
                 total[c] += other[c]
-                product[c] += one[c] * other[c]
-        for c in range(channels):
-            sums[0, c] += total[c]
-            sums[1, c] += product[c]
+                product[c] += np.float64(one[c]) * np.float64(other[c])
 
 
 @kernel
@@ -70,12 +66,11 @@ def square_sums(chunk, num_chunks, cur, sums):
     """
     if chunk < 0:
         return
-    num_steps, batch, _, _, channels = cur.shape
+    num_steps, batch = cur.shape[:2]
     low, high = chunk_range(chunk, num_chunks, batch)
-    total, product = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for b in range(low, high):
         for t in range(num_steps):
-            add_product_sums(cur[t, b], cur[t, b], total, product, sums[chunk])
+            add_product_sums(cur[t, b], cur[t, b], sums[chunk])
 
 
 @kernel
@@ -118,7 +113,6 @@ def current_backward(
     carry, everywhere = np.empty((3, n), np.float32), np.empty(0, np.uint8)
     extra = np.empty((num_steps + 1, n if numbers[KIND] == ALIF else 0), np.float32)
     only = np.zeros(n if pool == 1 else 0, np.uint8)
-    total, product = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for b in range(low, high):
         start_back(b, numbers, spk, carry, extra)
         for t in range(num_steps - 1, -1, -1):
@@ -128,7 +122,7 @@ def current_backward(
                 image[:] = _ZERO
             unpool(into, channels, height, width, pool, won, image, width * channels, ZERO, everywhere)
             if cur.shape[0] > 0:
-                add_product_sums(cur[t, b], grad_cur[t, b], total, product, products[chunk])
+                add_product_sums(cur[t, b], grad_cur[t, b], products[chunk])
 
 
 @kernel
@@ -178,7 +172,7 @@ def convolve(chunk, num_chunks, spk_in, rows, shift, capacity, cur, sums):
     spk_in_flat, line = spk_in.reshape(-1), width * n_out
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
-    total, product, blank = np.empty(n_out, np.float32), np.empty(n_out, np.float32), np.empty_like(image)
+    blank = np.empty_like(image)
     fill_image(blank, n_out, height, width, shift)
     for b in range(low, high):
         for t in range(num_steps):
@@ -189,7 +183,7 @@ def convolve(chunk, num_chunks, spk_in, rows, shift, capacity, cur, sums):
             for y in range(height):
                 copy_line(image, ((y + 1) * padded + 1) * n_out, to, y * line, line)
             if sums.shape[0] > 0:
-                add_product_sums(cur[t, b], cur[t, b], total, product, sums[chunk])
+                add_product_sums(cur[t, b], cur[t, b], sums[chunk])
 
 
 @kernel

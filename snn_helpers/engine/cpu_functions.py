@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_neurons, cpu_norm
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
-from snn_helpers.engine.reference import KINDS, SURROGATES, Neuron, Numbers
+from snn_helpers.engine.kernels import KINDS, SURROGATES
+from snn_helpers.engine.reference import Neuron
 from snn_helpers.engine.spikes import no_path
 
 MAX_CHUNKS = 64
@@ -28,7 +29,7 @@ def share_out(batch: int, sums: int = 0) -> int:
 
 def numbers_array(neuron: Neuron, numbers: tuple[Tensor, ...]) -> np.ndarray:
     """Return the float32 array [8] that the kernels take; see `cpu_neurons` for the places."""
-    values = [float(value.detach()) for value in Numbers(*numbers)]
+    values = [float(value.detach()) for value in numbers]
     values += [neuron.slope, KINDS.index(neuron.kind), SURROGATES.index(neuron.surrogate)]
     return np.array(values, np.float32)
 

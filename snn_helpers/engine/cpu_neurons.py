@@ -6,18 +6,18 @@ import numpy as np
 
 from snn_helpers.engine.cpu_runtime import kernel, part
 
-LEAKY, SYNAPTIC, ALIF = 0, 1, 2
-FAST_SIGMOID, COMPACT = 0, 1
-# Places in the array of numbers that every kernel takes.
+# Places in `kernels.KINDS`, in `kernels.SURROGATES`, and in the array of numbers that every kernel takes.
+LEAKY, SYNAPTIC, ALIF = range(3)
+FAST_SIGMOID, COMPACT, ATAN = range(3)
 BETA, THRESHOLD, ALPHA, RHO, ADAPTATION, SLOPE, KIND, SURROGATE = range(8)
 BLOCK = 4096  # neurons a chunk in `neurons_forward`: state, current and gradient stay in the cache
 
-_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_ZERO, _HALF, _ONE, _HALF_PI = np.float32(0), np.float32(0.5), np.float32(1), np.float32(np.pi / 2)
 
 
 @part
 def step_forward(cur, numbers, mem_before, mem, extra, spk_before, spk):
-    """Advance n neurons by one step; see `reference.py` for the equations.
+    """Advance n neurons by one step; see `snn_helpers.neurons` for the equations.
 
     Parameters
     ----------
@@ -60,10 +60,13 @@ def step_forward(cur, numbers, mem_before, mem, extra, spk_before, spk):
 
 
 @part
-def surrogate(excess, slope, compact):
+def surrogate(excess, slope, which):
     """Gradient of a spike with respect to u - theta."""
-    if compact:
+    if which == COMPACT:
         return max(_ZERO, _ONE - _HALF * slope * abs(excess))
+    if which == ATAN:
+        turn = _HALF_PI * slope * excess
+        return _HALF * slope / (_ONE + turn * turn)
     r = _ONE / (_ONE + slope * abs(excess))
     return r * r
 
@@ -98,17 +101,17 @@ def step_backward(grad, direct, numbers, mem, spk, extra, learn, grad_mem, grad_
         Filled with the gradient of each neuron's threshold in this step.
     """
     beta, threshold, kind, slope = numbers[BETA], numbers[THRESHOLD], numbers[KIND], numbers[SLOPE]
-    compact = numbers[SURROGATE] == COMPACT
+    which = numbers[SURROGATE]
     if kind == ALIF:
         _alif_backward(grad, numbers, mem, spk, extra, grad_mem, grad_extra, grad_threshold)
     elif learn:
         for k in range(grad.size):
-            through = grad[k] * surrogate(mem[k] - threshold, slope, compact)
+            through = grad[k] * surrogate(mem[k] - threshold, slope, which)
             grad_threshold[k] = -through - (grad_mem[k] if spk[k] != 0 else _ZERO)
             grad_mem[k] = through + beta * grad_mem[k]
     else:
         for k in range(grad.size):
-            grad_mem[k] = grad[k] * surrogate(mem[k] - threshold, slope, compact) + beta * grad_mem[k]
+            grad_mem[k] = grad[k] * surrogate(mem[k] - threshold, slope, which) + beta * grad_mem[k]
     for k in range(direct.size):
         grad_mem[k] += direct[k]
     if kind == SYNAPTIC:
@@ -120,10 +123,10 @@ def step_backward(grad, direct, numbers, mem, spk, extra, learn, grad_mem, grad_
 @part
 def _alif_backward(grad, numbers, mem, spk, extra, grad_mem, grad_extra, grad_threshold):
     beta, threshold, slope = numbers[BETA], numbers[THRESHOLD], numbers[SLOPE]
-    rho, gain, compact = numbers[RHO], numbers[ADAPTATION], numbers[SURROGATE] == COMPACT
+    rho, gain, which = numbers[RHO], numbers[ADAPTATION], numbers[SURROGATE]
     for k in range(grad.size):
         of_spike = grad[k] + (_ONE - rho) * grad_extra[k]
-        through = of_spike * surrogate(mem[k] - (threshold + gain * extra[k]), slope, compact)
+        through = of_spike * surrogate(mem[k] - (threshold + gain * extra[k]), slope, which)
         of_threshold = -through - (grad_mem[k] if spk[k] != 0 else _ZERO)
         grad_mem[k] = through + beta * grad_mem[k]
         grad_extra[k] = gain * of_threshold + rho * grad_extra[k]

@@ -1,12 +1,17 @@
 """Spiking layers on a GPU: time folded into the batch for convolutions, one Triton kernel each way for neurons.
 
 On a GPU the cost of a step-by-step loop is kernel launches. The same three functions as `cpu.py`: `conv_layer`,
-`linear`, `neurons`. Without Triton, and for what the kernels do not do (gradients of the neuron's numbers),
-`neurons` is the reference's.
+`linear`, `neurons`. Without Triton, and for what the kernels do not do (gradients of the neuron's numbers), `neurons`
+is the reference's.
+
+Convolutions and fully connected layers compute in float32, forward and backward, whatever torch is set to: TF32, which
+cuDNN uses unless told otherwise, keeps ten bits of a weight, and thousands of spikes differ. Under autocast they are
+computed in the half precision that was asked for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 
@@ -14,7 +19,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_helpers.engine.reference import KINDS, SURROGATES, BatchNorm, Neuron, Numbers, run
+from snn_helpers.engine.kernels import (
+    KINDS,
+    SURROGATES,
+    Kernel,
+    dense_conv_layer,
+    find_kernel,
+    number_tensors,
+    register_kernel,
+)
+from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes, as_spikes
 
 try:
@@ -67,7 +81,7 @@ if triton is not None:
     @triton.jit
     def _backward(
         grad_spk, grad_mem, spk, mem, extra, grad_cur, numbers, slope, num_steps, total,
-        KIND: tl.constexpr, COMPACT: tl.constexpr, WIDTH: tl.constexpr,
+        KIND: tl.constexpr, SURROGATE: tl.constexpr, WIDTH: tl.constexpr,
     ):  # fmt: skip
         lane = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
         inside = lane < total
@@ -82,8 +96,11 @@ if triton is not None:
             if KIND == 2:
                 excess = excess - gain * tl.load(extra + at, mask=inside, other=0.0)
                 g = g + (1.0 - rho) * of_extra
-            if COMPACT:
+            if SURROGATE == 1:
                 g = g * tl.maximum(1.0 - 0.5 * slope * tl.abs(excess), 0.0)
+            elif SURROGATE == 2:
+                turn = 1.5707963267948966 * slope * excess
+                g = g * (0.5 * slope / (1.0 + turn * turn))
             else:
                 r = 1.0 / (1.0 + slope * tl.abs(excess))
                 g = g * r * r
@@ -126,7 +143,7 @@ class _Neurons(torch.autograd.Function):
             _adaptation[grid](spk, extra, numbers, num_steps, total, WIDTH=BLOCK)
         _backward[grid](
             grad_spk.contiguous(), grad_mem.contiguous(), spk, mem, extra, grad_cur, numbers, neuron.slope, num_steps,
-            total, KIND=kind, COMPACT=SURROGATES.index(neuron.surrogate), WIDTH=BLOCK,
+            total, KIND=kind, SURROGATE=SURROGATES.index(neuron.surrogate), WIDTH=BLOCK,
         )  # fmt: skip
         return grad_cur, None, None
 
@@ -160,15 +177,18 @@ def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
         raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
     if triton is None:
         _warn_without_triton()
-    if triton is None or neuron.learnable or cur.dtype == torch.float64:
-        return run(cur if cur.dtype == torch.float64 else cur.float(), neuron)
-    numbers = torch.stack(list(Numbers(*neuron.numbers(cur.detach().float()))))
-    return _Neurons.apply(cur.float(), neuron, numbers)
+    cur = cur if cur.dtype == torch.float64 else cur.float()
+    kernel = find_kernel("neurons", neuron, "cuda")
+    return run(cur, neuron) if isinstance(kernel, str) or cur.dtype == torch.float64 else kernel.function(cur, neuron)
+
+
+def _neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+    return _Neurons.apply(cur, neuron, torch.stack(number_tensors(neuron, cur.device)).detach())
 
 
 def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Fully connected layer on spikes [T, B, ...]; images are flattened. Returns currents [T, B, n_out]."""
-    return F.linear(as_spikes(spikes).float().flatten(2), weight, bias)
+    return _exactly(_Linear, F.linear, as_spikes(spikes).float().flatten(2), weight, bias)
 
 
 def conv_layer(
@@ -189,27 +209,79 @@ def conv_layer(
     Spikes [T, B, n_out, H // pool, W // pool]
         Output spikes; `mem` is None unless asked for.
     """
-    spikes = as_spikes(spikes)
-    frames = spikes.float()
-    cur = F.conv2d(frames.flatten(0, 1), weight, bias, padding=1)
-    cur = cur if norm is None else norm.apply(cur)
-    cur = F.max_pool2d(cur, pool) if pool > 1 else cur
-    spk_rec, mem_rec = neurons(cur.unflatten(0, frames.shape[:2]), neuron)
-    count, way = _FromFloat.apply(spk_rec)
-    return Spikes(count, way, mem_rec.detach() if keep_mem else None)
+
+    def convolve(frames, weight, bias, padding):
+        return _exactly(_Conv, functools.partial(F.conv2d, padding=padding), frames, weight, bias)
+
+    return dense_conv_layer(
+        as_spikes(spikes), weight, bias, neuron, norm, pool, keep_mem, convolve=convolve, engine="cuda"
+    )
 
 
-class _FromFloat(torch.autograd.Function):
-    """Float spikes to bytes and their path."""
+@contextlib.contextmanager
+def _without_tf32():
+    backends = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before):
+            backend.fp32_precision = precision
+
+
+def _exactly(function, plain, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute without TF32 in both directions, or by the plain function where autocast chooses the precision."""
+    autocast = torch.is_autocast_enabled(x.device.type)
+    return plain(x, weight, bias) if autocast else function.apply(x, weight, bias)
+
+
+_convolution_backward = torch.ops.aten.convolution_backward
+
+
+class _Conv(torch.autograd.Function):
+    """3x3 convolution with padding 1; the way back is a function of its own, since it runs when settings are others."""
 
     @staticmethod
-    def forward(ctx, spk):
+    def forward(ctx, x, weight, bias):
         """Compute the outputs, and keep what the way back needs."""
-        count = spk.to(torch.uint8)
-        ctx.mark_non_differentiable(count)
-        return count, spk.new_zeros(()).expand(spk.shape)
+        ctx.save_for_backward(x, weight)
+        with _without_tf32():
+            return F.conv2d(x, weight, bias, padding=1)
 
     @staticmethod
-    def backward(ctx, _, grad):
+    def backward(ctx, grad):
         """Compute a gradient for each argument of `forward`."""
-        return grad
+        x, weight = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad)
+        with _without_tf32():
+            return _convolution_backward(
+                grad, x, weight, [len(weight)], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, wanted
+            )
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        """Compute the outputs, and keep what the way back needs."""
+        ctx.save_for_backward(x, weight)
+        with _without_tf32():
+            return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, grad):
+        """Compute a gradient for each argument of `forward`."""
+        x, weight = ctx.saved_tensors
+        rows, (wants_x, wants_weight, wants_bias) = grad.flatten(0, -2), ctx.needs_input_grad
+        with _without_tf32():
+            grad_x = grad @ weight if wants_x else None
+            grad_weight = rows.t() @ x.flatten(0, -2) if wants_weight else None
+        return grad_x, grad_weight, rows.sum(0) if wants_bias else None
+
+
+if triton is not None:
+    for _kind in KINDS:
+        register_kernel("cuda", "neurons", _kind, Kernel(_neurons, SURROGATES, learns=False))
+        register_kernel("cuda", "conv_layer", _kind, Kernel(conv_layer, SURROGATES, learns=False))
+register_kernel("cuda", "linear", None, Kernel(linear))

@@ -33,8 +33,19 @@ class Spikes:
 
     @classmethod
     def of(cls, spk_rec: Tensor, mem: Tensor | None = None) -> Spikes:
-        """Return float spikes [T, B, ...], which carry the gradient, as `Spikes`."""
-        return cls(spk_rec.detach().to(torch.uint8), spk_rec if spk_rec.requires_grad else None, mem)
+        """Return spikes or counts [T, B, ...] of any type as `Spikes`; a gradient that they ask for reaches them.
+
+        Raises
+        ------
+        ValueError
+            If they are not whole numbers in [0, 255].
+        """
+        if spk_rec.dtype == torch.uint8:
+            return cls(spk_rec, None, mem)
+        count, path = _FromFloat.apply(spk_rec)
+        if not torch.equal(count.to(spk_rec.dtype), spk_rec.detach()):
+            raise ValueError("event counts must be whole numbers in [0, 255]; got others (or NaN).")
+        return cls(count, path if spk_rec.requires_grad else None, mem)
 
     @property
     def shape(self) -> torch.Size:
@@ -64,37 +75,43 @@ class Spikes:
         Raises
         ------
         ValueError
-            If the shapes differ.
+            If the shapes differ, or a sum is more than 255, which a byte does not hold.
         """
         if self.shape != other.shape:
             raise ValueError(f"spikes to be added differ in shape: {tuple(self.shape)} and {tuple(other.shape)}.")
+        count = self.count + other.count
+        if (count < self.count).any():  # it has wrapped around
+            most = int(self.count.int().add(other.count).max())
+            raise ValueError(f"spikes add up to {most}, and `Spikes` count to 255: add them as float tensors instead.")
         if self.path is None and other.path is None:
-            return Spikes(self.count + other.count)
+            return Spikes(count)
         paths = [s.path if s.path is not None else no_path(s.count) for s in (self, other)]
-        return Spikes(self.count + other.count, _Merge.apply(*paths))
+        return Spikes(count, _Merge.apply(*paths))
 
 
 def as_spikes(spikes: Spikes | Tensor) -> Spikes:
-    """Return spikes or event counts as `Spikes`; float counts are converted where they fit into a byte.
-
-    Raises
-    ------
-    ValueError
-        If float counts are not whole numbers in [0, 255].
-    """
-    if isinstance(spikes, Spikes):
-        return spikes
-    if spikes.dtype == torch.uint8:
-        return Spikes(spikes)
-    count = spikes.detach().to(torch.uint8)
-    if not torch.equal(count.to(spikes.dtype), spikes.detach()):
-        raise ValueError("event counts must be whole numbers in [0, 255]; got others (or NaN).")
-    return Spikes(count)
+    """Return spikes or event counts as `Spikes`; see `Spikes.of`."""
+    return spikes if isinstance(spikes, Spikes) else Spikes.of(spikes)
 
 
 def no_path(like: Tensor) -> Tensor:
     """Return a float32 zero, expanded to the shape of `like`."""
     return torch.zeros((), dtype=torch.float32, device=like.device).expand(like.shape)
+
+
+class _FromFloat(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, spk):
+        """Compute the outputs, and keep what the way back needs."""
+        count = spk.to(torch.uint8)
+        ctx.mark_non_differentiable(count)
+        ctx.set_materialize_grads(False)  # else zeros are made for the counts
+        return count, no_path(count)
+
+    @staticmethod
+    def backward(ctx, _, grad):
+        """Compute a gradient for each argument of `forward`."""
+        return grad
 
 
 class _ToFloat(torch.autograd.Function):

@@ -1,5 +1,21 @@
-"""Spiking neurons as modules: over all time steps at once, or one step at a time inside a loop."""
+"""Spiking neurons as modules, one file a kind: over all time steps at once, or as one step of a network."""
 
-from snn_helpers.neurons.modules import ALIF, Leaky, Synaptic
+from snn_helpers.neurons.alif import ALIF
+from snn_helpers.neurons.base import NEURONS, SpikingNeuron, clamp_parameters, register_neuron, reset
+from snn_helpers.neurons.foreign import as_neuron
+from snn_helpers.neurons.leaky import Leaky
+from snn_helpers.neurons.listener import Listener
+from snn_helpers.neurons.synaptic import Synaptic
 
-__all__ = ["ALIF", "Leaky", "Synaptic"]
+__all__ = [
+    "ALIF",
+    "NEURONS",
+    "Leaky",
+    "Listener",
+    "SpikingNeuron",
+    "Synaptic",
+    "as_neuron",
+    "clamp_parameters",
+    "register_neuron",
+    "reset",
+]

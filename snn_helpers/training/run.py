@@ -18,6 +18,7 @@ from snn_helpers.activity.costs import synaptic_operations
 from snn_helpers.datasets import Augment, EventDataset, same_recordings
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.neurons import clamp_parameters
 from snn_helpers.training.breakdown import all_finite, broken_membranes, broken_weights_or_gradients, way_back
 from snn_helpers.training.build import Criterion, build_model, load_weights, make_optimizer, make_scheduler
 from snn_helpers.training.checkpoint import (
@@ -238,6 +239,7 @@ class Run:
             step = epoch * len(self.loader) + self.step + 1
             self.log.scalars(step, {**told, "lr": lr, "gradient_norm/all": float(norm)})
         self.scaler.step(self.optimizer)
+        clamp_parameters(self.model)
         self.scaler.update()
         if told and self.scaler.is_enabled() and self.scaler.get_scale() < _LEAST_SCALE:
             raise self._broken("every step's gradients overflow", epoch)

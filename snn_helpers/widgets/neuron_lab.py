@@ -11,10 +11,12 @@ import torch
 
 from snn_helpers import plots
 from snn_helpers._checks import check_float, check_int
-from snn_helpers.engine.reference import KINDS, STEPS, Neuron, State, fire_function
+from snn_helpers.engine import Neuron
+from snn_helpers.neurons import ALIF, Leaky, Synaptic
 from snn_helpers.widgets.base import Explorer
 from snn_helpers.widgets.state import Choice, Number, Numbers
 
+KINDS = {"leaky": Leaky, "synaptic": Synaptic, "alif": ALIF}  # what the browser's module knows, too
 RESETS = ("subtract", "zero", "none")
 MOST_INPUTS = 40
 _RANGES = {  # least, most, step of the slider
@@ -70,12 +72,11 @@ class NeuronLab(Explorer):
         counts = np.zeros(self._num_steps, np.float32)
         for ms in state["inputs_ms"]:
             counts[round(ms / self._step_ms)] += 1
-        decays = {
-            name: math.exp(-self._step_ms / state[tau])
-            for name, tau in (("beta", "tau_ms"), ("alpha", "tau_syn_ms"), ("rho", "tau_adapt_ms"))
-        }
-        numbers = {name: state[name] for name in ("threshold", "adaptation")}
-        neuron = Neuron(kind=state["kind"], **decays, **numbers)
+        decays = (("beta", "tau_ms"), ("alpha", "tau_syn_ms"), ("rho", "tau_adapt_ms"))
+        numbers = {name: math.exp(-self._step_ms / state[tau]) for name, tau in decays}
+        numbers |= {name: state[name] for name in ("threshold", "adaptation")}
+        kind = KINDS[state["kind"]]
+        neuron = kind(**{name: value for name, value in numbers.items() if name in kind.ranges}).neuron()
         reset = "subtract" if state["kind"] == "alif" else state["reset"]
         return respond(np.float32(state["weight"]) * counts, neuron, reset)
 
@@ -93,14 +94,14 @@ class NeuronLab(Explorer):
         for ax in (axes[0], axes[2]):
             ax.set(yticks=[], ylim=(0, 1.05))
         axes[2].set(xlabel="time, ms", xlim=(0, self._step_ms * self._num_steps))
-        kind = {"leaky": "Leaky", "synaptic": "Synaptic", "alif": "ALIF"}[state["kind"]]
         spikes = int(response["spk"].sum())
-        axes[0].set_title(f"{kind}, τ = {state['tau_ms']:g} ms, θ = {state['threshold']:g}: {spikes} output spikes")
+        name, threshold = KINDS[state["kind"]].__name__, state["threshold"]
+        axes[0].set_title(f"{name}, τ = {state['tau_ms']:g} ms, θ = {threshold:g}: {spikes} output spikes")
         return figure
 
 
 def respond(cur: np.ndarray, neuron: Neuron, reset: str = "subtract") -> dict[str, np.ndarray]:
-    """Run the reference's steps over currents [T], with one of three resets.
+    """Run a neuron's equation over currents [T], with one of three resets.
 
     Parameters
     ----------
@@ -117,16 +118,15 @@ def respond(cur: np.ndarray, neuron: Neuron, reset: str = "subtract") -> dict[st
         cur, mem, spk, and theta: the threshold in each step.
     """
     currents = torch.from_numpy(np.asarray(cur, np.float32))
-    numbers, fire, step = neuron.numbers(currents), fire_function(neuron), STEPS[neuron.kind]
-    zero = torch.zeros(())
-    state, record = State(zero, zero, zero), {"cur": np.asarray(cur, np.float32), "mem": [], "spk": [], "theta": []}
+    numbers, zero = neuron.tensors(currents), torch.zeros(())
+    spk, state = zero, dict.fromkeys(neuron.states, zero)
+    record = {"cur": currents.numpy(), "mem": [], "spk": [], "theta": []}
     for current in currents:
         if reset == "zero":
-            state = state._replace(mem=state.mem * (1 - state.spk))
-        if reset != "subtract":
-            state = state._replace(spk=zero)
-        state = step(current, state, numbers, fire)
-        risen = numbers.adaptation * state.extra if neuron.kind == "alif" else zero
-        for name, value in (("mem", state.mem), ("spk", state.spk), ("theta", numbers.threshold + risen)):
+            state["mem"] = state["mem"] * (1 - spk)
+        spk, values = neuron.step(current, spk if reset == "subtract" else zero, list(state.values()), numbers)
+        state = dict(zip(neuron.states, values))
+        theta = numbers["threshold"] + (numbers["adaptation"] * state["adapted"] if neuron.kind == "alif" else 0)
+        for name, value in (("mem", state["mem"]), ("spk", spk), ("theta", theta)):
             record[name].append(value.item())
     return {name: np.asarray(values, np.float32) for name, values in record.items()}
