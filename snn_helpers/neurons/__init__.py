@@ -4,12 +4,13 @@ from snn_helpers.neurons.alif import ALIF
 from snn_helpers.neurons.base import NEURONS, SpikingNeuron, clamp_parameters, register_neuron, reset
 from snn_helpers.neurons.foreign import as_neuron
 from snn_helpers.neurons.leaky import Leaky
-from snn_helpers.neurons.listener import Listener
+from snn_helpers.neurons.listener import SPIKING, Listener
 from snn_helpers.neurons.synaptic import Synaptic
 
 __all__ = [
     "ALIF",
     "NEURONS",
+    "SPIKING",
     "Leaky",
     "Listener",
     "SpikingNeuron",

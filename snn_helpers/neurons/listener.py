@@ -7,6 +7,7 @@ from collections.abc import Callable
 import snntorch
 from torch import Tensor, nn
 
+from snn_helpers.engine import Spikes
 from snn_helpers.neurons.base import SpikingNeuron
 
 _WITHOUT_MEMBRANE = (snntorch.LeakyParallel, snntorch.AssociativeLeaky)
@@ -23,7 +24,10 @@ class Listener:
     ----------
     on_spikes : callable
         Called as on_spikes(spk, mem, whole): spikes and membranes of all steps, [T, B, ...], where `whole` is true,
-        else of one step, [B, ...]. The membranes are None where snnTorch keeps them to itself.
+        else of one step, [B, ...]. Spikes over time may be `engine.Spikes`, one byte each. The membranes are None where
+        snnTorch keeps them to itself.
+    mem : bool
+        Whether the membranes are wanted; where they are not they may be None.
 
     Examples
     --------
@@ -36,8 +40,8 @@ class Listener:
     [((5, 2, 3), True)]
     """
 
-    def __init__(self, on_spikes: Callable[[Tensor, Tensor | None, bool], None]):
-        self.on_spikes = on_spikes
+    def __init__(self, on_spikes: Callable[[Tensor | Spikes, Tensor | None, bool], None], mem: bool = True):
+        self.on_spikes, self.mem = on_spikes, mem
 
     def __call__(self, module: nn.Module, args: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
         """Take spikes and membranes of one call apart."""
