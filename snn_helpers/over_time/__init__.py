@@ -10,4 +10,14 @@ from snn_helpers.over_time.structure import INPUT as INPUT
 from snn_helpers.over_time.structure import Drive as Drive
 from snn_helpers.over_time.structure import layer_name as layer_name
 
-__all__ = ["INPUT", "Accelerated", "Drive", "InputListener", "NormOverTime", "OverTime", "accelerate", "layer_name", "over_time"]
+__all__ = [
+    "INPUT",
+    "Accelerated",
+    "Drive",
+    "InputListener",
+    "NormOverTime",
+    "OverTime",
+    "accelerate",
+    "layer_name",
+    "over_time",
+]
