@@ -1,4 +1,4 @@
-"""`accelerate`: a network that is written as one time step, or with its loop over them, run over all of time at once."""
+"""`accelerate`: a network written as one time step, or with its loop over them, run over all of time at once."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class OverTime:
             return layers.stack([method(self._as_step(step), *inputs[1:]) for step in inputs[0]])
 
     def drives(self, *inputs: Any) -> dict[str, Drive]:
-        """Return what drives each layer of neurons, by its name; of a network that cannot be traced nothing but them."""
+        """Return what drives each layer of neurons, by its name; where a network cannot be traced, only the layers."""
         planned = self._planned(inputs)
         if isinstance(planned, _Planned):
             return drives(planned.program, self.net)

@@ -110,6 +110,8 @@ def _module_folds(module: nn.Module, first: Tensor) -> bool:
         return not module.training or module.p == 0
     if isinstance(module, nn.Flatten):
         return module.start_dim >= 1
+    if isinstance(module, nn.Unflatten):
+        return isinstance(module.dim, int) and module.dim >= 1
     if isinstance(module, nn.LayerNorm):
         return first.dim() > len(module.normalized_shape)
     for axes, kinds in _BY_AXES.items():

@@ -30,6 +30,20 @@ def changes_its_argument(kind: str, target, kwargs: dict, net: nn.Module) -> boo
     return bool(kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__"))
 
 
+def follow_writes(graph: fx.Graph, net: nn.Module) -> None:
+    """Let what uses a tensor after it was changed in place use the result of the change."""
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    same: dict[fx.Node, list[fx.Node]] = {}  # the names of one tensor
+    for node in graph.nodes:
+        source = node.args[0] if node.op.startswith("call_") and node.args else None
+        if isinstance(source, fx.Node) and changes_its_argument(node.op, node.target, node.kwargs, net):
+            same[node] = [*same.get(source, [source]), node]
+            for name in same[node][:-1]:
+                for user in list(name.users):
+                    if order[user] > order[node]:
+                        user.replace_input_with(name, node)
+
+
 def seen_elsewhere(graph: fx.Graph, net: nn.Module) -> fx.Node | None:
     """Return the first operation in place whose change something else sees, or None.
 

@@ -168,7 +168,7 @@ class _Planner:
         return found
 
     def _conv_layer(self, neuron: int) -> list[Action]:
-        """Return the layer that ends in these neurons, if the event-driven engine has it: 3x3, padding 1, pool 1 or 2."""
+        """Return a layer that ends in these neurons, if the event-driven engine has it: 3x3, padding 1, pool 1 or 2."""
         if self._used(neuron) - {0}:
             return []
         chain, norm, pool = [neuron], None, 1

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from snn_helpers.over_time.in_place import seen_elsewhere
+from snn_helpers.over_time.in_place import OPERATORS, follow_writes, seen_elsewhere
 from snn_helpers.over_time.layers import is_spiking, kept_state
 from snn_helpers.over_time.norm import NormOverTime
 
-RANDOM = {"bernoulli", "normal", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "rrelu", "uniform_",
-          "normal_", "bernoulli_", "exponential_", "random_", "alpha_dropout", "feature_alpha_dropout"}  # fmt: skip
+RANDOM = {"bernoulli", "normal", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "rrelu",
+          "uniform_", "normal_", "bernoulli_", "exponential_", "random_", "alpha_dropout", "feature_alpha_dropout"}  # fmt: skip
 VALUES = {"item", "tolist", "numpy", "__bool__", "__float__", "__int__", "requires_grad_", "backward", "data_ptr"}
 _KEPT = {"hidden"}  # what neurons of ours keep of their last call
 RESETS = ("reset_mem", "init_leaky", "init_synaptic", "init_alpha", "init_lapicque", "init_rleaky", "init_rsynaptic")
@@ -95,7 +95,7 @@ def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
     instances, snntorch.SpikingNeuron.instances = snntorch.SpikingNeuron.instances, neurons
     try:
         with torch.enable_grad():  # what the network's own code switches off is seen, whatever the caller does
-            graph = tracer.trace(meta)
+            graph = tracer.trace_neurons(meta, inputs) if is_spiking(meta) else tracer.trace(meta)
         if dice.moved():
             raise CannotTrace("it draws random numbers of its own")
         changed = [name for name, value in _attributes(meta).items() if before.get(name) != value]
@@ -109,6 +109,7 @@ def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
         snntorch.SpikingNeuron.instances = instances
         dice.restore()
     calls = tracer.calls
+    follow_writes(graph, meta)
     write = seen_elsewhere(graph, meta)
     if write is not None:
         name = write.target if isinstance(write.target, str) else write.target.__name__
@@ -162,6 +163,20 @@ class _Proxy(fx.Proxy):
         return super().__getattr__(name)
 
 
+def _write_by(name: str):
+    """Return the method of a traced value that changes it in place, such as `+=`, for which torch.fx has none."""
+    target = getattr(operator, name)
+
+    def method(self, other):
+        return self.tracer.create_proxy("call_function", target, (self, other), {})
+
+    return method
+
+
+for _name in OPERATORS:
+    setattr(_Proxy, f"__{_name}__", _write_by(_name))
+
+
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
@@ -179,6 +194,13 @@ class _Tracer(fx.Tracer):
     def calls(self) -> int:
         """How many times a layer of neurons was called, at most."""
         return max(self._calls.values(), default=0)
+
+    def trace_neurons(self, root: nn.Module, inputs: tuple) -> fx.Graph:
+        """Trace a network that is one layer of neurons: a call of itself."""
+        self.root, self.graph, self.tensor_attrs = root, fx.Graph(), {}
+        args = tuple(self.create_proxy("placeholder", f"input_{place}", (), {}) for place in range(len(inputs)))
+        self.create_proxy("output", "output", (self.create_proxy("call_module", "", args, {}),), {})
+        return self.graph
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -207,6 +229,8 @@ class _Tracer(fx.Tracer):
 
     def create_proxy(self, kind, target, args, kwargs, *rest, **options):
         name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        if self._aside:  # a traced value got into what is only evaluated
+            raise CannotTrace(f"it changes numbers of a layer of neurons{_line()}")
         modes = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
         self._modes = self._modes or modes
         if modes != self._modes:
@@ -231,11 +255,14 @@ class _Tracer(fx.Tracer):
 
     def _value(self, kind: str, target, args, kwargs) -> Any:
         args, kwargs = tree_map(_as_value, (args, kwargs))
+        if kind == "output":
+            return None
         if kind == "placeholder":
             self._placeholders += 1
             return self._given(target, args)
         if kind == "get_attr":
-            return _as_value(_at(self.root, target))
+            with self.aside():
+                return _as_value(_at(self.root, target))
         with torch.no_grad(), self.aside():
             if kind == "call_module":
                 module = self.root.get_submodule(target)
