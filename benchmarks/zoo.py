@@ -24,7 +24,7 @@ from zoo_networks import ZOO, plain_loop
 from snn_helpers.engine import cpu
 from snn_helpers.over_time import accelerate
 
-ROUNDS = 5
+ROUNDS = 3
 LOOP, OURS = "loop", "over time"
 
 
