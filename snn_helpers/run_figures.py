@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from torch import Tensor
 
 from snn_helpers import plots
+from snn_helpers.activity import firing_fractions
 from snn_helpers.datasets import load_dataset
 from snn_helpers.training.build import load_model
 from snn_helpers.training.config import TrainConfig
@@ -49,7 +49,7 @@ def write_run_figures(result: TrainResult) -> list[Path]:
     drawn["confusion"] = confusion
     output, (above, below) = plots.new_figure(2, 1, height=4.2)
     plots.raster(first[0], above).set(title=f"output neurons on one test recording, digit {test_set.labels[0]}")
-    plots.membrane_traces(first[1], model.output_neurons.number("threshold"), below)
+    plots.membrane_traces(first[1], model.output.neurons.number("threshold"), below)
     drawn["output"] = output
     if result.history:
         curves, axes = plots.new_figure(1, 2, height=3.0)
@@ -72,8 +72,8 @@ def _what_it_does(model, test_set, time_steps: int) -> tuple[np.ndarray, dict[st
     first = None
     with torch.inference_mode():
         for frames, labels in test_set.loader(_BATCH, time_steps, shuffle=False):
-            fractions: dict[str, Tensor] = {}
-            out = model(frames, fractions=fractions)
+            with firing_fractions(model) as fractions:
+                out = model(frames)
             np.add.at(matrix, (labels.numpy(), decide(out).numpy()), 1)
             for name, fraction in fractions.items():
                 spikes[name] = spikes.get(name, 0.0) + float(fraction) * len(labels) / len(test_set)

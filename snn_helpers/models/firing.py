@@ -20,9 +20,7 @@ FACTORS = (-8.0, 8.0)  # of weights, as powers of two
 
 
 @torch.no_grad()
-def balance_firing(
-    model: nn.Module, frames: Tensor, share: float | Mapping[str, float] = 0.08
-) -> dict[str, float]:
+def balance_firing(model: nn.Module, frames: Tensor, share: float | Mapping[str, float] = 0.08) -> dict[str, float]:
     """Scale each layer, first to last, so that it fires at a share of steps on one batch.
 
     Where a layer has a normalisation, its shift is moved; elsewhere weights and bias are multiplied. One walk along the
@@ -86,7 +84,7 @@ def _learning_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-class _Enough(Exception):  # noqa: N818 -- no error: the rest of the network need not run
+class _Enough(Exception):
     pass
 
 

@@ -13,6 +13,7 @@ from snn_helpers._checks import check_choice
 from snn_helpers.models.cnn import SpikingCNN
 from snn_helpers.models.network import SpikeOutput, SpikingNetwork
 from snn_helpers.models.resnet import SpikingResNet
+from snn_helpers.over_time import WEIGHTS, is_spiking
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 from snn_helpers.training.config import LOSSES, TrainConfig
 
@@ -80,7 +81,7 @@ def loss_function(name: str, threshold: float = 1.0) -> Criterion:
     return lambda output, labels: loss(output.spk_rec.float(), labels)
 
 
-def make_optimizer(model: SpikingNetwork, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Return the optimiser, its parameters in groups that learn at their own pace.
 
     Adam moves every parameter by about the learning rate. The weights of normalised layers have no unit. What has the
@@ -88,12 +89,8 @@ def make_optimizer(model: SpikingNetwork, config: TrainConfig) -> torch.optim.Op
     times the threshold, so that a low threshold does not make it race. The neurons' own numbers are spared weight
     decay, which would pull them to zero.
     """
-    layers = model.spiking_layers().values()
-    numbers = [parameter for parameter in model.parameters() if parameter.dim() == 0]
-    scaled = []
-    if model.norm != "none":
-        parts = [layer.norm if layer.normalised else layer.weights for layer in layers]
-        scaled = [weight for part in parts for weight in part.parameters()]
+    numbers = [parameter for module in model.modules() if is_spiking(module) for parameter in module.parameters()]
+    scaled = _in_units_of_the_threshold(model)
     apart = {id(parameter) for parameter in (*numbers, *scaled)}
     groups = [
         {"params": [parameter for parameter in model.parameters() if id(parameter) not in apart]},
@@ -104,6 +101,21 @@ def make_optimizer(model: SpikingNetwork, config: TrainConfig) -> torch.optim.Op
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     options = {"momentum": 0.9, "nesterov": True} if config.optimizer == "sgd" else {}
     return kinds[config.optimizer](groups, lr=config.lr, weight_decay=config.weight_decay, **options)
+
+
+def _in_units_of_the_threshold(model: nn.Module) -> list[nn.Parameter]:
+    """Return scales and shifts of normalisations and, where there are any, weights that no normalisation follows."""
+    found, weights, normalised = [], None, False
+    for module in model.modules():  # in the order in which a network is built
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            found += module.parameters()
+            weights, normalised = None, True
+        elif isinstance(module, WEIGHTS):
+            weights = module
+        elif is_spiking(module) and weights is not None:
+            found += weights.parameters()
+            weights = None
+    return found if normalised else []
 
 
 def make_scheduler(optimizer, config: TrainConfig, steps_per_epoch: int):

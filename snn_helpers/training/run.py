@@ -14,12 +14,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from snn_helpers._checks import NotANumberError
-from snn_helpers.activity.costs import synaptic_operations
+from snn_helpers.activity import firing_fractions, firing_rates, record, synaptic_operations
 from snn_helpers.datasets import Augment, EventDataset, same_recordings
 from snn_helpers.models.firing import balance_firing
-from snn_helpers.models.network import SpikingNetwork
 from snn_helpers.neurons import clamp_parameters
-from snn_helpers.training.breakdown import all_finite, broken_membranes, broken_weights_or_gradients, way_back
+from snn_helpers.training.breakdown import (
+    all_finite,
+    broken_membranes,
+    broken_weights_or_gradients,
+    parameters_by_layer,
+    way_back,
+)
 from snn_helpers.training.build import Criterion, build_model, load_weights, make_optimizer, make_scheduler
 from snn_helpers.training.checkpoint import (
     BEST,
@@ -65,7 +70,7 @@ class Run:
     ----------
     config : TrainConfig
         Resolved.
-    model : SpikingNetwork
+    model : nn.Module
         On its device.
     train_set, valid_set : EventDataset
         What to learn from; what to score after each epoch.
@@ -84,7 +89,7 @@ class Run:
     def __init__(
         self,
         config: TrainConfig,
-        model: SpikingNetwork,
+        model: nn.Module,
         train_set: EventDataset,
         valid_set: EventDataset,
         criterion: Criterion,
@@ -212,11 +217,11 @@ class Run:
         # What chance decides in a step depends on its number only: not on who did the steps before, or when.
         where = [self.config.seed, epoch, self.step, self.processes.rank, 2]
         torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
-        fractions: dict[str, Tensor] = {}
         kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
         try:
-            with torch.autocast(self.device.type, kind, enabled=kind is not None):
-                output = self.network(frames, fractions=fractions)
+            autocast = torch.autocast(self.device.type, kind, enabled=kind is not None)
+            with autocast, firing_fractions(self.model) as fractions:
+                output = self.network(frames)
         except NotANumberError as err:  # the engine looks at what it gets
             raise self._broken("a current is nan", epoch, otherwise=self._first_broken(frames)) from err
         loss = objective = self.criterion(output, labels)
@@ -385,8 +390,8 @@ class Run:
 
     def _gradient_norms(self) -> dict[str, float]:
         return {
-            f"gradient_norm/{name}": float(torch.stack([weight.grad.norm() for weight in layer.parameters()]).norm())
-            for name, layer in self.model.spiking_layers().items()
+            f"gradient_norm/{name}": float(torch.stack([p.grad.norm() for p in layer if p.grad is not None]).norm())
+            for name, layer in parameters_by_layer(self.model).items()
         }
 
     def _note_speed(self) -> None:
@@ -410,16 +415,10 @@ class Run:
     @torch.inference_mode()
     def _dead_shares(self, frames: Tensor) -> dict[str, float]:
         """Return the share of neurons that never fire on a batch, by layer."""
-        dead: dict[str, float] = {}
-        self.model.eval()
-        self.model(frames, watch=lambda name, spk, mem: dead.update({name: _silent_share(spk)}))
-        return dead
+        recording = record(self.model, frames, what=("spk",))
+        return {name: rates.dead for name, rates in firing_rates(recording.spk).items()}
 
 
-def operations_of(model: SpikingNetwork, frames: Tensor) -> float:
+def operations_of(model: nn.Module, frames: Tensor) -> float:
     """Return the synaptic operations of all layers together, a recording."""
     return sum(cost.operations for cost in synaptic_operations(model, frames).values())
-
-
-def _silent_share(spk: Tensor) -> float:
-    return float((spk.flatten(0, 1).amax(0) == 0).float().mean())

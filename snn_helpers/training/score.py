@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.models.network import SpikeOutput, SpikingNetwork
+from snn_helpers.activity import firing_fractions
+from snn_helpers.models.network import SpikeOutput
 from snn_helpers.models.readout import decide
 from snn_helpers.training.processes import ALONE, Processes
 
@@ -107,9 +108,8 @@ def evaluate(
     with torch.inference_mode():
         for frames, labels in batches:
             labels = labels.to(device)
-            fractions: dict[str, Tensor] = {}
-            options = {"fractions": fractions} if isinstance(model, SpikingNetwork) else {}
-            output = model(frames.to(device), **options)
+            with firing_fractions(model) as fractions:
+                output = model(frames.to(device))
             tally.add(criterion(output, labels).item(), output, labels, fractions)
     model.train(was_training)
     return tally.over(processes).score()
