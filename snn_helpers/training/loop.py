@@ -331,7 +331,7 @@ def _metrics(config: TrainConfig, model, score: Score, seconds: float, test_set:
         "seconds": seconds,
         "spike_fractions": score.fractions,
         "hidden_spike_fraction": score.hidden_fraction,
-        "synaptic_operations": operations_of(model, frames.to(model.output.weight.device)),
+        "synaptic_operations": operations_of(model, frames.to(next(model.parameters()).device)),
         "config": config.as_dict(),
         "versions": {
             "python": platform.python_version(),
