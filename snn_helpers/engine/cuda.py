@@ -175,9 +175,10 @@ def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
     """
     if cur.dim() < 2 or cur.numel() == 0:
         raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
+    cur = cur if cur.dtype == torch.float64 else cur.float()
     if triton is None:
         _warn_without_triton()
-    cur = cur if cur.dtype == torch.float64 else cur.float()
+        return run(cur, neuron)
     kernel = find_kernel("neurons", neuron, "cuda")
     return run(cur, neuron) if isinstance(kernel, str) or cur.dtype == torch.float64 else kernel.function(cur, neuron)
 

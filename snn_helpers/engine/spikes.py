@@ -102,7 +102,6 @@ def no_path(like: Tensor) -> Tensor:
 class _FromFloat(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spk):
-        """Compute the outputs, and keep what the way back needs."""
         count = spk.to(torch.uint8)
         ctx.mark_non_differentiable(count)
         ctx.set_materialize_grads(False)  # else zeros are made for the counts
@@ -110,43 +109,37 @@ class _FromFloat(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, _, grad):
-        """Compute a gradient for each argument of `forward`."""
         return grad
 
 
 class _ToFloat(torch.autograd.Function):
     @staticmethod
     def forward(ctx, count, path):
-        """Compute the outputs, and keep what the way back needs."""
         return count.to(path.dtype)
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`."""
         return None, grad
 
 
 class _Merge(torch.autograd.Function):
     @staticmethod
     def forward(ctx, first, second):
-        """Compute the outputs, and keep what the way back needs."""
         return no_path(first)
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`."""
         return grad, grad
 
 
 class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, mean, count, path):
-        """Compute the outputs, and keep what the way back needs."""
         ctx.save_for_backward(count)
         return mean.clone()
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`: of spikes that were fired only."""
+        # of spikes that were fired only
         (count,) = ctx.saved_tensors
         return None, None, count * (grad / count.numel())
