@@ -32,7 +32,7 @@ class Spikes:
     events: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, spk_rec: Tensor, mem: Tensor | None = None) -> Spikes:
+    def of(cls, spk_rec: Tensor | Spikes, mem: Tensor | None = None) -> Spikes:
         """Return spikes or counts [T, B, ...] of any type as `Spikes`; a gradient that they ask for reaches them.
 
         Raises
@@ -40,6 +40,8 @@ class Spikes:
         ValueError
             If they are not whole numbers in [0, 255].
         """
+        if isinstance(spk_rec, Spikes):
+            return spk_rec
         if spk_rec.dtype == torch.uint8:
             return cls(spk_rec, None, mem)
         count, path = _FromFloat.apply(spk_rec)
@@ -87,11 +89,6 @@ class Spikes:
             return Spikes(count)
         paths = [s.path if s.path is not None else no_path(s.count) for s in (self, other)]
         return Spikes(count, _Merge.apply(*paths))
-
-
-def as_spikes(spikes: Spikes | Tensor) -> Spikes:
-    """Return spikes or event counts as `Spikes`; see `Spikes.of`."""
-    return spikes if isinstance(spikes, Spikes) else Spikes.of(spikes)
 
 
 def no_path(like: Tensor) -> Tensor:
