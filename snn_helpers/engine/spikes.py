@@ -32,7 +32,7 @@ class Spikes:
     events: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, spk_rec: Tensor, mem: Tensor | None = None) -> Spikes:
+    def of(cls, spk_rec: Tensor | Spikes, mem: Tensor | None = None) -> Spikes:
         """Return spikes or counts [T, B, ...] of any type as `Spikes`; a gradient that they ask for reaches them.
 
         Raises
@@ -40,6 +40,8 @@ class Spikes:
         ValueError
             If they are not whole numbers in [0, 255].
         """
+        if isinstance(spk_rec, Spikes):
+            return spk_rec
         if spk_rec.dtype == torch.uint8:
             return cls(spk_rec, None, mem)
         count, path = _FromFloat.apply(spk_rec)
@@ -89,11 +91,6 @@ class Spikes:
         return Spikes(count, _Merge.apply(*paths))
 
 
-def as_spikes(spikes: Spikes | Tensor) -> Spikes:
-    """Return spikes or event counts as `Spikes`; see `Spikes.of`."""
-    return spikes if isinstance(spikes, Spikes) else Spikes.of(spikes)
-
-
 def no_path(like: Tensor) -> Tensor:
     """Return a float32 zero, expanded to the shape of `like`."""
     return torch.zeros((), dtype=torch.float32, device=like.device).expand(like.shape)
@@ -102,7 +99,6 @@ def no_path(like: Tensor) -> Tensor:
 class _FromFloat(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spk):
-        """Compute the outputs, and keep what the way back needs."""
         count = spk.to(torch.uint8)
         ctx.mark_non_differentiable(count)
         ctx.set_materialize_grads(False)  # else zeros are made for the counts
@@ -110,43 +106,37 @@ class _FromFloat(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, _, grad):
-        """Compute a gradient for each argument of `forward`."""
         return grad
 
 
 class _ToFloat(torch.autograd.Function):
     @staticmethod
     def forward(ctx, count, path):
-        """Compute the outputs, and keep what the way back needs."""
         return count.to(path.dtype)
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`."""
         return None, grad
 
 
 class _Merge(torch.autograd.Function):
     @staticmethod
     def forward(ctx, first, second):
-        """Compute the outputs, and keep what the way back needs."""
         return no_path(first)
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`."""
         return grad, grad
 
 
 class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, mean, count, path):
-        """Compute the outputs, and keep what the way back needs."""
         ctx.save_for_backward(count)
         return mean.clone()
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`: of spikes that were fired only."""
+        # of spikes that were fired only
         (count,) = ctx.saved_tensors
         return None, None, count * (grad / count.numel())
