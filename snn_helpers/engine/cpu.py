@@ -190,7 +190,7 @@ def _conv_layer(spikes, weight, bias, neuron, norm, pool, path, keep_mem) -> Spi
         norm.running_mean.add_(apart, alpha=norm.momentum)
     out_count, out_path, mem = result
     mem = None if mem is None else channels_first(mem)
-    return Spikes(channels_first(out_count), out_path, mem, count_events(out_count))
+    return Spikes(channels_first(out_count), out_path, mem, count_events(out_count), most=1)
 
 
 def _with_affine(norm: BatchNorm, channels: int) -> BatchNorm:

@@ -24,12 +24,15 @@ class Spikes:
         The membranes, where asked for; detached.
     events : (int, int) or None
         The most in any step of any recording, and all of them, where an engine has counted.
+    most : int
+        What no count is above, where it is known to be less than a byte holds: 1 for spikes.
     """
 
     count: Tensor
     path: Tensor | None = None
     mem: Tensor | None = None
     events: tuple[int, int] | None = None
+    most: int = 255
 
     @classmethod
     def of(cls, spk_rec: Tensor | Spikes, mem: Tensor | None = None) -> Spikes:
@@ -69,7 +72,7 @@ class Spikes:
 
     def flatten(self) -> Spikes:
         """Return the spikes as [T, B, features], in the order of `torch.flatten` (channels, rows, columns)."""
-        return Spikes(self.count.flatten(2), None if self.path is None else self.path.flatten(2))
+        return Spikes(self.count.flatten(2), None if self.path is None else self.path.flatten(2), most=self.most)
 
     def __add__(self, other: Spikes) -> Spikes:
         """Add spike by spike (a residual connection): counts add up, the gradient goes both ways.
@@ -81,14 +84,14 @@ class Spikes:
         """
         if self.shape != other.shape:
             raise ValueError(f"spikes to be added differ in shape: {tuple(self.shape)} and {tuple(other.shape)}.")
-        count = self.count + other.count
-        if (count < self.count).any():  # it has wrapped around
-            most = int(self.count.int().add(other.count).max())
-            raise ValueError(f"spikes add up to {most}, and `Spikes` count to 255: add them as float tensors instead.")
+        count, most = self.count + other.count, min(255, self.most + other.most)
+        if self.most + other.most > 255 and (count < self.count).any():  # it has wrapped around
+            total = int(self.count.int().add(other.count).max())
+            raise ValueError(f"spikes add up to {total}, and `Spikes` count to 255: add them as float tensors instead.")
         if self.path is None and other.path is None:
-            return Spikes(count)
+            return Spikes(count, most=most)
         paths = [s.path if s.path is not None else no_path(s.count) for s in (self, other)]
-        return Spikes(count, _Merge.apply(*paths))
+        return Spikes(count, _Merge.apply(*paths), most=most)
 
 
 def no_path(like: Tensor) -> Tensor:
