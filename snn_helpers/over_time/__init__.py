@@ -12,4 +12,16 @@ from snn_helpers.over_time.structure import WEIGHTS as WEIGHTS
 from snn_helpers.over_time.structure import Drive as Drive
 from snn_helpers.over_time.structure import layer_name as layer_name
 
-__all__ = ["INPUT", "WEIGHTS", "Accelerated", "Drive", "InputListener", "NormOverTime", "OverTime", "accelerate", "is_spiking", "layer_name", "over_time"]
+__all__ = [
+    "INPUT",
+    "WEIGHTS",
+    "Accelerated",
+    "Drive",
+    "InputListener",
+    "NormOverTime",
+    "OverTime",
+    "accelerate",
+    "is_spiking",
+    "layer_name",
+    "over_time",
+]

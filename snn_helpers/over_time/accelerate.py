@@ -1,33 +1,45 @@
-"""`accelerate`: a network that is written as one time step, or with its loop over them, run over all of time at once."""
+"""`accelerate`: a network written as one time step, or with its loop over them, run over all of time at once."""
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
+from torch.utils._pytree import tree_map
 
 from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
 from snn_helpers.over_time import layers
-from snn_helpers.over_time.actions import Action, ConvLayer, Context, Element, Neurons, Same, Series, dense
+from snn_helpers.over_time.actions import BYTE, Action, Context, ConvLayer, Element, Neurons, Series, at_step
+from snn_helpers.over_time.fingerprint import fingerprint
 from snn_helpers.over_time.plan import plan
-from snn_helpers.over_time.program import Fixed, Now, Program, is_stack, one_step, roll
+from snn_helpers.over_time.program import Fixed, Now, Program, Stage, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
 from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
-from snn_helpers.over_time.trace import CannotTrace, trace
+from snn_helpers.over_time.trace import CannotTrace, Traced, trace
 
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
-WHOLE = 256  # event counts of a byte are below
+
+
+@dataclass
+class _Unplanned:
+    """Why a network runs by its own loop; `loops` says whether its own method holds it, `told` whether to warn."""
+
+    reason: str
+    loops: bool
+    told: bool = True
 
 
 @dataclass
 class _Planned:
     program: Program
-    actions: list[Action]
+    actions: list[list[Action]]  # of each loop
 
 
 class OverTime:
@@ -46,7 +58,7 @@ class OverTime:
     def __init__(self, net: nn.Module, method: str = "forward", engine: str = "auto"):
         self.net, self.method = net, method
         self.runner = Runner(check_choice("engine", engine, ENGINES))
-        self._plans: dict[Any, _Planned | CannotTrace] = {}
+        self._plans: dict[Any, _Planned | _Unplanned] = {}
         self._warned: set[str] = set()
         self.last: _Planned | str | None = None
 
@@ -65,17 +77,19 @@ class OverTime:
 
     def run(self, *inputs: Any) -> Any:
         """Run the network on its input over time."""
-        frames = inputs[0]
-        reason = self._why_loop(frames)
-        if reason is None:
-            planned = self._planned(inputs)
-            if isinstance(planned, _Planned):
-                self.last = planned
-                return self._carry_out(planned, inputs)
-            reason = str(planned)
-        self.last = reason
-        self._warn(reason)
-        return self._loop(inputs)
+        if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].dim() == 0 or len(inputs[0]) == 0:
+            given = f"got {tuple(inputs[0].shape)}" if inputs and isinstance(inputs[0], Tensor) else "got none"
+            raise ValueError(f"the first input must be a tensor [T, B, ...] of one step or more; {given}.")
+        planned = self._planned(inputs)
+        reason = self._why_loop(inputs[0])
+        if reason is None and isinstance(planned, _Planned):
+            self.last = planned
+            return self._carry_out(planned, inputs)
+        loops = planned.loops if isinstance(planned, _Unplanned) else not planned.program.one_step
+        self.last = reason or planned.reason
+        if reason or planned.told:
+            self._warn(self.last)
+        return self._loop(inputs, loops)
 
     def _why_loop(self, frames: Tensor) -> str | None:
         # Hooks on the network itself are run by whoever calls it, unless its call is the step.
@@ -92,28 +106,45 @@ class OverTime:
             self._warned.add(reason)
             warnings.warn(f"{type(self.net).__name__} runs by its own loop, step by step: {reason}.", stacklevel=5)
 
-    def _planned(self, inputs: tuple) -> _Planned | CannotTrace:
-        key = (*((i.shape, i.dtype, i.device) if isinstance(i, Tensor) else i for i in inputs), _fingerprint(self.net))
+    def _planned(self, inputs: tuple) -> _Planned | _Unplanned:
+        key = (tuple(_signature(value) for value in inputs), fingerprint(self.net))
         if key not in self._plans:
-            try:
-                self._plans[key] = self._make_plan(inputs)
-            except CannotTrace as err:
-                self._plans[key] = err
+            self._plans[key] = self._make_plan(inputs)
         return self._plans[key]
 
-    def _make_plan(self, inputs: tuple) -> _Planned:
-        program = None
-        if not self.loops_itself:
-            traced = trace(self.net, self.method, self._as_step(inputs[0][0]), *inputs[1:])
-            program = None if traced.resets else one_step(traced)
-        if program is None:
-            program = roll(trace(self.net, self.method, *inputs), lambda path: layers.is_spiking(self.net.get_submodule(path)))
-        return _Planned(program, plan(program, self.net))
+    def _make_plan(self, inputs: tuple) -> _Planned | _Unplanned:
+        """Find out whether the method is one step or holds the loop, and plan what it does.
 
-    @property
-    def loops_itself(self) -> bool:
-        """Whether the network's own method must hold the loop, since its neurons do not keep their state."""
-        return not all(neuron.init_hidden for neuron in self.neurons)
+        It holds the loop if there are neurons that do not keep their state, or if a call sets states to zero, or if it
+        calls a layer of neurons several times and these calls are steps that are alike.
+        """
+        step = None
+        if all(neuron.init_hidden for neuron in self.neurons):
+            step = _try(lambda: trace(self.net, self.method, self._as_step(inputs[0][0]), *inputs[1:]))
+            if isinstance(step, Traced) and step.calls == 1 and not step.resets and not step.indexed:
+                return self._as_program(lambda: one_step(step), loops=False)
+        whole = _try(lambda: trace(self.net, self.method, *inputs))
+        loops = step is None or step.resets or whole.resets or (step.calls != whole.calls and whole.calls > 0)
+        if loops and isinstance(whole, Traced) and whole.calls == 1:
+            return _Unplanned("there is one step only", loops=True, told=False)
+        rolled = _Unplanned(str(whole), loops=True)
+        if isinstance(whole, Traced):
+            rolled = self._as_program(lambda: roll(whole, self._is_neuron), loops=True)
+        if loops or (isinstance(rolled, _Planned) and _repeats_its_input(rolled.program)):
+            return rolled
+        if isinstance(step, Traced):
+            return self._as_program(lambda: one_step(step), loops=False)
+        return _Unplanned(str(step), loops=False)
+
+    def _as_program(self, make: Callable[[], Program], loops: bool) -> _Planned | _Unplanned:
+        try:
+            program = make()
+        except CannotTrace as err:
+            return _Unplanned(str(err), loops)
+        return _Planned(program, [plan(stage, self.net) for stage in program.stages])
+
+    def _is_neuron(self, path: str) -> bool:
+        return layers.is_spiking(self.net.get_submodule(path))
 
     def _as_step(self, step: Tensor) -> Tensor:
         """Return frames in the type of the weights, where they are counts or flags."""
@@ -126,34 +157,43 @@ class OverTime:
 
     def _carry_out(self, planned: _Planned, inputs: tuple) -> Any:
         program, frames = planned.program, inputs[0]
-        fixed = {n: value for n, value in zip(program.inputs, (*inputs, *(n.args[0] for n in program.inputs[len(inputs) :])))}
-        fixed = _Fixed(self.net, program.constants, fixed)
-        for node in program.prologue:
-            fixed[node] = _evaluate(node, fixed, self.net)
+        defaults = (node.args[0] for node in program.inputs[len(inputs) :])
+        fixed = _Fixed(self.net, program.constants, dict(zip(program.inputs, (*inputs, *defaults))))
         engine = self.runner.event_driven(torch.empty(0, dtype=self._dtype, device=frames.device))
-        num_steps = len(frames) if program.num_steps is None else program.num_steps
-        series = frames
-        if program.num_steps is None and not frames.is_floating_point():
-            series = Spikes(frames.to(torch.uint8)) if engine else frames.to(self._dtype)
-        ctx = Context(self.net, program.steps, num_steps, fixed, series, engine, self.runner)
-        ctx.values = [None] * len(program.steps)
-        ctx.draw_masks(frames.device)
-        for action in planned.actions:
-            action.run(ctx)
-        if program.num_steps is None:
-            return map_aggregate(program.output, lambda a: _whole(ctx, a))
-        return _finish(program, ctx)
+        series = self._as_series(frames, engine) if program.one_step else None
+        done: list[tuple[Stage, Context]] = []
+        for stage, actions in zip(program.stages, planned.actions):
+            _evaluate(stage.before, fixed, done)
+            ctx = Context(self.net, stage.steps, stage.num_steps or len(frames), fixed, series, engine, self.runner)
+            ctx.values = [None] * len(stage.steps)
+            ctx.draw_masks(frames.device)
+            for action in actions:
+                action.run(ctx)
+            done.append((stage, ctx))
+        if program.one_step:
+            return tree_map(lambda a: _whole(ctx, a), _thawed(program.output))
+        _evaluate(program.after, fixed, done)
+        return tree_map(lambda a: _look_up(a, fixed, done), _thawed(program.output))
 
-    def _loop(self, inputs: tuple) -> Any:
+    def _as_series(self, frames: Tensor, engine: Any) -> Tensor | Spikes:
+        """Return the input over time as the layers take it: counts that fit in a byte, else floats."""
+        if frames.is_floating_point() or frames.is_complex():
+            return frames
+        narrow = frames.dtype in (torch.bool, torch.uint8)
+        if engine and (narrow or bool(((frames >= 0) & (frames < BYTE)).all())):
+            return Spikes(frames.to(torch.uint8))
+        return frames.to(self._dtype)
+
+    def _loop(self, inputs: tuple, loops: bool) -> Any:
         """Run the network by its own loop: the definition of what it computes."""
         method = getattr(self.net, self.method) if self.method != "forward" else self.net
         with layers.from_zero(self.neurons):
-            if self.loops_itself:
+            if loops:
                 return method(*inputs)
             return layers.stack([method(self._as_step(step), *inputs[1:]) for step in inputs[0]])
 
     def drives(self, *inputs: Any) -> dict[str, Drive]:
-        """Return what drives each layer of neurons, by its name; of a network that cannot be traced nothing but them."""
+        """Return what drives each layer of neurons, by its name; where a network cannot be traced, only the layers."""
         planned = self._planned(inputs)
         if isinstance(planned, _Planned):
             return drives(planned.program, self.net)
@@ -171,13 +211,14 @@ class OverTime:
             return "Not run yet: what runs a layer depends on the shape of its input. Call the network once."
         if isinstance(self.last, str):
             return f"All steps by the network's own loop: {self.last}."
-        steps = self.last.program.steps
         rows = []
-        for action in self.last.actions:
-            if isinstance(action, Series | Element):
-                continue
-            names = " + ".join(_name(steps[index]) for index in action.indices)
-            rows.append(f"{names:<40} {self._how(action, steps)}")
+        for stage, actions in zip(self.last.program.stages, self.last.actions):
+            if not self.last.program.one_step:
+                rows.append(f"The network's own loop of {stage.num_steps} steps:")
+            for action in actions:
+                if not isinstance(action, Series | Element):
+                    names = " + ".join(_name(stage.steps[index]) for index in action.indices)
+                    rows.append(f"{names:<40} {self._how(action, stage.steps)}")
         return "\n".join(rows)
 
     def _how(self, action: Action, steps) -> str:
@@ -209,13 +250,48 @@ class _Fixed(dict):
         return value
 
 
-def _evaluate(node: fx.Node, env, net: nn.Module) -> Any:
-    args, kwargs = map_aggregate((node.args, node.kwargs), lambda a: env[a] if isinstance(a, fx.Node) else a)
-    if node.op == "call_module":
-        return net.get_submodule(node.target)(*args, **kwargs)
-    if node.op == "call_method":
-        return getattr(args[0], node.target)(*args[1:], **kwargs)
-    return node.target(*args, **kwargs)
+def _evaluate(nodes: list[fx.Node], fixed: _Fixed, done: list[tuple[Stage, Context]]) -> None:
+    """Carry out what a network does before, between and after its loops."""
+    for node in nodes:
+        found = _stacked(node, done)
+        if found is not None:
+            ctx, index = found
+            dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+            over = ctx.over(Now(index))
+            fixed[node] = over.movedim(0, dim % over.dim())
+            continue
+        args, kwargs = map_aggregate((node.args, node.kwargs), lambda a: _look_up(a, fixed, done))
+        if node.op == "call_module":
+            fixed[node] = fixed.net.get_submodule(node.target)(*args, **kwargs)
+        elif node.op == "call_method":
+            fixed[node] = getattr(args[0], node.target)(*args[1:], **kwargs)
+        else:
+            fixed[node] = node.target(*args, **kwargs)
+
+
+def _look_up(item: Any, fixed: _Fixed, done: list[tuple[Stage, Context]]) -> Any:
+    """Return the value of a node before, in or after a loop; anything else is itself."""
+    if not isinstance(item, fx.Node):
+        return item
+    for stage, ctx in done:
+        if item in stage.place:
+            step, index = stage.place[item]
+            return at_step(ctx.values[index], step)
+    return fixed[item]
+
+
+def _stacked(node: fx.Node, done: list[tuple[Stage, Context]]) -> tuple[Context, int] | None:
+    """Return the operation whose results of all steps a node stacks in their order, or None."""
+    if not is_stack(node) or not node.args or not isinstance(node.args[0], list | tuple):
+        return None
+    for stage, ctx in done:
+        places = [stage.place.get(part) if isinstance(part, fx.Node) else None for part in node.args[0]]
+        if None in places or [step for step, _ in places] != list(range(stage.num_steps)):
+            continue
+        indices = {index for _, index in places}
+        if len(indices) == 1:
+            return ctx, indices.pop()
+    return None
 
 
 def _whole(ctx: Context, item: Any) -> Any:
@@ -224,54 +300,45 @@ def _whole(ctx: Context, item: Any) -> Any:
         return ctx.over(item)
     if isinstance(item, Fixed):
         value = ctx.fixed[item.node]
-        return value.expand(ctx.num_steps, *value.shape)
+        return value.expand(ctx.num_steps, *value.shape) if isinstance(value, Tensor) else value
     return item
 
 
-def _finish(program: Program, ctx: Context) -> Any:
-    """Carry out what a network makes of all its steps, and return what it returns."""
-
-    def look_up(node):
-        if not isinstance(node, fx.Node):
-            return node
-        if node in program.place:
-            step, index = program.place[node]
-            value = ctx.values[index]
-            return value.value if isinstance(value, Same) else map_aggregate(value, lambda v: dense(v)[step])
-        return ctx.fixed[node]
-
-    for node in program.epilogue:
-        index = _stacked(node, program)
-        if index is not None:
-            dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-            over = ctx.over(Now(index))
-            ctx.fixed[node] = over.movedim(0, dim % over.dim())
-            continue
-        args, kwargs = map_aggregate((node.args, node.kwargs), look_up)
-        values = {"call_module": lambda n=node: ctx.net.get_submodule(n.target)(*args, **kwargs),
-                  "call_method": lambda n=node: getattr(args[0], n.target)(*args[1:], **kwargs),
-                  "call_function": lambda n=node: n.target(*args, **kwargs)}  # fmt: skip
-        ctx.fixed[node] = values[node.op]()
-    return map_aggregate(program.output, look_up)
+def _thawed(item: Any) -> Any:
+    """Return a nest in Python's own lists and dicts, which torch.fx replaces by some that cannot be changed."""
+    if isinstance(item, dict):
+        return {name: _thawed(value) for name, value in item.items()}
+    if isinstance(item, list):
+        return [_thawed(value) for value in item]
+    if isinstance(item, tuple):
+        parts = [_thawed(value) for value in item]
+        return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+    return item
 
 
-def _stacked(node: fx.Node, program: Program) -> int | None:
-    """Return the operation whose results of all steps a node stacks in their order, or None."""
-    if not is_stack(node) or not node.args or not isinstance(node.args[0], list | tuple):
-        return None
-    places = [program.place.get(part) if isinstance(part, fx.Node) else None for part in node.args[0]]
-    if None in places or [step for step, _ in places] != list(range(program.num_steps)):
-        return None
-    indices = {index for _, index in places}
-    return indices.pop() if len(indices) == 1 else None
+def _try(make: Callable[[], Traced]) -> Traced | CannotTrace:
+    try:
+        return make()
+    except CannotTrace as err:
+        return err
 
 
-def _fingerprint(net: nn.Module) -> tuple:
-    """Return what a trace depends on beside its input: the modules, their modes and plain attributes."""
-    return tuple(
-        (id(module), *(value for value in vars(module).values() if isinstance(value, bool | int | float | str)))
-        for module in net.modules()
-    )
+def _repeats_its_input(program: Program) -> bool:
+    """Whether each step of a loop takes its part of an input, or the same input anew, as a loop over time does."""
+    for op in program.steps:
+        for item in (*op.args, *op.kwargs.values()):
+            if isinstance(item, Fixed) and item.node.op != "get_attr":
+                return True
+    return False
+
+
+def _signature(value: Any) -> Any:
+    """Return what a trace depends on in an argument."""
+    if isinstance(value, Tensor):
+        return value.shape, value.dtype, value.device
+    if isinstance(value, list | tuple):
+        return tuple(_signature(item) for item in value)
+    return (type(value), value) if isinstance(value, int | float | str | bool | type(None)) else id(value)
 
 
 class Accelerated(nn.Module):
@@ -283,13 +350,17 @@ class Accelerated(nn.Module):
 
     def __init__(self, net: nn.Module, engine: str):
         object.__setattr__(self, "_over_time", OverTime(net, engine=engine))
-        super().__init__()
+        training = net.training
+        super().__init__()  # sets it
+        self.training = training
         for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             object.__setattr__(self, name, getattr(net, name))
 
     @torch.compiler.disable
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """Run the network: frames [T, B, ...], or what its own loop over time takes."""
+        if options:
+            inputs = inspect.signature(self._over_time.net.forward).bind(*inputs, **options).args
         return self._over_time.run(*inputs)
 
     @property

@@ -77,7 +77,9 @@ class Context:
         """Return a result over time, [T, B, ...], as float tensors where it is spikes in bytes."""
         value = self.values[ref.index]
         if isinstance(value, Same):
-            return map_aggregate(value.value, lambda v: v.expand(self.num_steps, *v.shape) if isinstance(v, Tensor) else v)
+            return map_aggregate(
+                value.value, lambda v: v.expand(self.num_steps, *v.shape) if isinstance(v, Tensor) else v
+            )
         return map_aggregate(value, dense)
 
     def resolve(self, item: Any, take) -> Any:
@@ -166,7 +168,9 @@ class Fold(Action):
         ops = [ctx.steps[index] for index in self.indices]
         size = sum(op.val.numel() * op.val.element_size() for op in ops)
         length = max(1, PIECE // max(1, size))
-        pieces = [self._piece(ctx, ops, low, min(ctx.num_steps, low + length)) for low in range(0, ctx.num_steps, length)]
+        pieces = [
+            self._piece(ctx, ops, low, min(ctx.num_steps, low + length)) for low in range(0, ctx.num_steps, length)
+        ]
         joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         ctx.values[self.indices[-1]] = joined.unflatten(0, (ctx.num_steps, -1))
 
@@ -175,6 +179,10 @@ class Fold(Action):
         for index, op in zip(self.indices, ops):
 
             def rows(ref, op=op):
+                if isinstance(ref, Fixed):
+                    return repeated(ctx.fixed[ref.node], op, high - low)
+                if not isinstance(ref, Now):
+                    return ref
                 if ref.index in local:
                     return local[ref.index]
                 value = ctx.values[ref.index]
@@ -182,7 +190,7 @@ class Fold(Action):
                     return repeated(value.value, op, high - low)
                 return part(value, low, high).flatten(0, 1)
 
-            args, kwargs = ctx.resolve((op.args, op.kwargs), rows)
+            args, kwargs = map_aggregate((op.args, op.kwargs), rows)
             local[index] = call_folded(op, args, kwargs, ctx.net)
         return local[self.indices[-1]]
 
@@ -211,7 +219,9 @@ class EachStep(Action):
         (index,) = self.indices
         op, results = ctx.steps[index], []
         for step in range(ctx.num_steps):
-            args, kwargs = ctx.resolve((op.args, op.kwargs), lambda ref, step=step: at_step(ctx.values[ref.index], step))
+            args, kwargs = ctx.resolve(
+                (op.args, op.kwargs), lambda ref, step=step: at_step(ctx.values[ref.index], step)
+            )
             results.append(call(op, args, kwargs, ctx.net))
         ctx.values[index] = layers.stack(results)
 
@@ -291,7 +301,11 @@ class Neurons(Action):
         """Run them, and tell those who listen."""
         (index,) = self.indices
         ref = ctx.steps[index].args[0]
-        cur = ctx.over(ref) if isinstance(ref, Now) else ctx.fixed[ref.node].expand(ctx.num_steps, *ctx.fixed[ref.node].shape)
+        cur = (
+            ctx.over(ref)
+            if isinstance(ref, Now)
+            else ctx.fixed[ref.node].expand(ctx.num_steps, *ctx.fixed[ref.node].shape)
+        )
         states = ctx.resolve(self.states, lambda ref: ref)
         module = ctx.net.get_submodule(ctx.steps[index].target)
         ctx.values[index] = ctx.runner.neurons(module, cur, states, self.places, self.equation)
@@ -356,7 +370,8 @@ class ConvLayer(Action):
             return value
         if isinstance(value, Same) or value.dtype != torch.float32:
             return None
-        if is_neuron_op(ctx.steps[ref.index], ctx.net):
+        op = ctx.steps[ref.index]
+        if is_neuron_op(op, ctx.net) and not isinstance(ctx.runner.equation(ctx.net.get_submodule(op.target)), str):
             return Spikes.of(value)
         whole = not value.requires_grad and bool(((value >= 0) & (value < BYTE) & (value == value.round())).all())
         return Spikes(value.to(torch.uint8)) if whole else None
@@ -370,7 +385,9 @@ class StepByStep(Action):
     def run(self, ctx: Context) -> None:
         """Loop over the steps of these operations alone."""
         inside = set(self.indices)
-        neurons = [ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if is_neuron_op(ctx.steps[i], ctx.net)]
+        neurons = [
+            ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if is_neuron_op(ctx.steps[i], ctx.net)
+        ]
         results: list[dict[int, Any]] = []
         with layers.from_zero(neurons):
             for step in range(ctx.num_steps):
@@ -380,7 +397,9 @@ class StepByStep(Action):
                     if isinstance(ref, Before):
                         if step == 0:
                             return ctx.resolve(ref.first, lambda r: r)
-                        return results[-1][ref.index] if ref.index in inside else at_step(ctx.values[ref.index], step - 1)
+                        return (
+                            results[-1][ref.index] if ref.index in inside else at_step(ctx.values[ref.index], step - 1)
+                        )
                     return now[ref.index] if ref.index in inside else at_step(ctx.values[ref.index], step)
 
                 for index in self.indices:

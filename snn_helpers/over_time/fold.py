@@ -6,11 +6,11 @@ step after step, which is always right.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from torch import Tensor, nn
 
+from snn_helpers.over_time.in_place import changes_its_argument
 from snn_helpers.over_time.program import Before, Now, Op, references
 
 _BY_AXES = {
@@ -34,8 +34,6 @@ _ELEMENTWISE = {
     "isub", "imul", "itruediv", "round", "floor", "ceil", "sign", "logical_and", "logical_or", "logical_not",
 }  # fmt: skip
 _RESHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
-_IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul,
-             operator.itruediv: operator.truediv}  # fmt: skip
 
 
 def name_of(op: Op) -> str:
@@ -87,17 +85,22 @@ def folds(op: Op, steps: list[Op], net: nn.Module, changing: set[int]) -> bool:
         return _module_folds(net.get_submodule(op.target), first)
     name = name_of(op)
     if name in _FUNCTIONS_BY_AXES:
-        return first.dim() == _FUNCTIONS_BY_AXES[name] and isinstance(op.args[0], Now)
+        return first.dim() == _FUNCTIONS_BY_AXES[name] and len(over) == 1 and _first_changes(op, changing)
     if name in ("dropout", "dropout1d", "dropout2d", "dropout3d"):
         return not dropout_options(op)[1]
     if name == "linear":
-        return len(over) == 1 and isinstance(op.args[0], Now)
+        return len(over) == 1 and _first_changes(op, changing)
     if name == "cat":
         dim = op.kwargs.get("dim", op.args[1] if len(op.args) > 1 else 0)
         return dim % op.val.dim() > 0 and all(isinstance(r, Now) and r.index in changing for r in references(op))
     if name in _RESHAPES:
         return len(over) == 1
     return name in _ELEMENTWISE and all(v.dim() == op.val.dim() for v in over)
+
+
+def _first_changes(op: Op, changing: set[int]) -> bool:
+    """Whether the first argument, and not a weight, is what differs from step to step."""
+    return bool(op.args) and isinstance(op.args[0], Now) and op.args[0].index in changing
 
 
 def _module_folds(module: nn.Module, first: Tensor) -> bool:
@@ -107,6 +110,8 @@ def _module_folds(module: nn.Module, first: Tensor) -> bool:
         return not module.training or module.p == 0
     if isinstance(module, nn.Flatten):
         return module.start_dim >= 1
+    if isinstance(module, nn.Unflatten):
+        return isinstance(module.dim, int) and module.dim >= 1
     if isinstance(module, nn.LayerNorm):
         return first.dim() > len(module.normalized_shape)
     for axes, kinds in _BY_AXES.items():
@@ -116,12 +121,14 @@ def _module_folds(module: nn.Module, first: Tensor) -> bool:
 
 
 def call(op: Op, args: tuple, kwargs: dict[str, Any], net: nn.Module) -> Any:
-    """Carry out an operation."""
+    """Carry out an operation, and change none of its arguments."""
+    if args and isinstance(args[0], Tensor) and changes_its_argument(op.kind, op.target, op.kwargs, net):
+        args = (args[0].clone(), *args[1:])
     if op.kind == "call_module":
         return net.get_submodule(op.target)(*args, **kwargs)
     if op.kind == "call_method":
         return getattr(args[0], op.target)(*args[1:], **kwargs)
-    return _IN_PLACE.get(op.target, op.target)(*args, **kwargs)
+    return op.target(*args, **kwargs)
 
 
 def call_folded(op: Op, args: tuple, kwargs: dict[str, Any], net: nn.Module) -> Tensor:
@@ -135,4 +142,6 @@ def call_folded(op: Op, args: tuple, kwargs: dict[str, Any], net: nn.Module) -> 
 
 def fits_rows(value: Tensor, op: Op) -> bool:
     """Whether a value of one step, [B, ...] or smaller, must be repeated to meet many steps laid into the batch."""
+    if op.kind == "call_module" or name_of(op) in _FUNCTIONS_BY_AXES or name_of(op) == "linear":
+        return False  # a weight
     return value.dim() == op.val.dim() and value.shape[0] == op.val.shape[0] and value.shape[0] > 1

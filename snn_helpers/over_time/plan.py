@@ -15,12 +15,12 @@ from snn_helpers.over_time.actions import Action
 from snn_helpers.over_time.fold import folds, is_dropout, name_of
 from snn_helpers.over_time.layers import is_spiking
 from snn_helpers.over_time.norm import NormOverTime
-from snn_helpers.over_time.program import Before, Fixed, Now, Op, Program, is_neuron_op, references
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, Stage, is_neuron_op, references
 
 
-def plan(program: Program, net: nn.Module) -> list[Action]:
-    """Return the actions that compute a program's steps over all time, in an order in which they can run."""
-    return _Planner(program.steps, net).plan(program.output)
+def plan(stage: Stage, net: nn.Module) -> list[Action]:
+    """Return the actions that compute a loop's steps over all time, in an order in which they can run."""
+    return _Planner(stage.steps, net).plan(stage.output)
 
 
 class _Planner:
@@ -168,7 +168,7 @@ class _Planner:
         return found
 
     def _conv_layer(self, neuron: int) -> list[Action]:
-        """Return the layer that ends in these neurons, if the event-driven engine has it: 3x3, padding 1, pool 1 or 2."""
+        """Return a layer that ends in these neurons, if the event-driven engine has it: 3x3, padding 1, pool 1 or 2."""
         if self._used(neuron) - {0}:
             return []
         chain, norm, pool = [neuron], None, 1
@@ -177,7 +177,11 @@ class _Planner:
             chain, pool, at = [at, *chain], 2, self._source(at)
         if at is not None and self._is(at, nn.modules.batchnorm._BatchNorm) and self._normalises_alike(at):
             chain, norm, at = [at, *chain], at, self._source(at)
-        if at is None or not self._is(at, nn.Conv2d) or not _is_plain_conv(self.net.get_submodule(self.steps[at].target)):
+        if (
+            at is None
+            or not self._is(at, nn.Conv2d)
+            or not _is_plain_conv(self.net.get_submodule(self.steps[at].target))
+        ):
             return []
         if not isinstance(self.steps[at].args[0], Now) or at not in self.changing or self.steps[at].val.dim() != 4:
             return []
@@ -233,7 +237,11 @@ class _Planner:
             return self._neurons(index)
         if self._is_neuron(op):
             return actions.StepByStep([index])
-        if op.target is operator.getitem and isinstance(op.args[0], Now) and isinstance(self.steps[op.args[0].index].val, tuple):
+        if (
+            op.target is operator.getitem
+            and isinstance(op.args[0], Now)
+            and isinstance(self.steps[op.args[0].index].val, tuple)
+        ):
             return actions.Element([index])
         if is_dropout(op, self.net):
             return actions.Dropout([index])
@@ -266,18 +274,37 @@ def _is_max_pool(op: Op, net: nn.Module) -> bool:
         module = net.get_submodule(op.target)
         if type(module) is not nn.MaxPool2d:
             return False
-        options = (module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode, module.return_indices)
+        options = (
+            module.kernel_size,
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.ceil_mode,
+            module.return_indices,
+        )
     elif name_of(op) == "max_pool2d":
-        given = dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"), op.args[1:])) | op.kwargs
+        given = (
+            dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"), op.args[1:]))
+            | op.kwargs
+        )
         options = tuple(given.get(name, default) for name, default in _POOL_DEFAULTS.items())
     else:
         return False
     kernel, stride, padding, dilation, *modes = options
     stride = kernel if stride is None else stride
-    return all(_pair(v) == (n, n) for v, n in ((kernel, 2), (stride, 2), (padding, 0), (dilation, 1))) and not any(modes)
+    return all(_pair(v) == (n, n) for v, n in ((kernel, 2), (stride, 2), (padding, 0), (dilation, 1))) and not any(
+        modes
+    )
 
 
-_POOL_DEFAULTS = {"kernel_size": None, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
+_POOL_DEFAULTS = {
+    "kernel_size": None,
+    "stride": None,
+    "padding": 0,
+    "dilation": 1,
+    "ceil_mode": False,
+    "return_indices": False,
+}
 
 
 def _is_plain_conv(conv: nn.Conv2d) -> bool:

@@ -7,6 +7,7 @@ before, `Fixed` for what was there before the loop began.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -78,35 +79,63 @@ class Op:
 
 
 @dataclass
-class Program:
-    """A network over time: what comes before the loop, one step of it, and what is made of all steps.
+class Stage:
+    """A loop over time and what comes before it.
 
     Attributes
     ----------
-    inputs : list of fx.Node
-        Placeholders of the call.
-    prologue, epilogue : list of fx.Node
-        Operations before and after the loop.
     steps : list of Op
         One step.
     num_steps : int or None
         Steps of the loop; None where a call is one step, and the input says how many there are.
+    before : list of fx.Node
+        Operations before the loop, after the loop before it.
     place : dict of fx.Node to (int, int)
         Step and operation of each node inside the loop.
+    output : nest of Now
+        What is used after the loop.
+    """
+
+    steps: list[Op]
+    num_steps: int | None = None
+    before: list[fx.Node] = field(default_factory=list)
+    place: dict[fx.Node, tuple[int, int]] = field(default_factory=dict)
+    output: Any = None
+
+
+@dataclass
+class Program:
+    """A network over time: its loops, mostly one, and what is made of all their steps.
+
+    Attributes
+    ----------
+    stages : list of Stage
+        Loops, one after the other.
     output : nest of fx.Node, or of Now where a call is one step
         What the call returns.
     constants : dict of str to Tensor
         Tensors that the call made itself.
+    inputs : list of fx.Node
+        Placeholders of the call.
+    after : list of fx.Node
+        Operations after the last loop.
     """
 
-    steps: list[Op]
+    stages: list[Stage]
     output: Any
     constants: dict[str, Tensor]
-    num_steps: int | None = None
-    inputs: list[fx.Node] = field(default_factory=list)
-    prologue: list[fx.Node] = field(default_factory=list)
-    epilogue: list[fx.Node] = field(default_factory=list)
-    place: dict[fx.Node, tuple[int, int]] = field(default_factory=dict)
+    inputs: list[fx.Node]
+    after: list[fx.Node] = field(default_factory=list)
+
+    @property
+    def one_step(self) -> bool:
+        """Whether a call is one step."""
+        return self.stages[0].num_steps is None
+
+    @property
+    def steps(self) -> list[Op]:
+        """The operations of one step, of all loops."""
+        return [op for stage in self.stages for op in stage.steps]
 
 
 def one_step(traced: Traced) -> Program:
@@ -128,49 +157,69 @@ def one_step(traced: Traced) -> Program:
         if node.op == "placeholder":
             steps.append(Op("series", node.target, (None, None), {}, node.meta["val"]))
         else:
-            args, kwargs = (map_aggregate(a, lambda a: refer(a) if isinstance(a, fx.Node) else a) for a in (node.args, node.kwargs))
+            args, kwargs = (
+                map_aggregate(a, lambda a: refer(a) if isinstance(a, fx.Node) else a) for a in (node.args, node.kwargs)
+            )
             steps.append(Op(node.op, node.target, args, dict(kwargs), node.meta["val"], node.meta["line"]))
-    return Program(steps, output, traced.constants)
+    inputs = [n for n in traced.graph.nodes if n.op == "placeholder"]
+    return Program([Stage(steps, output=output)], output, traced.constants, inputs)
 
 
 def roll(traced: Traced, is_neuron: Callable[[str], bool]) -> Program:
-    """Return the program of a call that loops over time itself.
+    """Return the program of a call that loops over time itself, once or several times, one loop after the other.
 
     Raises
     ------
     CannotTrace
-        If its steps are not alike.
+        If the steps of a loop are not alike.
     """
-    fixed = [n for n in traced.graph.nodes if n.op in ("placeholder", "get_attr")]
     nodes = [n for n in traced.graph.nodes if n.op.startswith("call_")]
     at = {node: place for place, node in enumerate(nodes)}
     calls: dict[str, list[int]] = {}
     for node in nodes:
         if node.op == "call_module" and is_neuron(node.target):
             calls.setdefault(node.target, []).append(at[node])
-    first, *_ = calls.values()
+    stages: list[Stage] = []
+    end = 0
+    for places in _apart(list(calls.values())):
+        stage, end = _roll_one(nodes, at, places, end)
+        stages.append(stage)
+    output = next(n for n in traced.graph.nodes if n.op == "output").args[0]
+    inputs = [n for n in traced.graph.nodes if n.op == "placeholder"]
+    return Program(stages, output, traced.constants, inputs, nodes[end:])
+
+
+def _apart(calls: list[list[int]]) -> list[list[list[int]]]:
+    """Sort layers of neurons, each the places of its calls, into loops: those whose calls interlace are of one loop."""
+    loops: list[list[list[int]]] = []
+    for places in sorted(calls):
+        if loops and places[0] < max(other[-1] for other in loops[-1]):
+            loops[-1].append(places)
+        else:
+            loops.append([places])
+    return loops
+
+
+def _roll_one(nodes: list[fx.Node], at: dict, calls: list[list[int]], begin: int) -> tuple[Stage, int]:
+    """Return the loop in which these calls of neurons are, and where it ends; it starts at `begin` or later."""
+    first = calls[0]
     num_steps = len(first)
     if num_steps < 2:
-        raise CannotTrace("there is one step only")
+        raise CannotTrace("there is one step only" if nodes else "no neurons are called")
     length = first[1] - first[0]
-    if any(len(places) != num_steps for places in calls.values()) or any(
-        b - a != length for a, b in zip(first, first[1:])
-    ):
+    if any(len(places) != num_steps for places in calls) or any(b - a != length for a, b in itertools.pairwise(first)):
         raise CannotTrace("its steps differ from each other")
-    for ahead in range(min(length - 1, first[0]), -1, -1):
+    for ahead in range(min(length - 1, first[0] - begin), -1, -1):
         start = first[0] - ahead
         if start + num_steps * length > len(nodes):
             continue
         steps = _alike(nodes, at, start, length, num_steps)
         if steps is not None:
-            break
-    else:
-        raise CannotTrace("its steps differ from each other")
-    end = start + num_steps * length
-    place = {nodes[k]: divmod(k - start, length) for k in range(start, end)}
-    output = next(n for n in traced.graph.nodes if n.op == "output").args[0]
-    inputs = [n for n in fixed if n.op == "placeholder"]
-    return Program(steps, output, traced.constants, num_steps, inputs, nodes[:start], nodes[end:], place)
+            end = start + num_steps * length
+            place = {nodes[k]: divmod(k - start, length) for k in range(start, end)}
+            outside = {index for node, (_, index) in place.items() if any(user not in place for user in node.users)}
+            return Stage(steps, num_steps, nodes[begin:start], place, [Now(index) for index in sorted(outside)]), end
+    raise CannotTrace("its steps differ from each other")
 
 
 def _alike(nodes: list, at: dict, start: int, length: int, num_steps: int) -> list[Op] | None:

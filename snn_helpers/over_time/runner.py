@@ -72,7 +72,7 @@ class Runner:
         if self.engine == "snntorch" and isinstance(module, SpikingNeuron):
             spk, mem = module.run_snntorch(cur)
         else:
-            zero = all(state is None or not bool(state.any()) for state in states)
+            zero = all(state is None or not (state.requires_grad or bool(state.any())) for state in states)
             neuron = self.equation(module)
             if isinstance(neuron, str) or not plain or not zero:
                 return layers.run_own_code(module, cur, states, places)

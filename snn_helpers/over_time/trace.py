@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import linecache
+import operator
 import random
 import sys
 import traceback
@@ -19,17 +21,30 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from snn_helpers.over_time.in_place import OPERATORS, follow_writes, seen_elsewhere
 from snn_helpers.over_time.layers import is_spiking, kept_state
 from snn_helpers.over_time.norm import NormOverTime
 
-RANDOM = {"bernoulli", "normal", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "rrelu", "uniform_",
-          "normal_", "bernoulli_", "exponential_", "random_", "alpha_dropout", "feature_alpha_dropout"}  # fmt: skip
+RANDOM = {"bernoulli", "normal", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "rrelu",
+          "uniform_", "normal_", "bernoulli_", "exponential_", "random_", "alpha_dropout", "feature_alpha_dropout"}  # fmt: skip
 VALUES = {"item", "tolist", "numpy", "__bool__", "__float__", "__int__", "requires_grad_", "backward", "data_ptr"}
+_KEPT = {"hidden"}  # what neurons of ours keep of their last call
 RESETS = ("reset_mem", "init_leaky", "init_synaptic", "init_alpha", "init_lapicque", "init_rleaky", "init_rsynaptic")
 
 
-class CannotTrace(Exception):  # noqa: N818 -- the network is no error; it only runs by its loop
-    """The network does something in its step that cannot be computed over all time at once; says what, and where."""
+class CannotTrace(Exception):
+    """The network does something in its step that cannot be computed over all time at once; says what, and where.
+
+    Attributes
+    ----------
+    resets : bool
+        Whether a neuron's hidden state had been set to zero before.
+    calls : int
+        How many times a layer of neurons had been called before, at most.
+    """
+
+    resets = False
+    calls = 0
 
 
 class Traced:
@@ -43,10 +58,16 @@ class Traced:
         Tensors that the call made itself, by the target of their "get_attr" nodes.
     resets : bool
         Whether the call set a neuron's hidden state to zero, as a loop over time does before it begins.
+    calls : int
+        How many times it called a layer of neurons, at most.
+    indexed : bool
+        Whether it took single elements of its first argument, as a loop over time takes its steps.
     """
 
-    def __init__(self, graph: fx.Graph, constants: dict[str, Tensor], resets: bool):
-        self.graph, self.constants, self.resets = graph, constants, resets
+    def __init__(self, graph: fx.Graph, constants: dict[str, Tensor], resets: bool, calls: int):
+        self.graph, self.constants, self.resets, self.calls = graph, constants, resets, calls
+        first = next((node for node in graph.nodes if node.op == "placeholder"), None)
+        self.indexed = first is not None and any(_takes_an_element(user) for user in first.users)
 
 
 def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
@@ -65,7 +86,7 @@ def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
         _answer_resets_with_nothing(neuron, tracer)
     states = [_states(neuron) for neuron in neurons]
     before = _attributes(meta)
-    dice = _random_states()
+    dice = _RandomStates()
     tracer.traced_func_name = method
     tracer.values = tuple(value.detach().to("meta") if isinstance(value, Tensor) else value for value in inputs)
     tracer.devices = tuple(value.device for value in inputs if isinstance(value, Tensor))
@@ -73,24 +94,46 @@ def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
 
     instances, snntorch.SpikingNeuron.instances = snntorch.SpikingNeuron.instances, neurons
     try:
-        graph = tracer.trace(meta)
-    except CannotTrace:
-        raise
+        with torch.enable_grad():  # what the network's own code switches off is seen, whatever the caller does
+            graph = tracer.trace_neurons(meta, inputs) if is_spiking(meta) else tracer.trace(meta)
+        if dice.moved():
+            raise CannotTrace("it draws random numbers of its own")
+        changed = [name for name, value in _attributes(meta).items() if before.get(name) != value]
+        if changed:
+            raise CannotTrace(f"it changes its attribute `{changed[0]}`, which only its own loop can")
     except Exception as err:  # whatever the network's own code makes of values that have no numbers
-        raise CannotTrace(f"{_reason(err)}{_line(err)}") from err
+        failure = err if isinstance(err, CannotTrace) else CannotTrace(f"{_reason(err)}{_line(err)}")
+        failure.resets, failure.calls = _were_reset(neurons, states), tracer.calls
+        raise failure from err
     finally:
         snntorch.SpikingNeuron.instances = instances
-    if _random_states() != dice:
-        raise CannotTrace("it draws random numbers of its own")
-    changed = [name for name, value in _attributes(meta).items() if before.get(name) != value]
-    if changed:
-        raise CannotTrace(f"it changes its attribute `{changed[0]}`, which only its own loop can")
+        dice.restore()
+    calls = tracer.calls
+    follow_writes(graph, meta)
+    write = seen_elsewhere(graph, meta)
+    if write is not None:
+        name = write.target if isinstance(write.target, str) else write.target.__name__
+        failure = CannotTrace(f"it changes a tensor in place that is seen elsewhere (`{name}`){write.meta['line']}")
+        failure.resets, failure.calls = _were_reset(neurons, states), calls
+        raise failure
     constants = {n.target: getattr(meta, n.target) for n in graph.nodes if str(n.target).startswith("_tensor_constant")}
     for name, value in constants.items():
         if value.device.type == "meta":
             raise CannotTrace(f"it computes with a tensor of its own, `{name}`, that is no parameter and no buffer")
-    resets = any(_states(n)[name] is not state for n, own in zip(neurons, states) for name, state in own.items())
-    return Traced(graph, constants, resets)
+    return Traced(graph, constants, _were_reset(neurons, states), calls)
+
+
+def _were_reset(neurons: list[nn.Module], states: list[dict[str, Tensor]]) -> bool:
+    return any(_states(n)[name] is not state for n, own in zip(neurons, states) for name, state in own.items())
+
+
+def _takes_an_element(node: fx.Node) -> bool:
+    if node.target in ("unbind", "select") or node.target in (torch.unbind, torch.select):
+        return True
+    if node.target is not operator.getitem:
+        return False
+    places = node.args[1] if isinstance(node.args[1], tuple | list) else (node.args[1],)
+    return any(isinstance(place, int) and not isinstance(place, bool) for place in places)
 
 
 class _Proxy(fx.Proxy):
@@ -120,6 +163,20 @@ class _Proxy(fx.Proxy):
         return super().__getattr__(name)
 
 
+def _write_by(name: str):
+    """Return the method of a traced value that changes it in place, such as `+=`, for which torch.fx has none."""
+    target = getattr(operator, name)
+
+    def method(self, other):
+        return self.tracer.create_proxy("call_function", target, (self, other), {})
+
+    return method
+
+
+for _name in OPERATORS:
+    setattr(_Proxy, f"__{_name}__", _write_by(_name))
+
+
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
@@ -130,6 +187,20 @@ class _Tracer(fx.Tracer):
         self._placeholders = 0
         self._neurons = neurons
         self._aside = False  # what runs now is to be evaluated, not traced
+        self._modes: tuple | None = None
+        self._calls: dict[str, int] = {}
+
+    @property
+    def calls(self) -> int:
+        """How many times a layer of neurons was called, at most."""
+        return max(self._calls.values(), default=0)
+
+    def trace_neurons(self, root: nn.Module, inputs: tuple) -> fx.Graph:
+        """Trace a network that is one layer of neurons: a call of itself."""
+        self.root, self.graph, self.tensor_attrs = root, fx.Graph(), {}
+        args = tuple(self.create_proxy("placeholder", f"input_{place}", (), {}) for place in range(len(inputs)))
+        self.create_proxy("output", "output", (self.create_proxy("call_module", "", args, {}),), {})
+        return self.graph
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -158,6 +229,14 @@ class _Tracer(fx.Tracer):
 
     def create_proxy(self, kind, target, args, kwargs, *rest, **options):
         name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        if self._aside:  # a traced value got into what is only evaluated
+            raise CannotTrace(f"it changes numbers of a layer of neurons{_line()}")
+        modes = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+        self._modes = self._modes or modes
+        if modes != self._modes:
+            raise CannotTrace(f"it switches gradients or autocast on or off{_line()}")
+        if kind == "call_module":
+            self._look_at(self.root.get_submodule(target), target)
         if kind in ("call_function", "call_method"):
             if name in RANDOM:
                 raise CannotTrace(f"it draws random numbers (`{name}`){_line()}")
@@ -168,13 +247,22 @@ class _Tracer(fx.Tracer):
         proxy.node.meta["line"] = _line()
         return proxy
 
+    def _look_at(self, module: nn.Module, target: str) -> None:
+        if is_spiking(module):
+            self._calls[target] = self._calls.get(target, 0) + 1
+        elif _draws(module):
+            raise CannotTrace(f"{type(module).__name__} draws random numbers{_line()}")
+
     def _value(self, kind: str, target, args, kwargs) -> Any:
         args, kwargs = tree_map(_as_value, (args, kwargs))
+        if kind == "output":
+            return None
         if kind == "placeholder":
             self._placeholders += 1
             return self._given(target, args)
         if kind == "get_attr":
-            return _as_value(_at(self.root, target))
+            with self.aside():
+                return _as_value(_at(self.root, target))
         with torch.no_grad(), self.aside():
             if kind == "call_module":
                 module = self.root.get_submodule(target)
@@ -191,7 +279,17 @@ class _Tracer(fx.Tracer):
             return self.values[place]
         if default:
             return default[0]
-        raise CannotTrace(f"it takes more than the {len(self.values)} arguments it is given: `{target.lstrip('*')}` is left")
+        raise CannotTrace(
+            f"it takes more than the {len(self.values)} arguments it is given: `{target.lstrip('*')}` is left"
+        )
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether a layer of torch's draws random numbers; the dropouts, whose masks are drawn as the loop does, aside."""
+    if isinstance(module, nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
+        return True
+    inside = isinstance(module, nn.RReLU | nn.AlphaDropout | nn.FeatureAlphaDropout) or getattr(module, "dropout", 0)
+    return module.training and bool(inside)
 
 
 def _as_value(item: Any) -> Any:
@@ -258,24 +356,49 @@ def _answer_resets_with_nothing(neuron: nn.Module, tracer: _Tracer) -> None:
 
 
 def _attributes(net: nn.Module) -> dict[str, Any]:
-    """Return what a call must leave alone: plain attributes, by identity, and lists and dicts by length too."""
+    """Return what a call must leave alone: attributes by identity, numbers by value, lists and dicts by their items."""
     found = {}
     for path, module in net.named_modules():
-        neuron = is_spiking(module)
-        for name, value in vars(module).items():
-            if name.startswith("_tensor_constant") or name in ("_buffers", "_parameters", "_modules") or neuron:
+        hidden = module._non_persistent_buffers_set if is_spiking(module) else ()
+        for name, value in (*vars(module).items(), *module._buffers.items(), *module._parameters.items()):
+            if name.startswith("_tensor_constant") or name in ("_buffers", "_parameters", "_modules", *hidden):
                 continue
-            size = len(value) if isinstance(value, list | dict | set) else None
+            if is_spiking(module) and name in _KEPT:
+                continue
             plain = isinstance(value, int | float | str | bool | type(None))
-            found[f"{path}.{name}".lstrip(".")] = (value if plain else id(value), size)
+            if is_spiking(module) and isinstance(value, Tensor) and name in vars(module):
+                continue  # what a neuron keeps of its last call
+            items = list(value.values()) if isinstance(value, dict) else value
+            items = [id(item) for item in items] if isinstance(items, list | tuple | set) else None
+            found[f"{path}.{name}".lstrip(".")] = (value if plain else id(value), items)
     return found
 
 
-def _random_states() -> tuple:
-    numpy_state = np.random.get_state()
-    return (
-        torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy_state[1].tobytes(), numpy_state[2],
-    )  # fmt: skip
+class _RandomStates:
+    """The generators of random numbers as they are now."""
+
+    def __init__(self):
+        self.devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+        self.kept = self._now()
+
+    def _now(self) -> tuple:
+        cuda = tuple(torch.cuda.get_rng_state(device) for device in self.devices)
+        return (torch.get_rng_state(), *cuda), random.getstate(), np.random.get_state()  # noqa: NPY002 -- it is what networks of others may use
+
+    def moved(self) -> bool:
+        """Whether one has drawn a number since."""
+        (theirs, *others), (ours, *kept) = self._now(), self.kept
+        changed = any(not torch.equal(a, b) for a, b in zip(theirs, ours)) or others[0] != kept[0]
+        return changed or others[1][2] != kept[1][2] or not np.array_equal(others[1][1], kept[1][1])
+
+    def restore(self) -> None:
+        """Set them back, so that the loop draws what it would have drawn."""
+        (cpu, *cuda), own, numpy_state = self.kept
+        torch.set_rng_state(cpu)
+        for device, state in zip(self.devices, cuda):
+            torch.cuda.set_rng_state(state, device)
+        random.setstate(own)
+        np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def _caller_is_snntorch() -> bool:
@@ -301,13 +424,23 @@ def _reason(err: BaseException) -> str:
 
 def _line(err: BaseException | None = None) -> str:
     """Name the line of the network's own code that was last at work."""
-    frames = traceback.extract_stack() if err is None else traceback.extract_tb(err.__traceback__)
-    own = [f for f in frames if not any(part in f.filename for part in ("/torch/", "snn_helpers/over_time", "/snntorch/"))]
-    if err is None:  # the frames before the trace began are the caller's
-        marks = [k for k, f in enumerate(frames) if f.filename.endswith("over_time/trace.py") and f.name == "trace"]
-        inside = frames[marks[-1] :] if marks else []
-        own = [f for f in own if any(f is g for g in inside)]
-    return f" ({own[-1].filename}:{own[-1].lineno}: `{own[-1].line}`)" if own else ""
+    if err is None:
+        frame, found = sys._getframe(1), None
+        while frame and frame.f_code is not trace.__code__:  # the frames before the trace began are the caller's
+            if _is_own(frame.f_code.co_filename):
+                found = frame.f_code.co_filename, frame.f_lineno
+                break
+            frame = frame.f_back
+    else:
+        own = [f for f in traceback.extract_tb(err.__traceback__) if _is_own(f.filename)]
+        found = (own[-1].filename, own[-1].lineno) if own else None
+    return f" ({found[0]}:{found[1]}: `{linecache.getline(*found).strip()}`)" if found else ""
+
+
+def _is_own(filename: str) -> bool:
+    return (
+        not any(part in filename for part in ("/torch/", "snn_helpers/over_time", "/snntorch/")) and filename[:1] != "<"
+    )
 
 
 def tensors(values: Any) -> list[Tensor]:

@@ -1,0 +1,145 @@
+"""Is a network that others have published exact over time, and how much faster than its own loop?
+
+Run `python benchmarks/zoo.py [NAME...] [--quick]`; the names are those of `zoo_networks.ZOO`, `--quick` takes the sizes
+of the tests and one round. Each network runs beside its own plain loop, interleaved: a train step and a forward pass.
+Peak memory of a train step is that of a process of its own, above what stands before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from _measure import interleaved, new_figure, save
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from zoo_compare import compare
+from zoo_networks import ZOO, plain_loop
+
+from snn_helpers.engine import cpu
+from snn_helpers.over_time import accelerate
+
+ROUNDS = 5
+LOOP, OURS = "loop", "over time"
+
+
+def train_step(run, net: nn.Module, inputs: Tensor):
+    """Return a train step whose learning rate is 0, so that the weights stay."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        outputs = tree_leaves(run(inputs))
+        sum(part.square().mean() for part in outputs).backward()
+        optimizer.step()
+
+    return step
+
+
+def runners(name: str, quick: bool):
+    """Return the network of that name, its input, and both ways to run it."""
+    network = ZOO[name]
+    net, inputs = network.make(network.small if quick else network.full)
+    return net, inputs, {LOOP: lambda x: plain_loop(net, x), OURS: accelerate(net)}
+
+
+def measure(name: str, quick: bool) -> dict[str, float]:
+    """Return what one network costs: seconds, the least of the rounds, and how far it is from its loop."""
+    net, inputs, ways = runners(name, quick)
+    differs = compare(net, inputs)
+    row = {"fired": differs.fired, "spikes": differs.spikes, "near": differs.near, "gradients": differs.gradients}
+    rounds = 1 if quick else ROUNDS
+    train = interleaved({way: train_step(run, net, inputs) for way, run in ways.items()}, rounds)
+    net.eval()
+    with torch.no_grad():
+        forward = interleaved({way: lambda run=run: run(inputs) for way, run in ways.items()}, rounds)
+    for way in ways:
+        row[f"train {way}"], row[f"forward {way}"] = float(train[way].min()), float(forward[way].min())
+        row[f"memory {way}"] = peak(name, way, quick)
+    return row
+
+
+def peak(name: str, way: str, quick: bool) -> float:
+    """Return the peak memory of a train step in bytes, in a process of its own."""
+    command = [sys.executable, __file__, "--memory-of", way, name, *(["--quick"] if quick else [])]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(printed.splitlines()[-1])
+
+
+def memory_of(name: str, way: str, quick: bool) -> None:
+    """Print the peak of the second train step above what stands before the first, in bytes."""
+    from engine import memory_bytes
+
+    net, inputs, ways = runners(name, quick)
+    cpu.warm_up()
+    small_net, small, small_ways = runners(name, True)
+    train_step(small_ways[way], small_net, small)()
+    before = memory_bytes("VmRSS")
+    reset_peak()
+    train_step(ways[way], net, inputs)()
+    print(json.dumps(max(memory_bytes("VmHWM") - before, 1)))
+
+
+def reset_peak() -> None:
+    """Set the process's peak memory back to what it has now, where the system can."""
+    control = Path("/proc/self/clear_refs")
+    if control.exists():
+        control.write_text("5")
+
+
+def print_row(name: str, row: dict[str, float]) -> None:
+    cells = [f"{name:13}", f"{100 * row['fired']:5.1f} %", f"{row['spikes']:6d}", f"{row['near']:5d}"]
+    cells.append(f"{row['gradients']:8.0e}")
+    for work in ("train", "forward"):
+        loop, ours = row[f"{work} {LOOP}"], row[f"{work} {OURS}"]
+        cells.append(f"{1e3 * loop:8.1f} {1e3 * ours:8.1f} {loop / ours:5.2f}")
+    loop, ours = row[f"memory {LOOP}"], row[f"memory {OURS}"]
+    cells.append(f"{loop / 1e6:7.0f} {ours / 1e6:7.0f} {loop / ours:5.1f}")
+    print("  ".join(cells), flush=True)
+
+
+def draw(rows: dict[str, dict[str, float]]) -> None:
+    """Draw how many times faster, and how much smaller, each network is than its loop."""
+    figure, axes = new_figure(12, 0.3 * len(rows) + 1.5, 3)
+    for ax, work in zip(axes, ("train", "forward", "memory")):
+        ratios = [row[f"{work} {LOOP}"] / row[f"{work} {OURS}"] for row in rows.values()]
+        ax.barh(np.arange(len(rows)), ratios, color=["tab:blue" if ratio >= 1 else "tab:red" for ratio in ratios])
+        ax.axvline(1, color="0.3", lw=1)
+        ax.set_yticks(range(len(rows)), list(rows))
+        title = {"train": "train step", "forward": "forward", "memory": "peak memory"}[work]
+        ax.set(title=f"{title}: loop / over time", xscale="log")
+        ax.invert_yaxis()
+    save(figure, "zoo.png")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", choices=[*ZOO, []], metavar="NAME", help=", ".join(ZOO))
+    parser.add_argument("--quick", action="store_true", help="the sizes of the tests, one round")
+    parser.add_argument("--memory-of", metavar="WAY", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory_of:
+        memory_of(args.names[0], args.memory_of, args.quick)
+        return 0
+    print(
+        f"{torch.get_num_threads()} threads; times in ms, the least of {1 if args.quick else ROUNDS} rounds; memory MB"
+    )
+    print(
+        f"{'network':13}  {'fires':>7}  {'spikes that differ, near':>14} gradients  {'train: loop, ours':>23}", end=""
+    )
+    print(f"  {'forward: loop, ours':>23}  {'memory: loop, ours':>21}")
+    rows = {}
+    for name in args.names or ZOO:
+        rows[name] = measure(name, args.quick)
+        print_row(name, rows[name])
+    draw(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""What a trace of a network depends on beside its input: when this changes, the network is traced anew."""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+from torch import Tensor, nn
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_OF_TORCH = frozenset(vars(nn.Module())) - {"training"}
+_LIBRARIES = ("torch", "snntorch")
+_MISSING = object()
+
+
+def fingerprint(net: nn.Module) -> tuple:
+    """Return what a trace depends on beside its input.
+
+    These are the modules, their modes and attributes, shapes and types of their tensors, and the variables outside that
+    their code reads, as far as these are plain values, functions or lists of them.
+    """
+    return tuple((path, *_of_module(module)) for path, module in net.named_modules(remove_duplicate=False))
+
+
+def _of_module(module: nn.Module) -> tuple:
+    cls = type(module)
+    attributes = tuple((k, _value(v)) for k, v in vars(module).items() if k not in _OF_TORCH and k != "hidden")
+    tensors = tuple((k, p.shape, p.dtype) for k, p in module._parameters.items() if p is not None)
+    kept = tuple(
+        (k, b.shape, b.dtype)
+        for k, b in module._buffers.items()
+        if b is not None and k not in module._non_persistent_buffers_set
+    )
+    outside = tuple(_value(space.get(name, _MISSING)) for space, name in _outside(cls))
+    return cls, module.training, attributes, tensors, kept, outside
+
+
+def _value(value: Any, depth: int = 3) -> Any:
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, Tensor) or depth == 0:
+        return None
+    if isinstance(value, list | tuple):
+        return tuple(_value(item, depth - 1) for item in value)
+    if isinstance(value, dict):
+        return tuple((str(k), _value(v, depth - 1)) for k, v in value.items())
+    return id(value) if callable(value) else None
+
+
+@functools.cache
+def _outside(cls: type) -> tuple[tuple[dict, str], ...]:
+    """Return the variables of their modules, and of the class itself, that the code of a class reads."""
+    found: dict[tuple[int, str], tuple[dict, str]] = {}
+    seen: set[types.CodeType] = set()
+    for base in cls.__mro__:
+        if base is object or base.__module__.partition(".")[0] in _LIBRARIES:
+            continue
+        for name, member in vars(base).items():
+            if isinstance(member, types.FunctionType):
+                _read(member, found, seen)
+            elif isinstance(member, _PLAIN) and not name.startswith("__"):
+                found[id(base), name] = (_ClassSpace(base), name)
+    return tuple(found.values())
+
+
+def _read(function: types.FunctionType, found: dict, seen: set) -> None:
+    """Note what a function reads outside of itself, and the functions of the same module that it calls."""
+    if function.__code__ in seen:
+        return
+    seen.add(function.__code__)
+    space = function.__globals__
+    for cell, name in zip(function.__closure__ or (), function.__code__.co_freevars):
+        found[id(cell), name] = (_CellSpace(cell), name)
+    for name in _names(function.__code__):
+        if name in space and not isinstance(space[name], types.ModuleType | type):
+            found[id(space), name] = (space, name)
+            called = space[name]
+            if isinstance(called, types.FunctionType) and called.__globals__ is space:
+                _read(called, found, seen)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = (_names(const) for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+class _ClassSpace:
+    """The attributes of a class, looked up when they are asked for."""
+
+    def __init__(self, cls: type):
+        self.cls = cls
+
+    def get(self, name: str, default: Any) -> Any:
+        return self.cls.__dict__.get(name, default)
+
+
+class _CellSpace:
+    """A variable of the function around."""
+
+    def __init__(self, cell: types.CellType):
+        self.cell = cell
+
+    def get(self, name: str, default: Any) -> Any:
+        try:
+            return self.cell.cell_contents
+        except ValueError:  # not set yet
+            return default

@@ -1,0 +1,737 @@
+"""Any network over time: what is traced, how it is rolled up and planned, and what runs by its own loop instead."""
+
+import copy
+import pickle
+import random
+import re
+import warnings
+
+import pytest
+import snntorch as snn
+import torch
+from snntorch import utils
+from torch import nn
+from torch.nn import functional as F
+
+from snn_helpers.neurons import Leaky, reset
+from snn_helpers.over_time import Accelerated, NormOverTime, accelerate
+from snn_helpers.over_time.program import one_step, roll
+from snn_helpers.over_time.trace import trace
+
+
+@pytest.fixture(autouse=True)
+def leave_no_snntorch_neuron():
+    torch.manual_seed(0)
+    yield
+    snn.SpikingNeuron.instances.clear()
+
+
+def lif(**options):
+    return snn.Leaky(beta=0.9, init_hidden=True, **options)
+
+
+def fc_net():
+    return nn.Sequential(nn.Linear(6, 5), lif(), nn.Linear(5, 3), lif(output=True))
+
+
+def events(*shape, share=0.4):
+    return (torch.rand(shape) < share).float() * 2
+
+
+def step_loop(net, frames, *more):
+    """Run one call a step from states of zero."""
+    reset(net)
+    outputs = [net(frame, *more) for frame in frames]
+    reset(net)
+    if isinstance(outputs[0], torch.Tensor):
+        return torch.stack(outputs)
+    return tuple(torch.stack(part) for part in zip(*outputs))
+
+
+def flat(outputs):
+    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+
+
+def assert_equal(got, expected):
+    for one, other in zip(flat(got), flat(expected), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def gradients(net, outputs):
+    net.zero_grad()
+    sum((part * torch.linspace(-1, 1, part.numel()).view_as(part)).sum() for part in flat(outputs)).backward()
+    return [p.grad.clone() for p in net.parameters()]
+
+
+def assert_as_loop(net, frames, *more, loop=step_loop, runs=None):
+    """Assert that a network over time equals its loop in values and gradients; return what `explain` says."""
+    twin = copy.deepcopy(net)
+    state = torch.get_rng_state()
+    expected = loop(twin, frames, *more)
+    torch.set_rng_state(state)
+    fast = accelerate(net)
+    got = fast(frames, *more)
+    assert_equal(got, expected)
+    wanted = gradients(twin, expected)
+    largest = max(float(theirs.abs().max()) for theirs in wanted)
+    for ours, theirs in zip(gradients(net, got), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6 * largest)
+    text = fast.explain()
+    assert ("by the network's own loop" in text) is (runs == "loop")
+    return text
+
+
+def own_loop(net, *inputs):
+    reset(net)
+    return net(*inputs)
+
+
+class Looped(nn.Module):
+    """A class with its loop inside; `step` computes one step."""
+
+    def __init__(self, num_steps=4):
+        super().__init__()
+        self.num_steps = num_steps
+        self.fc1, self.fc2 = nn.Linear(6, 5), nn.Linear(5, 3)
+        self.lif1, self.lif2 = snn.Leaky(beta=0.9), snn.Leaky(beta=0.8)
+
+    def forward(self, x):
+        mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        spk_rec, mem_rec = [], []
+        for step in range(self.num_steps):
+            spk1, mem1 = self.lif1(self.fc1(x[step]), mem1)
+            spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
+            spk_rec.append(spk2)
+            mem_rec.append(mem2)
+        return torch.stack(spk_rec), torch.stack(mem_rec)
+
+
+# What is traced, rolled up and planned
+
+
+def test_trace_of_a_step_lists_its_operations():
+    net = fc_net()
+    traced = trace(net, "forward", torch.zeros(2, 6))
+    program = one_step(traced)
+    assert [op.target for op in program.steps[:5]] == ["input_1", "0", "1", "2", "3"] or len(program.steps) >= 5
+    assert traced.calls == 1
+    assert not traced.resets
+
+
+def test_loop_is_rolled_up_into_one_step():
+    net = Looped()
+    traced = trace(net, "forward", torch.zeros(4, 2, 6))
+    program = roll(traced, lambda path: path.startswith("lif"))
+    (stage,) = program.stages
+    assert stage.num_steps == 4
+    assert [op.target for op in stage.steps if op.kind == "call_module"] == ["fc1", "lif1", "fc2", "lif2"]
+    assert traced.resets
+
+
+def test_explain_names_what_runs_each_layer():
+    fast = accelerate(fc_net())
+    assert "Not run yet" in fast.explain()
+    fast(events(4, 2, 6))
+    lines = fast.explain().splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "1", "2", "3"]
+    assert "kernel (leaky)" in lines[1]
+
+
+def test_explain_says_why_a_layer_has_no_kernel():
+    net = nn.Sequential(nn.Linear(6, 5), snn.Lapicque(beta=0.9, init_hidden=True, output=True))
+    fast = accelerate(net)
+    fast(events(4, 2, 6))
+    assert "Lapicque" in fast.explain()
+
+
+def test_static_input_is_computed_once():
+    class Static(Looped):
+        def forward(self, x):
+            return super().forward([x] * self.num_steps)
+
+    assert "once: the same in every step" in assert_as_loop(Static(), events(2, 6), loop=own_loop)
+
+
+def test_two_loops_one_after_the_other():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.fc2, self.lif1, self.lif2 = nn.Linear(6, 5), nn.Linear(5, 3), lif(), lif(output=True)
+
+        def forward(self, x):
+            utils.reset(self)
+            first = torch.stack([self.lif1(self.fc1(frame)) for frame in x])
+            return torch.stack([self.lif2(self.fc2(spk))[1] for spk in first])[-1]
+
+    text = assert_as_loop(Two(), events(4, 2, 6), loop=own_loop)
+    assert text.count("own loop of 4 steps") == 2
+
+
+# Which form a network has
+
+
+class HiddenLoop(nn.Module):
+    """Neurons that keep their state, a loop inside, and no reset before it."""
+
+    def __init__(self, batch_first=False, fixed=None):
+        super().__init__()
+        self.fc, self.lif = nn.Linear(6, 3), lif(output=True)
+        self.batch_first, self.fixed = batch_first, fixed
+
+    def forward(self, x):
+        steps = self.fixed or (x.size(1) if self.batch_first else x.size(0))
+        outputs = [self.lif(self.fc(x if self.fixed else x[:, t] if self.batch_first else x[t])) for t in range(steps)]
+        return torch.stack([spk for spk, _ in outputs]), torch.stack([mem for _, mem in outputs])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_loop_without_a_reset_is_taken_for_a_loop(batch, batch_first):
+    frames = events(batch, 4, 6) if batch_first else events(4, batch, 6)
+    text = assert_as_loop(HiddenLoop(batch_first), frames, loop=own_loop)
+    assert "own loop of 4 steps" in text
+
+
+def test_loop_without_a_reset_over_one_image():
+    assert "own loop of 5 steps" in assert_as_loop(HiddenLoop(fixed=5), events(2, 6), loop=own_loop)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 6), (4, 1, 6), (1, 1, 6)])
+@pytest.mark.parametrize("make", [fc_net, HiddenLoop, Looped])
+def test_one_step_and_one_recording(make, shape):
+    net = make()
+    net.num_steps = shape[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_equal(
+            accelerate(net)(frames := events(*shape)), (step_loop if make is fc_net else own_loop)(net, frames)
+        )
+
+
+def test_shared_layers_within_one_step_are_no_loop():
+    fc, neurons = nn.Linear(6, 6), lif()
+    assert_as_loop(nn.Sequential(fc, neurons, fc, neurons), events(2, 2, 6))
+
+
+# Inputs
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int64, torch.float64])
+def test_frames_of_any_type(dtype):
+    net = fc_net()
+    frames = events(4, 2, 6).to(dtype)
+    if dtype is torch.float64:
+        net = nn.Sequential(nn.Linear(6, 5), Leaky(init_hidden=True, output=True)).double()
+        assert accelerate(net)(frames)[1].dtype is torch.float64
+        assert_equal(accelerate(net)(frames), step_loop(net, frames))
+    else:
+        assert_equal(accelerate(net)(frames), step_loop(net, frames.float()))
+
+
+def test_counts_beyond_a_byte_are_not_wrapped_around():
+    net = nn.Sequential(nn.Linear(6, 5), lif(output=True))
+    frames = torch.full((3, 2, 6), 300)
+    assert_equal(accelerate(net)(frames), step_loop(net, frames.float()))
+
+
+def test_inputs_and_parameters_are_left_as_they_are():
+    net, frames = fc_net(), events(4, 2, 6)
+    kept, state = frames.clone(), copy.deepcopy(net.state_dict())
+    accelerate(net)(frames)
+    assert torch.equal(frames, kept)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_inputs_beside_the_first():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.lif = nn.Linear(6, 3), lif(output=True)
+
+        def forward(self, x, gain, shift=0.5):
+            return self.lif(self.fc(x) * gain + shift)
+
+    net, frames, gain = Scaled(), events(4, 2, 6), torch.rand(2, 3)
+    assert_as_loop(net, frames, gain)
+    assert_as_loop(net, frames, gain, 1.5)
+    fast = accelerate(net)
+    assert_equal(fast(frames, shift=1.5, gain=gain), step_loop(net, frames, gain, 1.5))
+
+
+@pytest.mark.parametrize("given", [(), (3,), (torch.zeros(()),), (torch.zeros(0, 2, 6),)])
+def test_input_that_is_no_tensor_over_time_is_refused(given):
+    with pytest.raises(ValueError, match="first input must be a tensor"):
+        accelerate(fc_net())(*given)
+
+
+def test_network_without_spiking_layers_is_refused():
+    with pytest.raises(ValueError, match="no spiking layer"):
+        accelerate(nn.Linear(2, 3))
+
+
+def test_bare_neurons_run_over_time():
+    neurons = lif(output=True)
+    frames = events(5, 2, 3)
+    assert_equal(accelerate(neurons)(frames), step_loop(neurons, frames))
+
+
+# Outputs
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "last", "lists of steps", "loss"])
+def test_what_a_loop_returns_comes_in_its_own_types(kind):
+    class Returning(Looped):
+        def forward(self, x):
+            mem1, mem2, spk_rec = self.lif1.reset_mem(), self.lif2.reset_mem(), []
+            for frame in x:
+                spk1, mem1 = self.lif1(self.fc1(frame), mem1)
+                spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
+                spk_rec.append(spk2)
+            loss = mem2.square().mean() + mem1.abs().sum()
+            return {
+                "dict": {"spk": torch.stack(spk_rec, 1), "mem": mem2},
+                "list": [torch.stack(spk_rec), mem1],
+                "last": mem2,
+                "lists of steps": spk_rec,
+                "loss": loss,
+            }[kind]
+
+    net, frames = Returning(), events(4, 2, 6)
+    got, expected = accelerate(net)(frames), own_loop(net, frames)
+    assert type(got) is type(expected)
+    if kind == "dict":
+        assert got.keys() == expected.keys()
+        got, expected = list(got.values()), list(expected.values())
+    assert_equal(got, expected)
+
+
+def test_step_may_return_a_dict():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.lif = nn.Linear(6, 3), lif(output=True)
+
+        def forward(self, x):
+            cur = self.fc(x)
+            spk, mem = self.lif(cur)
+            return {"cur": cur, "more": [spk, mem]}
+
+    net, frames = Named(), events(4, 2, 6)
+    got = accelerate(net)(frames)
+    assert type(got) is dict
+    assert type(got["more"]) is list
+    expected = net.fc(frames), *step_loop(nn.Sequential(net.fc, net.lif), frames)
+    assert_equal((got["cur"], *got["more"]), expected)
+
+
+def test_everything_that_a_loop_records_is_kept():
+    class Recording(Looped):
+        def forward(self, x):
+            mem1, syn1, mem2 = *self.syn1.reset_mem()[::-1], self.lif2.reset_mem()
+            records = [[], [], [], []]
+            for frame in x:
+                cur1 = self.fc1(frame)
+                spk1, syn1, mem1 = self.syn1(cur1, syn1, mem1)
+                _, mem2 = self.lif2(self.fc2(spk1), mem2)
+                for record, value in zip(records, (cur1, syn1, mem1, mem2)):
+                    record.append(value)
+            return tuple(torch.stack(record) for record in records)
+
+        def __init__(self):
+            super().__init__()
+            self.syn1 = snn.Synaptic(alpha=0.8, beta=0.9)
+
+    assert_as_loop(Recording(), events(4, 2, 6), loop=own_loop)
+
+
+# Layers between neurons
+
+
+def test_dropout_masks_are_those_of_the_loop():
+    class Dropping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.fc2, self.lif1, self.lif2 = nn.Linear(6, 8), nn.Linear(8, 3), lif(), lif(output=True)
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.lif2(self.fc2(F.dropout(self.lif1(self.fc1(self.drop(x))), 0.3, self.training)))
+
+    net, frames = Dropping(), events(5, 2, 6)
+    assert_as_loop(net, frames)
+    assert_as_loop(net.eval(), frames)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_in_a_step_sees_one_step_at_a_time(training):
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), lif(), nn.Flatten(), nn.Linear(64, 3), lif(output=True)
+    )
+    net.train(training)
+    twin, frames = copy.deepcopy(net), events(4, 3, 2, 4, 4)
+    assert_equal(accelerate(net)(frames), step_loop(twin, frames))
+    assert_equal(net[1].running_var, twin[1].running_var)
+    assert net[1].num_batches_tracked == (4 if training else 0)
+
+
+def test_norm_over_time_pools_all_steps():
+    net = nn.Sequential(nn.Linear(6, 5), NormOverTime(5), lif(output=True))
+    frames = events(4, 2, 6)
+    cur = nn.functional.batch_norm(net[0](frames).flatten(0, 1), None, None, training=True).unflatten(0, (4, 2))
+    assert_equal(accelerate(net)(frames), step_loop(net[2], cur))
+
+
+CONVS = {
+    "circular": {"padding": 1, "padding_mode": "circular"},
+    "reflect": {"padding": 1, "padding_mode": "reflect"},
+    "dilation": {"padding": 1, "dilation": 2},
+    "stride": {"padding": 1, "stride": 2},
+    "groups": {"padding": 1, "groups": 2},
+    "same": {"padding": "same"},
+    "none": {},
+    "no bias": {"padding": 1, "bias": False},
+}
+
+
+@pytest.mark.parametrize("options", CONVS.values(), ids=CONVS)
+def test_every_convolution_is_exact(options):
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, **options), lif(), nn.Conv2d(4, 4, 3, **options), lif(output=True))
+    assert_as_loop(net, events(4, 3, 2, 9, 9))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 5])
+def test_weights_are_never_taken_for_recordings(batch):
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.mask = nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.rand(4, 4))
+            self.kernel = nn.Parameter(torch.randn(5, 1, 1, 1))
+            self.lif = lif(output=True)
+
+        def forward(self, x):
+            cur = F.linear(x, self.weight * self.mask)
+            cur = F.conv2d(cur[:, None, None], self.kernel * 2).sum(1)[:, 0]
+            return self.lif(cur)
+
+    assert_as_loop(Masked(), events(4, batch, 4))
+
+
+@pytest.mark.parametrize("shared", ["weights", "neurons", "norm"])
+def test_module_used_twice_in_a_step(shared):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.lif1, self.norm1 = nn.Linear(4, 4), lif(), nn.BatchNorm1d(4)
+            self.fc2 = self.fc1 if shared == "weights" else nn.Linear(4, 4)
+            self.lif2 = self.lif1 if shared == "neurons" else lif()
+            self.norm2 = self.norm1 if shared == "norm" else nn.BatchNorm1d(4)
+
+        def forward(self, x):
+            return self.lif2(self.norm2(self.fc2(self.lif1(self.norm1(self.fc1(x))))))
+
+    assert_as_loop(Twice(), events(4, 3, 4))
+
+
+def test_recurrence_that_is_written_out_runs_step_by_step():
+    class Fed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.back, self.out = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+            self.lif1, self.lif2 = snn.Leaky(beta=0.9), snn.Leaky(beta=0.9)
+
+        def forward(self, x):
+            mem1, mem2, spk1 = self.lif1.reset_mem(), self.lif2.reset_mem(), torch.zeros(x.shape[1], 5)
+            mem_rec = []
+            for frame in x:
+                spk1, mem1 = self.lif1(self.fc(frame) + self.back(spk1), mem1)
+                _, mem2 = self.lif2(self.out(spk1), mem2)
+                mem_rec.append(mem2)
+            return torch.stack(mem_rec)
+
+    assert "step by step: a recurrence" in assert_as_loop(Fed(), events(5, 2, 6), loop=own_loop)
+
+
+def test_learned_initial_state_gets_its_gradient():
+    class Started(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.lif, self.first = nn.Linear(6, 3), snn.Leaky(beta=0.9), nn.Parameter(torch.zeros(3))
+
+        def forward(self, x):
+            mem, mem_rec = self.first.expand(x.shape[1], 3), []
+            for frame in x:
+                _, mem = self.lif(self.fc(frame), mem)
+                mem_rec.append(mem)
+            return torch.stack(mem_rec)
+
+    assert_as_loop(Started(), events(4, 2, 6), loop=own_loop)
+
+
+def test_graded_spikes_before_an_event_driven_convolution():
+    first = snn.Leaky(beta=0.9, init_hidden=True, graded_spikes_factor=0.5)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), first, nn.Conv2d(4, 4, 3, padding=1), lif(output=True))
+    assert_as_loop(net, events(4, 2, 2, 6, 6))
+
+
+def test_operations_in_place():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.fc2, self.act, self.lif = nn.Linear(6, 6), nn.Linear(6, 6), nn.ReLU(inplace=True), lif()
+
+        def forward(self, x):
+            cur = self.fc1(x)
+            cur += self.fc2(x)
+            cur.add_(1.5)
+            return self.lif(self.act(cur))
+
+    assert_as_loop(InPlace(), events(4, 2, 6))
+
+
+# Copies, modes, states
+
+
+def test_accelerated_network_shares_everything_with_the_network():
+    net = fc_net().eval()
+    fast = accelerate(net)
+    assert not net.training
+    assert accelerate(fast) is fast
+    assert list(fast.state_dict()) == list(net.state_dict())
+    assert all(a is b for a, b in zip(fast.parameters(), net.parameters(), strict=True))
+    fast.train()
+    assert net.training
+    assert net[1].training
+    net.eval()
+    assert not fast.training
+
+
+def test_optimiser_over_the_parameters_trains_the_network():
+    net, frames = fc_net(), events(4, 2, 6)
+    fast = accelerate(net)
+    before = net[0].weight.clone()
+    optimizer = torch.optim.SGD(fast.parameters(), lr=0.1)
+    fast(frames)[1].square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(net[0].weight, before)
+    assert_equal(fast(frames), step_loop(net, frames))
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda fast: pickle.loads(pickle.dumps(fast))], ids=["copy", "pickle"])
+def test_copies_are_independent_and_work(how):
+    fast, frames = accelerate(nn.Sequential(nn.Linear(6, 5), Leaky(init_hidden=True, output=True))), events(4, 2, 6)
+    expected = fast(frames)
+    other = how(fast)
+    assert type(other) is Accelerated
+    assert_equal(other(frames), expected)
+    with torch.no_grad():
+        next(other.parameters()).zero_()
+    assert_equal(fast(frames), expected)
+    assert not torch.equal(other(frames)[1], expected[1])
+
+
+def test_two_networks_do_not_touch_each_other():
+    first, second, frames = fc_net(), fc_net(), events(4, 2, 6)
+    expected = step_loop(first, frames), step_loop(second, frames)
+    fast = accelerate(first), accelerate(second)
+    for _ in range(2):
+        assert_equal(fast[0](frames), expected[0])
+        assert_equal(fast[1](frames), expected[1])
+
+
+@pytest.mark.parametrize("neurons", [lif, lambda: Leaky(init_hidden=True)], ids=["snntorch", "ours"])
+def test_states_of_the_network_are_left_as_they_are(neurons):
+    net, frames = nn.Sequential(nn.Linear(6, 5), neurons()), events(4, 2, 6)
+    expected = step_loop(net, frames)
+    for frame in frames:
+        net(frame)  # its states hang on a graph now
+    kept = net[1].mem if isinstance(net[1], snn.Leaky) else net[1].hidden
+    assert_equal(accelerate(net)(frames), expected)
+    assert (net[1].mem if isinstance(net[1], snn.Leaky) else net[1].hidden) is kept
+
+
+def test_every_call_starts_from_zero():
+    fast, frames = accelerate(fc_net()), events(4, 2, 6)
+    assert_equal(fast(frames), fast(frames))
+
+
+@pytest.mark.parametrize("change", ["attribute", "list", "global", "module", "output", "mode", "reset", "double"])
+def test_network_is_traced_anew_when_it_has_changed(change):
+    net = Switched()
+    fast, frames = accelerate(net), events(4, 2, 6)
+    first = fast(frames)
+    match change:
+        case "attribute":
+            net.gain = 2.0
+        case "list":
+            net.gains[0] = 3.0
+        case "global":
+            SETTINGS["gain"] = 2.0
+        case "module":
+            net.fc = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3))
+        case "output":
+            net.lif.output = False
+        case "mode":
+            net.eval()
+        case "reset":
+            net.lif = snn.Leaky(beta=0.9, init_hidden=True, output=True, reset_mechanism="zero")
+        case "double":
+            net.lif = Leaky(init_hidden=True, output=True)
+            net.double()
+            frames = frames.double()
+    try:
+        got = fast(frames)
+        assert_equal(got, step_loop(net, frames))
+        if change not in ("output", "double"):
+            assert not torch.equal(got[1], first[1])
+    finally:
+        SETTINGS["gain"] = 1.0
+
+
+SETTINGS = {"gain": 1.0}
+
+
+class Switched(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.lif, self.gain, self.gains = nn.Linear(6, 3), lif(output=True), 1.0, [1.0]
+
+    def forward(self, x):
+        cur = self.fc(x) * self.gain * self.gains[0] * SETTINGS["gain"]
+        return self.lif(cur * 2 if self.training else cur)
+
+
+# What runs by its own loop, with a warning that names the line
+
+
+class Refused(nn.Module):
+    """Does one thing that cannot be computed over all time at once; the loop is inside or outside."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what, self.fc, self.lif, self.count = what, nn.Linear(6, 6), lif(), 0
+        self.fc2, self.kept = nn.Linear(6, 6), []
+
+    def forward(self, x):
+        cur = self.fc(x)
+        match self.what:
+            case "control flow":
+                if cur.sum() > 0:
+                    cur = cur * 2
+            case "item":
+                cur = cur * cur.abs().max().item()
+            case "noise":
+                cur = cur + torch.randn_like(cur)
+            case "noise of torch":
+                cur = cur + torch.randn(6)
+            case "noise of Python":
+                cur = cur * random.random()
+            case "attribute":
+                self.count += 1
+                cur = cur * self.count
+            case "list":
+                self.kept.append(cur)
+            case "state":
+                cur = cur + self.lif.mem if self.lif.mem.numel() else cur
+            case "written input":
+                cur = cur + x.mul_(1.0)
+            case "write seen elsewhere":
+                other = cur
+                cur = self.fc2(cur)
+                other += 1
+                cur = cur + other.view(-1, 6) + cur
+                before = cur.view(-1, 6)
+                cur += 1
+                cur = cur * before
+            case "no gradient":
+                with torch.no_grad():
+                    cur = self.fc2(cur)
+                cur = cur + self.fc(x)
+            case "neuron":
+                self.lif.beta = self.lif.beta * 0.9
+        return self.lif(cur)
+
+
+REFUSED = {
+    "control flow": "if cur.sum",
+    "item": "item",
+    "noise": "randn_like",
+    "noise of torch": "random numbers",
+    "noise of Python": "random numbers",
+    "attribute": "`count`",
+    "list": "`kept`",
+    "state": "state `mem`",
+    "written input": "in place",
+    "write seen elsewhere": "in place",
+    "no gradient": "gradients or autocast",
+    "neuron": "numbers of a layer of neurons",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_traced_runs_by_the_loop_and_says_why(what):
+    net, frames = Refused(what), events(4, 2, 6)
+    twin = copy.deepcopy(net)
+    torch.manual_seed(1), random.seed(1)
+    expected = step_loop(twin, frames)
+    torch.manual_seed(1), random.seed(1)
+    fast = accelerate(net)
+    with pytest.warns(UserWarning, match="runs by its own loop") as caught:
+        got = fast(frames)
+    message = str(caught[0].message)
+    assert REFUSED[what] in message
+    if what in ("control flow", "item", "noise", "state", "written input", "no gradient"):
+        assert re.search(r"test_over_time\.py:\d+", message), message
+    assert torch.equal(got, expected)
+    assert "own loop" in fast.explain()
+
+
+def test_steps_that_differ_run_by_the_loop():
+    class Differing(Looped):
+        def forward(self, x):
+            mem, mem_rec = self.lif1.reset_mem(), []
+            for step, frame in enumerate(x):
+                cur = self.fc1(frame)
+                _, mem = self.lif1(cur * 2 if step == 1 else cur, mem)
+                mem_rec.append(mem)
+            return torch.stack(mem_rec)
+
+    net, frames = Differing(), events(4, 2, 6)
+    with pytest.warns(UserWarning, match="differ from each other"):
+        assert_equal(accelerate(net)(frames), own_loop(net, frames))
+
+
+def test_numbers_that_differ_from_step_to_step_run_by_the_loop():
+    class Fading(Looped):
+        def forward(self, x):
+            mem, mem_rec = self.lif1.reset_mem(), []
+            for step, frame in enumerate(x):
+                _, mem = self.lif1(self.fc1(frame) * 0.9**step, mem)
+                mem_rec.append(mem)
+            return torch.stack(mem_rec)
+
+    net, frames = Fading(), events(4, 2, 6)
+    with pytest.warns(UserWarning, match="differ from each other"):
+        assert_equal(accelerate(net)(frames), own_loop(net, frames))
+
+
+def test_hook_of_a_user_is_called_once_a_step():
+    net, seen, frames = fc_net(), [], events(4, 2, 6)
+    net[0].register_forward_hook(lambda module, args, output: seen.append(args[0].shape))
+    with pytest.warns(UserWarning, match="hook on Linear"):
+        accelerate(net)(frames)
+    assert seen == [(2, 6)] * 4
+
+
+def test_autocast_on_a_cpu_runs_by_the_loop():
+    net, frames = nn.Sequential(nn.Linear(6, 5), lif(output=True)), events(4, 2, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.warns(UserWarning, match="autocast"):
+        assert_equal(accelerate(net)(frames), step_loop(net, frames))
+
+
+def test_compiled_network_runs():
+    net, frames = fc_net(), events(4, 2, 6)
+    compiled = torch.compile(accelerate(net), backend="eager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_equal(compiled(frames), step_loop(net, frames))

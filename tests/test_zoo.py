@@ -1,0 +1,60 @@
+"""Networks as tutorials and papers describe them equal their own plain loops: spikes, membranes, gradients."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import snntorch
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from zoo_compare import compare
+from zoo_networks import ZOO, plain_loop
+
+from snn_helpers.over_time import accelerate
+
+
+@pytest.fixture(autouse=True)
+def leave_no_snntorch_neuron():
+    yield
+    snntorch.SpikingNeuron.instances.clear()
+
+
+def train(net, inputs, steps=2):
+    """Let some steps of an optimiser make the weights anything but those that were drawn."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        outputs = plain_loop(net, inputs)
+        outputs = outputs[-1] if isinstance(outputs, tuple) else outputs
+        outputs.square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["drawn", "trained"])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("name", ZOO)
+def test_network_of_the_zoo_equals_its_plain_loop(name, mode, trained):
+    network = ZOO[name]
+    net, inputs = network.make(network.small)
+    if trained:
+        train(net, inputs)
+    net.train(mode == "train")
+    differs = compare(net, inputs)
+    assert differs.layers > 1
+    assert differs.fired > 0.01
+    assert differs.spikes == 0, f"{differs.near} membranes are within rounding of the threshold"
+    assert differs.membranes <= 1e-4
+    assert differs.gradients <= 1e-5
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_network_of_the_zoo_is_planned_without_a_warning(name):
+    network = ZOO[name]
+    net, inputs = network.make(network.small)
+    fast = accelerate(net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fast(inputs)
+    assert "by the network's own loop" not in fast.explain()
