@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from snn_helpers.datasets import FrameLoader
+from snn_helpers.models.readout import run_network
 from snn_helpers.over_time import over_time
+from snn_helpers.training import network
 from snn_helpers.training.build import Criterion
 from snn_helpers.training.config import TrainConfig
 
@@ -64,10 +66,12 @@ def expected_memory(
     recordings : int or None
         The most that the process has in a step; None: `config.batch_size`.
     """
-    runs = over_time(model).over_time
-    device = next(model.parameters()).device
-    currents, neurons = runs.sizes(torch.zeros(1, 1, *frame, device=device))
-    per_current, per_neuron = _BYTES.get(runs.engine, _BYTES["snntorch"])
+    currents, neurons, engine = 0, 0, "snntorch"  # a network without known neurons has its weights counted alone
+    if network.has_neurons(model):
+        runs = over_time(model).over_time
+        engine = runs.engine
+        currents, neurons = runs.sizes(torch.zeros(1, 1, *frame, device=next(model.parameters()).device))
+    per_current, per_neuron = _BYTES.get(engine, _BYTES["snntorch"])
     steps = config.time_steps * (config.batch_size if recordings is None else recordings)
     weights = sum(parameter.numel() for parameter in model.parameters())
     return int(_BASE + steps * (per_current * currents + per_neuron * neurons) + _WEIGHT_BYTES * weights)
@@ -154,7 +158,7 @@ def estimate(
         seconds = float("inf")
         for _ in range(3):
             started = time.perf_counter()
-            criterion(probe(frames), labels).backward()
+            criterion(run_network(probe, frames), labels).backward()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = min(seconds, time.perf_counter() - started)

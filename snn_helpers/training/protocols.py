@@ -23,6 +23,7 @@ import numpy as np
 from snn_helpers._checks import check_choice, check_int
 from snn_helpers._files import write_whole
 from snn_helpers._paths import results_home, runs_home
+from snn_helpers._settings import names_of
 from snn_helpers.datasets import EventDataset, find_real_recordings, load_dataset, load_folds, same_recordings
 from snn_helpers.stats import wilson_interval
 from snn_helpers.training.checkpoint import LAST
@@ -155,7 +156,8 @@ def _once(name: str, config: TrainConfig, splits: Splits | None = None) -> dict[
     config = replace(config, save_dir=str(folder))
     if (folder / RESULT).exists():
         told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if {**told["config"], "resume": None} != config.as_dict():
+        of_call = dict.fromkeys(names_of(TrainConfig, "call"))
+        if {**told["config"], **of_call} != {**config.as_dict(), **of_call}:
             raise ValueError(f"{folder} holds a run with other settings. Move it away.")
         _refuse_other_recordings(folder, told["provenance"], config, splits)
         return {**told, "save_dir": str(folder)}
