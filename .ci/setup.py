@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
     """Make the environment in `folder`, or bring it up to date."""
     make_environment(folder)
     python = folder / "bin" / "python"
-    # --quiet twice: pip otherwise warns, for each package it looks at, of each folder in its configuration that is gone.
+    # --quiet twice: else pip warns, for each package it looks at, of each folder in its configuration that is gone.
     pip = [python, "-m", "pip", "install", "--quiet", "--quiet", "--disable-pip-version-check"]
     run([*pip, "--constraint", ROOT / "constraints.txt", "uv"], "cannot install uv, which installs the rest")
     environment = os.environ | settings_from_pip(python)
@@ -95,11 +95,11 @@ def is_there(place: str) -> bool:
 def choose_torch(install: list, environment: dict) -> list:
     """Choose the build of torch, and say how large it is; return uv's options for it.
 
-    uv's `auto` looks for an NVIDIA driver and takes torch from its makers' index: without a GPU the build for CPUs, with
-    one the build that fits the driver. Where that index cannot be reached, the general one has its say; for Linux that
-    is a CUDA build, which runs without a GPU, too.
+    uv's `auto` looks for an NVIDIA driver and takes torch from its makers' index: the build for CPUs where there is no
+    GPU, else the one that fits the driver. Where that index cannot be reached, torch comes from where the rest comes
+    from; for Linux that is mostly a CUDA build, which runs without a GPU, too.
     """
-    dry = [*install, "--dry-run"]
+    dry, once = [*install, "--dry-run"], environment | {"UV_HTTP_RETRIES": "0"}
     for backend in (["--torch-backend", "auto"], []):
         told = subprocess.run(
             [*dry, *backend], env=environment | {"UV_HTTP_RETRIES": "0"}, capture_output=True, text=True
