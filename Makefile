@@ -30,8 +30,8 @@ $(READY): pyproject.toml constraints.txt .ci/setup.py
 	@touch $@
 
 tutorial: $(READY)
-	$(BIN)/snn-helpers run $(SERIES) --out $(OUT) --profile $(PROFILE) \
-		$(if $(DATASET),-p dataset $(DATASET)) $(if $(DATA_DIR),-p data_dir '$(abspath $(DATA_DIR))')
+	$(BIN)/snn-helpers run $(SERIES) --out '$(OUT)' --profile $(PROFILE) \
+		$(if $(DATASET),-p dataset $(DATASET)) $(if $(DATA_DIR),-p data_dir '$(abspath $(patsubst ~/%,$(HOME)/%,$(DATA_DIR)))')
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

@@ -99,17 +99,15 @@ def choose_torch(install: list, environment: dict) -> list:
     GPU, else the one that fits the driver. Where that index cannot be reached, torch comes from where the rest comes
     from; for Linux that is mostly a CUDA build, which runs without a GPU, too.
     """
-    dry, once = [*install, "--dry-run"], environment | {"UV_HTTP_RETRIES": "0"}
+    once = environment | {"UV_HTTP_RETRIES": "0"}
     for backend in (["--torch-backend", "auto"], []):
-        told = subprocess.run(
-            [*dry, *backend], env=environment | {"UV_HTTP_RETRIES": "0"}, capture_output=True, text=True
-        )
+        told = subprocess.run([*install, "--dry-run", *backend], env=once, capture_output=True, text=True)
         if told.returncode == 0:
             break
     cuda = re.search(r"^ \+ nvidia-", told.stderr, re.MULTILINE)
     new = re.search(r"^ \+ torch==(\S+)", told.stderr, re.MULTILINE)
     if new and cuda:
-        why = "" if backend else ", since a build for CPUs cannot be reached from here"
+        why = "" if backend else ", since the index of its other builds cannot be reached from here"
         print(f"setup: torch {new[1]} with CUDA{why}: the environment takes {CUDA_SIZE}.", flush=True)
     elif new:
         print(f"setup: torch {new[1]} for CPUs: the environment takes {CPU_SIZE}.", flush=True)

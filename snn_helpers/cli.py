@@ -8,10 +8,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from snn_helpers._checks import check_int
+from snn_helpers._files import writable_folder
+from snn_helpers._paths import user_path
 from snn_helpers.cli_batch import add_batch_commands
 from snn_helpers.training.config import TrainConfig
 
@@ -171,13 +172,13 @@ def _train(args: argparse.Namespace) -> None:
 
     typed = _typed(args)
     config = TrainConfig(**typed)
+    if config.visualize:  # what draws the figures at the end is loaded at the beginning
+        from snn_helpers.run_figures import write_run_figures
     result = train(config, named=typed)
     if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks
         return
     print(f"written to {result.paths['save_dir']}")
     if config.visualize:
-        from snn_helpers.run_figures import write_run_figures
-
         for path in write_run_figures(result):
             print(path)
 
@@ -220,9 +221,8 @@ def _visualize_data(args: argparse.Namespace) -> None:
 
     check_int("--num_samples", args.num_samples, low=1)
     check_int("--time_steps", args.time_steps, low=1)
+    folder = writable_folder("--log_dir", user_path(args.log_dir))
     dataset = load_dataset(args.dataset, args.data_dir, args.split).take(args.num_samples)
-    folder = Path(args.log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     for index in range(len(dataset)):
         frames = dataset.frames([index], args.time_steps)[:, 0]
         label = int(dataset.labels[index])

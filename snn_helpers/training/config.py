@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from snn_helpers._checks import check_choice, check_float, check_int
+from snn_helpers._paths import user_path
 
 # What the neurons of a network can learn beside the weights.
 LEARNABLE = {"cnn": ("beta", "threshold"), "resnet": ("alpha", "beta", "threshold", "rho", "adaptation")}
@@ -219,7 +220,7 @@ def _checked(name: str, value: Any, annotation: str, checks: Mapping[str, Any]) 
     if checks["path"]:
         if not isinstance(value, (str, os.PathLike)):
             raise TypeError(f"`{name}` must be a path; got {value!r}.")
-        return os.fspath(value)
+        return str(user_path(value))
     if checks["choices"]:
         return check_choice(name, value, checks["choices"])
     if kind == "bool":
