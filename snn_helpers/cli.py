@@ -110,6 +110,8 @@ def _make_parser() -> argparse.ArgumentParser:
 
     _add_activation_flags(commands)
     add_batch_commands(commands)
+    doctor = commands.add_parser("doctor", help="say what is wrong here, and what mends it", allow_abbrev=False)
+    doctor.set_defaults(command=_doctor, parser=doctor)
     return parser
 
 
@@ -213,6 +215,12 @@ def _refuse_chosen(asked: Mapping[str, Any], command: str, names: Sequence[str])
     taken = [name for name in names if name in asked]
     if taken:
         raise ValueError(f"`--{taken[0]}`: {command} chooses that itself. Leave the flag out.")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from snn_helpers.doctor import report
+
+    return int(report() > 0)
 
 
 def _visualize_data(args: argparse.Namespace) -> None:
