@@ -32,8 +32,9 @@ class Finding(NamedTuple):
     mend: str | None = None
 
 
-def _reinstall(package: str) -> str:
-    return f"{sys.executable} -m pip install --force-reinstall --no-deps '{package}'"
+def _reinstall(*packages: str) -> str:
+    names = (f"{name}=={release(name)}" if release(name) else name for name in packages)
+    return f"{sys.executable} -m pip install --force-reinstall --no-deps {' '.join(names)}"
 
 
 def _install() -> str:
@@ -75,9 +76,7 @@ def check_imports() -> Finding:
             importlib.import_module(name)
         except Exception as err:  # a broken package raises whatever it likes
             package = {"sklearn": "scikit-learn"}.get(name, name)
-            known = release(package)
-            wanted = f"{package}=={known}" if known else package
-            return Finding(f"{name} cannot be loaded: {type(err).__name__}: {_line(err)}", _reinstall(wanted))
+            return Finding(f"{name} cannot be loaded: {type(err).__name__}: {_line(err)}", _reinstall(package))
     return Finding(f"{', '.join(_IMPORTED)} can be loaded")
 
 
@@ -95,7 +94,7 @@ def check_processor() -> Finding:
 
 
 def check_engine() -> Finding:
-    """The engine that computes the networks here, and why; its kernels are compiled for that, or loaded."""
+    """Engine that computes the networks here, and why; its kernels are compiled for that, or loaded."""
     import torch
 
     from snn_helpers.models.cnn import SpikingCNN
@@ -107,7 +106,7 @@ def check_engine() -> Finding:
         model(torch.zeros(1, 1, model.in_channels, model.image_size, model.image_size, dtype=torch.uint8))
     if model.engine != chosen:
         reason = str(said[-1].message) if said else "its kernels cannot be compiled"
-        return Finding(f"{model.engine} (the plain loop), not {chosen}: {reason}", _reinstall("numba llvmlite"))
+        return Finding(f"{model.engine} (the plain loop), not {chosen}: {reason}", _reinstall("numba", "llvmlite"))
     reasons = {"cpu": "event-driven kernels, since the weights are float32 on a CPU",
                "cuda": "Triton kernels, since the weights are on a GPU",
                "snntorch": "the plain loop over snnTorch's neurons"}  # fmt: skip
@@ -135,9 +134,8 @@ def check_memory() -> Finding:
     free = free_memory(torch.device("cpu"))
     text = f"{free / 2**30:.1f} GiB are free"
     if free < _LEAST_MEMORY:
-        return Finding(
-            f"{text}; training takes up to 2 GiB", "snn-helpers train --batch_size 16   # or end other programs"
-        )
+        smaller = "snn-helpers train --batch_size 16   # or end other programs"
+        return Finding(f"{text}; training takes up to 2 GiB", smaller)
     return Finding(text)
 
 
