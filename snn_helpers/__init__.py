@@ -6,10 +6,13 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from snn_helpers._paths import keep_kernels
+
 # OpenMP's threads spin while they wait, unless told otherwise before torch loads them. On a machine that has other work
 # (another notebook, a test run) spinning made small training steps up to ten times slower; on an idle one it gains
 # nothing.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+keep_kernels()
 
 if TYPE_CHECKING:
     from snn_helpers._settings import setting as setting

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from snn_helpers._checks import check_choice, check_float, check_int
+from snn_helpers._paths import user_path
 
 SCOPES: Mapping[str, str] = {
     "model": "another value is another network: a checkpoint is good for its own value only",
@@ -133,7 +134,7 @@ def _checked(item: dataclasses.Field, value: Any) -> Any:
     if told["path"]:
         if not isinstance(value, (str, os.PathLike)):
             raise TypeError(f"`{name}` must be a path; got {value!r}.")
-        return os.fspath(value)
+        return str(user_path(value))
     if told["choices"]:
         return check_choice(name, value, choices_of(item))
     if kind == "int":

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from snn_helpers import activity, plots
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers._paths import runs_home
+from snn_helpers._files import writable_folder
+from snn_helpers._paths import runs_home, user_path
 from snn_helpers.datasets import EventDataset, load_dataset
 from snn_helpers.training.build import load_model
 
@@ -53,7 +54,7 @@ class Subject:
     """
 
     def __init__(self, checkpoint: Path, dataset: EventDataset, sample: int = 0, loaded=None):
-        self.checkpoint, self.dataset = Path(checkpoint), dataset
+        self.checkpoint, self.dataset = user_path(checkpoint), dataset
         self.model, self.config = loaded or load_model(checkpoint)
         self.sample = check_int("sample", sample, low=0, high=len(dataset) - 1)
         self.frames = dataset.frames(range(len(dataset)), self.config.time_steps)
@@ -349,13 +350,12 @@ def write_activity_report(
         check_choice("figures", name, tuple(FIGURES))
     if not figures:
         raise ValueError(f"`figures` is empty; there are {', '.join(FIGURES)}.")
+    folder = writable_folder("log_dir", user_path(log_dir))
     model, config = load_model(checkpoint, plugins=plugins)
     same = dataset in (None, config.dataset)
     recordings = load_dataset(dataset or config.dataset, data_dir or (config.data_dir if same else None), split)
     chosen = recordings.take(check_int("num_samples", num_samples, low=10))
     subject = Subject(checkpoint, chosen, sample, (model, config))
-    folder = Path(log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     paths, sections = [], []
     for name in FIGURES:
         if name not in figures:

@@ -8,10 +8,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
-from pathlib import Path
 from typing import Any
 
 from snn_helpers._checks import check_int
+from snn_helpers._files import writable_folder
+from snn_helpers._paths import user_path
 from snn_helpers._plugins import load_plugins
 from snn_helpers._settings import choices_of, kind_of, names_of
 from snn_helpers.cli_batch import add_batch_commands
@@ -122,6 +123,8 @@ def _make_parser(model: str) -> argparse.ArgumentParser:
 
     _add_activation_flags(commands)
     add_batch_commands(commands)
+    doctor = commands.add_parser("doctor", help="say what is wrong here, and what mends it", allow_abbrev=False)
+    doctor.set_defaults(command=_doctor, parser=doctor)
     return parser
 
 
@@ -202,13 +205,13 @@ def _train(args: argparse.Namespace) -> None:
 
     typed = _typed(args)
     config = TrainConfig(**typed)
+    if config.visualize:  # what draws the figures at the end is loaded at the beginning
+        from snn_helpers.run_figures import write_run_figures
     result = train(config, named=typed)
     if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks
         return
     print(f"written to {result.paths['save_dir']}")
     if config.visualize:
-        from snn_helpers.run_figures import write_run_figures
-
         for path in write_run_figures(result):
             print(path)
 
@@ -249,15 +252,20 @@ def _refuse_chosen(asked: Mapping[str, Any], command: str, names: Sequence[str])
         raise ValueError(f"`--{taken[0]}`: {command} chooses that itself. Leave the flag out.")
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from snn_helpers.doctor import report
+
+    return int(report() > 0)
+
+
 def _visualize_data(args: argparse.Namespace) -> None:
     from snn_helpers.datasets import load_dataset
     from snn_helpers.plots import draw_recording_sheet
 
     check_int("--num_samples", args.num_samples, low=1)
     check_int("--time_steps", args.time_steps, low=1)
+    folder = writable_folder("--log_dir", user_path(args.log_dir))
     dataset = load_dataset(args.dataset, args.data_dir, args.split).take(args.num_samples)
-    folder = Path(args.log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     for index in range(len(dataset)):
         frames = dataset.frames([index], args.time_steps)[:, 0]
         label = int(dataset.labels[index])

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from snn_helpers._paths import user_path
 from snn_helpers._settings import KINDS, kind_of
 from snn_helpers.batch import Rules, SweepPlan, Workers, run_sweep
 from snn_helpers.models.registry import MODELS
@@ -91,5 +92,5 @@ def sweep(
     ValueError, TypeError
         If a parameter is unknown, or a value of the wrong type or out of range; nothing is run then.
     """
-    asked = SweepPlan(Path(notebook), grid, fixed or {}, **plan)
-    return run_sweep(asked, Path(out) if out else None, Workers(jobs), training_rules(), retry)
+    asked = SweepPlan(user_path(notebook), grid, fixed or {}, **plan)
+    return run_sweep(asked, user_path(out) if out else None, Workers(jobs), training_rules(), retry)

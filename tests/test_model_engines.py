@@ -5,9 +5,9 @@ import functools
 import numpy as np
 import pytest
 import torch
+import watching
 from torch.nn import functional as F
 
-import watching
 from snn_helpers.activity import firing_fractions
 from snn_helpers.datasets import load_dataset
 from snn_helpers.engine.cpu_runtime import EngineCompileError

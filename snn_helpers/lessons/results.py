@@ -6,11 +6,11 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from snn_helpers._files import write_whole
 from snn_helpers._paths import results_home
+from snn_helpers._versions import release
 
 
 def machine() -> str:
@@ -34,7 +34,7 @@ def write_results(notebook: str, question: str, findings: Mapping[str, Any], fac
     facts : dict of plain JSON values
         Numbers and paths that other notebooks read.
     """
-    versions = {name: version(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")}
+    versions = {name: release(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")}
     row = {"notebook": notebook, "question": question, "findings": dict(findings), "facts": dict(facts)}
     row |= {"profile_variable": os.environ.get("SNN_PROFILE"), "versions": versions, "machine": machine()}
     folder = results_home()

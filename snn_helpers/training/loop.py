@@ -11,16 +11,16 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from snn_helpers._files import write_whole
+from snn_helpers._files import writable_folder, write_whole
 from snn_helpers._paths import logs_home, runs_home
 from snn_helpers._settings import names_of
+from snn_helpers._versions import release
 from snn_helpers.datasets import EventDataset, load_dataset
 from snn_helpers.stats import wilson_interval
 from snn_helpers.training.build import (
@@ -127,6 +127,8 @@ def train(
     config = _adopt(config, state, named) if state else config.resolve()
     model = network_of(config, model, config.resume)
     with joined_processes(choose_device(config)) as (processes, device), _own_folder(config, processes) as folder:
+        if config.visualize and processes.first:
+            writable_folder("--log_dir", _log_dir(config, folder) / "figures")
         criterion = loss_function(config.loss, threshold_of(config))
         model = model.to(device)
         if config.test_only:
@@ -362,6 +364,6 @@ def _metrics(
         "config": config.as_dict(),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")},
+            **{name: release(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")},
         },
     }
