@@ -113,7 +113,7 @@ def test_permuting_the_batch_permutes_the_output_and_later_frames_change_nothing
 
 
 def test_two_models_do_not_touch_each_other():
-    first, frames = build(engine="snntorch", norm="none").eval(), some_frames(3, 1)
+    first, frames = build(engine="snntorch", norm="none").eval(), some_frames(6, 2)
     alone = first(frames).mem_rec
     second = build(1, engine="snntorch", norm="none").eval()
     between = []
