@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from snn_helpers.neurons import SpikingNeuron as SpikingNeuron
     from snn_helpers.neurons import Synaptic as Synaptic
     from snn_helpers.neurons import register_neuron as register_neuron
+    from snn_helpers.over_time import accelerate as accelerate
     from snn_helpers.training.build import load_model as load_model
     from snn_helpers.training.config import TrainConfig as TrainConfig
     from snn_helpers.training.loop import Splits as Splits
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 
 # What is public, and the module that brings it; loaded on first use, so that the import itself costs nothing.
 _HOMES = {
+    "accelerate": "over_time",
     "load_dataset": "datasets",
     "SpikingCNN": "models.cnn",
     "SpikingResNet": "models.resnet",
