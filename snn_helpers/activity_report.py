@@ -22,6 +22,7 @@ from snn_helpers._checks import check_choice, check_int
 from snn_helpers._files import writable_folder
 from snn_helpers._paths import runs_home, user_path
 from snn_helpers.datasets import EventDataset, load_dataset
+from snn_helpers.models.readout import frames_for
 from snn_helpers.training.build import load_model
 
 RECORDING_MS = 300.0
@@ -60,6 +61,10 @@ class Subject:
         self.frames = dataset.frames(range(len(dataset)), self.config.time_steps)
         self.labels = dataset.labels
 
+    def inputs(self, frames: np.ndarray) -> torch.Tensor:
+        """Return frames as the network takes them."""
+        return frames_for(self.model, torch.from_numpy(frames))
+
     @property
     def step_ms(self) -> float:
         """Length of a step, for N-MNIST's 300 ms."""
@@ -68,7 +73,7 @@ class Subject:
     @cached_property
     def recording(self) -> activity.Recording:
         """All layers, on all recordings."""
-        return activity.record(self.model, torch.from_numpy(self.frames))
+        return activity.record(self.model, self.inputs(self.frames))
 
     @property
     def output(self) -> str:
@@ -122,7 +127,7 @@ def _draw_events(subject: Subject) -> tuple[Figure, Caption]:
 
 
 def _draw_network(subject: Subject) -> tuple[Figure, Caption]:
-    rows = activity.network_rows(subject.model, torch.from_numpy(subject.frames[:, :32]))
+    rows = activity.network_rows(subject.model, subject.inputs(subject.frames[:, :32]))
     joined = any(row["joined_by"] for row in rows)
     figure, ax = plots.new_figure(width=max(7.2, 1.15 * len(rows)), height=3.0 if joined else 2.6)
     plots.network(rows, ax)
@@ -260,7 +265,7 @@ def _draw_controls(subject: Subject) -> tuple[Figure, Caption]:
 
 
 def _draw_cost(subject: Subject) -> tuple[Figure, Caption]:
-    costs = activity.synaptic_operations(subject.model, torch.from_numpy(subject.frames[:, :64]))
+    costs = activity.synaptic_operations(subject.model, subject.inputs(subject.frames[:, :64]))
     figure, ax = plots.new_figure(height=0.9 + 0.45 * len(costs))
     plots.cost_bars({name: (cost.operations, cost.dense) for name, cost in costs.items()}, ax)
     energy = activity.estimate_energy(costs)

@@ -15,8 +15,7 @@ from snn_helpers._checks import check_labels
 from snn_helpers.activity.measures import firing_rates
 from snn_helpers.activity.recording import record
 from snn_helpers.activity.taps import layer_threshold
-from snn_helpers.models.readout import read_output
-from snn_helpers.over_time import over_time
+from snn_helpers.models.readout import over_all_steps, run_network
 
 MOSTLY = 0.9  # of a layer's neurons, from which on the layer itself is called dead or saturated
 LEAST_FIRING = 1e-3  # spikes a neuron and step, below which a layer counts as silent
@@ -112,10 +111,10 @@ def diagnose(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Diagnosis:
     False
     """
     frames, labels = batch
-    patient = over_time(copy.deepcopy(model))
+    patient = over_all_steps(copy.deepcopy(model))
     patient.zero_grad(set_to_none=True)
     with torch.enable_grad(), record(patient) as recording:
-        counts = read_output(patient(frames)).spk_rec.sum(0)
+        counts = run_network(patient, frames).spk_rec.sum(0)
     check_labels(labels, counts.shape[1], count=counts.shape[0])
     loss = nn.functional.cross_entropy(counts, labels)
     if loss.requires_grad:

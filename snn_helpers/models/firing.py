@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from snn_helpers._checks import check_float
 from snn_helpers.engine import Spikes
+from snn_helpers.models.readout import frames_for
 from snn_helpers.neurons import Listener
 from snn_helpers.over_time import Drive, over_time
 
@@ -49,6 +50,7 @@ def balance_firing(model: nn.Module, frames: Tensor, share: float | Mapping[str,
     TypeError, ValueError
         If the share is out of range, the frames do not fit the model, or nothing in it could be scaled.
     """
+    frames = frames_for(over_time(model), frames)
     drives = over_time(model).over_time.drives(frames)
     shares = dict(share) if isinstance(share, Mapping) else dict.fromkeys(drives, share)
     if shares.keys() != drives.keys():

@@ -19,8 +19,9 @@ def over_all_steps(network: nn.Module, engine: str = "auto") -> nn.Module:
 
 
 def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
-    """Return event counts as a network takes them: bytes where an engine runs it, else in the type of its weights."""
-    if isinstance(getattr(network, "over_time", None), OverTime) or frames.is_floating_point():
+    """Return event counts as a network takes them: bytes where steps are run over time, else in its weights' type."""
+    runner = getattr(network, "over_time", None)
+    if frames.is_floating_point() or (isinstance(runner, OverTime) and not runner.loops_itself):
         return frames
     kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
     return frames.to(next(kinds, torch.get_default_dtype()))

@@ -156,7 +156,7 @@ def _once(name: str, config: TrainConfig, splits: Splits | None = None) -> dict[
     config = replace(config, save_dir=str(folder))
     if (folder / RESULT).exists():
         told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        of_call = dict.fromkeys(names_of(TrainConfig, "call"))
+        of_call = dict.fromkeys(names_of(type(config), "call"))
         if {**told["config"], **of_call} != {**config.as_dict(), **of_call}:
             raise ValueError(f"{folder} holds a run with other settings. Move it away.")
         _refuse_other_recordings(folder, told["provenance"], config, splits)
