@@ -1,4 +1,4 @@
-"""Is a network that others have published exact over time, and how much faster than its own loop?
+"""Measure networks that others have published beside their own plain loops: is it exact, and how much faster.
 
 Run `python benchmarks/zoo.py [NAME...] [--quick]`; the names are those of `zoo_networks.ZOO`, `--quick` takes the sizes
 of the tests and one round. Each network runs beside its own plain loop, interleaved: a train step and a forward pass.
@@ -48,7 +48,7 @@ def runners(name: str, quick: bool):
     return net, inputs, {LOOP: lambda x: plain_loop(net, x), OURS: accelerate(net)}
 
 
-def measure(name: str, quick: bool) -> dict[str, float]:
+def measure(name: str, quick: bool, memory: bool) -> dict[str, float]:
     """Return what one network costs: seconds, the least of the rounds, and how far it is from its loop."""
     net, inputs, ways = runners(name, quick)
     differs = compare(net, inputs)
@@ -60,7 +60,7 @@ def measure(name: str, quick: bool) -> dict[str, float]:
         forward = interleaved({way: lambda run=run: run(inputs) for way, run in ways.items()}, rounds)
     for way in ways:
         row[f"train {way}"], row[f"forward {way}"] = float(train[way].min()), float(forward[way].min())
-        row[f"memory {way}"] = peak(name, way, quick)
+        row[f"memory {way}"] = peak(name, way, quick) if memory else float("nan")
     return row
 
 
@@ -120,6 +120,7 @@ def draw(rows: dict[str, dict[str, float]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*ZOO, []], metavar="NAME", help=", ".join(ZOO))
+    parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--quick", action="store_true", help="the sizes of the tests, one round")
     parser.add_argument("--memory-of", metavar="WAY", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -135,7 +136,7 @@ def main() -> int:
     print(f"  {'forward: loop, ours':>23}  {'memory: loop, ours':>21}")
     rows = {}
     for name in args.names or ZOO:
-        rows[name] = measure(name, args.quick)
+        rows[name] = measure(name, args.quick, not args.no_memory)
         print_row(name, rows[name])
     draw(rows)
     return 0

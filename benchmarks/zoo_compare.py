@@ -70,7 +70,7 @@ def _run(forward: Callable, net: nn.Module, seed: int) -> list[Tensor]:
     torch.manual_seed(seed)
     outputs = tree_leaves(forward())
     weights = torch.Generator().manual_seed(seed)
-    loss = sum((part * torch.randn(part.shape, generator=weights, dtype=part.dtype)).sum() for part in outputs)
+    loss = sum((part * torch.randn(part.shape, generator=weights)).sum() for part in outputs)
     if loss.requires_grad:
         loss.backward()
     return [part.detach() for part in outputs]

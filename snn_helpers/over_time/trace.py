@@ -26,7 +26,8 @@ from snn_helpers.over_time.layers import is_spiking, kept_state
 from snn_helpers.over_time.norm import NormOverTime
 
 RANDOM = {"bernoulli", "normal", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "rrelu",
-          "uniform_", "normal_", "bernoulli_", "exponential_", "random_", "alpha_dropout", "feature_alpha_dropout"}  # fmt: skip
+          "uniform_", "normal_", "bernoulli_", "exponential_", "random_", "alpha_dropout",
+          "feature_alpha_dropout"}  # fmt: skip
 VALUES = {"item", "tolist", "numpy", "__bool__", "__float__", "__int__", "requires_grad_", "backward", "data_ptr"}
 _KEPT = {"hidden"}  # what neurons of ours keep of their last call
 RESETS = ("reset_mem", "init_leaky", "init_synaptic", "init_alpha", "init_lapicque", "init_rleaky", "init_rsynaptic")
