@@ -5,11 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
-from job_notebooks import quiet, runs_in
+from job_notebooks import quiet, runs_in, wait_for
 
 from snn_helpers.batch import SweepPlan, Workers, read_rows, run_sweep
 from snn_helpers.batch.cluster import make_cluster
@@ -30,14 +29,11 @@ def scheduler(tmp_path, ran):
 
     told = tmp_path / "scheduler.json"
     start("scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", told)
-    deadline = time.monotonic() + 30
-    while not (told.is_file() and told.read_text()):
-        assert time.monotonic() < deadline, "no scheduler"
-        time.sleep(0.05)
+    wait_for(lambda: told.is_file() and told.read_text())
     yield json.loads(told.read_text())["address"], start
     for process in processes:
         process.terminate()
-        process.wait(20)
+        process.wait()
 
 
 def test_a_thousand_runs_are_each_run_once(tmp_path, job):
@@ -95,7 +91,7 @@ def test_workers_with_several_threads_are_refused(tmp_path, job, scheduler):
     address, start = scheduler
     start("worker", address, "--nthreads", 2, "--no-nanny", "--no-dashboard")
     with distributed.Client(address, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=30)
+        client.wait_for_workers(1)
     with pytest.raises(ValueError, match="--nthreads 1"):
         run_sweep(SweepPlan(job, {"seed": [0]}), tmp_path / "sweep", Workers(scheduler=address), say=quiet)
 
