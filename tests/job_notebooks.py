@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -101,6 +102,16 @@ def hold(ran, first=0):
     gate = ran.with_name(f"{ran.name}.gate")
     gate.write_text(str(first))
     return gate
+
+
+def open_when_started(gate, ran, count):
+    """Delete a gate, from a thread, once so many stand-ins have started: they were at work side by side."""
+
+    def watch():
+        wait_for(lambda: ran.is_file() and len(runs_in(ran)) >= count)
+        gate.unlink()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def limit_from_what_is_seen(monkeypatch, is_endless, words, see=lambda job: None):

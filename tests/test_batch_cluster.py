@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
-from job_notebooks import quiet, runs_in, wait_for
+from job_notebooks import hold, open_when_started, quiet, runs_in, wait_for
 
 from snn_helpers.batch import SweepPlan, Workers, read_rows, run_sweep
 from snn_helpers.batch.cluster import make_cluster
@@ -52,18 +53,27 @@ def test_runs_of_a_killed_worker_go_elsewhere_and_the_ledger_is_that_of_one_mach
     tmp_path, job, ran, stand_in, scheduler
 ):
     address, start = scheduler
-    plan = SweepPlan(job, {"beta": "0.1,0.2", "seed": "0..5"}, {"speed": 0.3}, metric="score")
+    plan = SweepPlan(job, {"beta": "0.1,0.2", "seed": "0..5"}, metric="score")
+    gate = hold(ran, first=3)
     workers = [start("worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard") for _ in range(2)]
     lines = []
+
+    def held():
+        jobs = [json.loads(Path(job).read_text(encoding="utf-8")) for job in runs_in(ran)]
+        return sum(job["parameters"]["seed"] >= 3 for job in jobs)
 
     def kill_one_in_the_middle(line):
         lines.append(line)
         if len(lines) == 3:
+            wait_for(lambda: held() == 2)  # a run on either worker
             workers[0].send_signal(signal.SIGKILL)
+            gate.unlink()
 
+    with distributed.Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2)
     options = {"command": stand_in, "threads": 1}
     far = run_sweep(plan, tmp_path / "far", Workers(scheduler=address, **options), say=kill_one_in_the_middle)
-    assert workers[0].wait(10) == -signal.SIGKILL
+    assert workers[0].wait() == -signal.SIGKILL
     assert lines[-1] == "12 runs: 12 done"
     assert len(read_rows(tmp_path / "far")) == 12
     assert 12 < len(runs_in(ran)) <= 14, "the run that its worker took with it was run again"
@@ -104,7 +114,8 @@ def test_scheduler_that_does_not_answer_is_named(tmp_path, job, monkeypatch):
 
 def test_gpus_go_one_to_a_worker(tmp_path, job, ran, stand_in):
     workers = Workers(jobs=2, gpus=2, cluster="local", command=stand_in)
-    plan = SweepPlan(job, {"seed": "0..5"}, {"speed": 0.2}, metric="score")
+    open_when_started(hold(ran), ran, 2)
+    plan = SweepPlan(job, {"seed": "0..5"}, metric="score")
     rows = run_sweep(plan, tmp_path / "sweep", workers, say=quiet)
     assert {row["results"]["gpu"] for row in rows.values()} == {0, 1}
 

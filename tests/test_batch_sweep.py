@@ -14,6 +14,7 @@ from job_notebooks import (
     hold,
     is_alive,
     limit_from_what_is_seen,
+    open_when_started,
     quiet,
     runs_in,
     wait_for,
@@ -72,6 +73,7 @@ def test_finished_runs_are_not_run_again_and_a_larger_grid_adds_to_them(tmp_path
 
 
 def test_runs_have_folders_threads_and_gpus_of_their_own(tmp_path, job, ran, stand_in):
+    open_when_started(hold(ran), ran, 2)
     workers = Workers(jobs=2, gpus=2, threads=1, command=stand_in)
     rows = run_sweep(SweepPlan(job, {"seed": "0..5"}, metric="score"), tmp_path / "sweep", workers,
                      say=quiet)  # fmt: skip
