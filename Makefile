@@ -36,7 +36,7 @@ tutorial: $(READY)
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 	SNN_PROFILE=smoke SNN_RESULTS_DIR=$(CURDIR)/runs/nbval SNN_RUNS_DIR=$(CURDIR)/runs/nbval \
-		$(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -W default notebooks
+		$(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=3600 -W default notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check .

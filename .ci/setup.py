@@ -38,7 +38,8 @@ def main(folder: Path) -> None:
     install = [folder / "bin" / "uv", "pip", "install", "--python", python, "--constraint", ROOT / "constraints.txt"]
     install += ["--editable", f"{ROOT}[lab,test]"]
     backend = choose_torch(install, environment)
-    run([*install, *backend], "cannot install the packages", env=environment)
+    # Compiled here, so that the first import is not slow, for each process that comes first.
+    run([*install, *backend, "--compile-bytecode"], "cannot install the packages", env=environment)
 
 
 def make_environment(folder: Path) -> None:
