@@ -22,21 +22,21 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt .ci/setup.py
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing. Debian, Ubuntu: apt-get install python3 python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.11"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || sh .ci/venv-from-apt $(PYTHON) $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lab,test]'
+	@$(PYTHON) .ci/setup.py $(VENV)
 	@touch $@
 
 tutorial: $(READY)
-	$(BIN)/snn-helpers run $(SERIES) --out $(OUT) --profile $(PROFILE) \
-		$(if $(DATASET),-p dataset $(DATASET)) $(if $(DATA_DIR),-p data_dir '$(abspath $(DATA_DIR))')
+	$(BIN)/snn-helpers run $(SERIES) --out '$(OUT)' --profile $(PROFILE) \
+		$(if $(DATASET),-p dataset $(DATASET)) $(if $(DATA_DIR),-p data_dir '$(abspath $(patsubst ~/%,$(HOME)/%,$(DATA_DIR)))')
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 	SNN_PROFILE=smoke SNN_RESULTS_DIR=$(CURDIR)/runs/nbval SNN_RUNS_DIR=$(CURDIR)/runs/nbval \
-		$(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -W default notebooks
+		$(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=3600 -W default notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers import SpikingCNN, balance_firing, load_dataset
+from snn_helpers.activity import firing_fractions
 from snn_helpers.models.network import SpikingNetwork
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,9 +50,8 @@ def new_model(
 
 def fractions(model: SpikingNetwork, frames: Tensor) -> dict[str, float]:
     """Return the mean spike fraction of each layer."""
-    seen: dict[str, Tensor] = {}
-    with torch.no_grad():
-        model(frames, fractions=seen)
+    with torch.no_grad(), firing_fractions(model) as seen:
+        model(frames)
     return {name: float(value) for name, value in seen.items()}
 
 

@@ -44,6 +44,7 @@ from torch.nn import functional as F
 from snn_helpers import SpikingCNN, SpikingResNet, balance_firing
 from snn_helpers.engine import cpu
 from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.over_time import NormOverTime
 
 NUM_STEPS, BATCH, ROUNDS = 25, 32, 5
 BETA, SLOPE = 0.9, 25.0
@@ -97,7 +98,7 @@ class Folded(nn.Module):
 def copied(model: SpikingCNN, gain: float = 1.0) -> nn.ModuleList:
     """Return the layers with weights of the network, multiplied by `gain`."""
     layers = nn.ModuleList()
-    for layer in (*model.convs, model.hidden, model.output):
+    for layer in (layer.weights for layer in model.spiking_layers().values()):
         n_out, n_in = layer.weight.shape[:2]
         new = nn.Conv2d(n_in, n_out, 3, padding=1) if isinstance(layer, nn.Conv2d) else nn.Linear(n_in, n_out)
         new.load_state_dict({name: gain * value for name, value in layer.state_dict().items()})
@@ -286,7 +287,7 @@ def run_batch(table: Table, frames: Tensor, labels: Tensor) -> None:
         if state == "sparse":
             reached = make_sparse(model, frames)
         else:
-            for norm in (*model.conv_norms, model.hidden_norm):
+            for norm in (module for module in model.modules() if isinstance(module, NormOverTime)):
                 nn.init.ones_(norm.weight), nn.init.zeros_(norm.bias)
             reached = fractions(model, frames)
         ours = model_step(model, frames, labels)

@@ -44,9 +44,9 @@ def with_rate(frames: Tensor, others: Tensor, rate: float) -> Tensor:
 def run_convs(model: SpikingCNN, frames: Tensor, surrogate: str) -> Spikes:
     """Run the convolution layers alone."""
     spikes = frames
-    for conv, neurons in zip(model.convs, model.conv_neurons):
-        neuron = dataclasses.replace(neurons.neuron(), surrogate=surrogate)
-        spikes = cpu.conv_layer(spikes, conv.weight, conv.bias, neuron, pool=2)
+    for layer in (model.conv1, model.conv2, model.conv3):
+        neuron = dataclasses.replace(layer.neurons.neuron(), surrogate=surrogate)
+        spikes = cpu.conv_layer(spikes, layer.weights.weight, layer.weights.bias, neuron, pool=2)
     return spikes
 
 
@@ -60,8 +60,8 @@ def enlarged(model: SpikingCNN, size: int, engine: str) -> SpikingCNN:
     larger = new_model(engine, image_size=size)
     before, after = model.image_size // 8, size // 8
     state = model.state_dict()
-    hidden = state["hidden.weight"].unflatten(1, (-1, before, before))
-    state["hidden.weight"] = F.pad(hidden, (0, after - before, 0, after - before)).flatten(1)
+    hidden = state["hidden.weights.weight"].unflatten(1, (-1, before, before))
+    state["hidden.weights.weight"] = F.pad(hidden, (0, after - before, 0, after - before)).flatten(1)
     larger.load_state_dict(state)
     return larger
 

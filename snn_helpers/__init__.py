@@ -6,29 +6,40 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from snn_helpers._paths import keep_kernels
+
 # OpenMP's threads spin while they wait, unless told otherwise before torch loads them. On a machine that has other work
 # (another notebook, a test run) spinning made small training steps up to ten times slower; on an idle one it gains
 # nothing.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+keep_kernels()
 
 if TYPE_CHECKING:
+    from snn_helpers._settings import setting as setting
     from snn_helpers.activity import diagnose as diagnose
     from snn_helpers.activity import record as record
     from snn_helpers.datasets import load_dataset as load_dataset
+    from snn_helpers.engine import register_surrogate as register_surrogate
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
     from snn_helpers.models.firing import balance_firing as balance_firing
+    from snn_helpers.models.registry import register_model as register_model
     from snn_helpers.models.resnet import SpikingResNet as SpikingResNet
     from snn_helpers.neurons import ALIF as ALIF
     from snn_helpers.neurons import Leaky as Leaky
+    from snn_helpers.neurons import SpikingNeuron as SpikingNeuron
     from snn_helpers.neurons import Synaptic as Synaptic
+    from snn_helpers.neurons import register_neuron as register_neuron
+    from snn_helpers.over_time import accelerate as accelerate
     from snn_helpers.training.build import load_model as load_model
     from snn_helpers.training.config import TrainConfig as TrainConfig
+    from snn_helpers.training.loop import Splits as Splits
     from snn_helpers.training.loop import train as train
 
 __version__ = "0.1.0"
 
 # What is public, and the module that brings it; loaded on first use, so that the import itself costs nothing.
 _HOMES = {
+    "accelerate": "over_time",
     "load_dataset": "datasets",
     "SpikingCNN": "models.cnn",
     "SpikingResNet": "models.resnet",
@@ -36,7 +47,13 @@ _HOMES = {
     "Leaky": "neurons",
     "Synaptic": "neurons",
     "ALIF": "neurons",
+    "SpikingNeuron": "neurons",
+    "register_model": "models.registry",
+    "register_neuron": "neurons",
+    "register_surrogate": "engine",
+    "setting": "_settings",
     "TrainConfig": "training.config",
+    "Splits": "training.loop",
     "train": "training.loop",
     "load_model": "training.build",
     "record": "activity",

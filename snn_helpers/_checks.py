@@ -108,6 +108,44 @@ def check_float(
     raise error(f"`{name}` must be a number{_range_text(low, high, above=above)}; got {value!r}.")
 
 
+def check_labels(labels: Any, num_classes: int, name: str = "labels", count: int | None = None) -> Any:
+    """Return labels, an array or tensor [B], after checking that they are whole numbers in 0..num_classes - 1.
+
+    Parameters
+    ----------
+    labels : ndarray or Tensor [B]
+        Class of each recording.
+    num_classes : int
+        Classes of the network, its output neurons.
+    name : str
+        What the caller calls them.
+    count : int or None
+        How many recordings there are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are of another type or shape, or one of them is no class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check_labels(np.array([3, 10]), 10)
+    Traceback (most recent call last):
+    ...
+    ValueError: `labels` must be in 0..9, the classes of the network; got 3..10.
+    """
+    if labels.ndim != 1 or (count is not None and len(labels) != count):
+        expected = "one a recording" if count is None else f"one a recording, {count}"
+        raise ValueError(f"`{name}` must be {expected}; got shape {list(labels.shape)}.")
+    if "int" not in str(labels.dtype):
+        raise TypeError(f"`{name}` must be whole numbers; got {labels.dtype}.")
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"`{name}` must be in 0..{num_classes - 1}, the classes of the network; got {low}..{high}.")
+    return labels
+
+
 def _range_text(low: float | None, high: float | None, *, above: bool = False) -> str:
     if low is not None and high is not None:
         return f" in {'(' if above else '['}{low}, {high}]"

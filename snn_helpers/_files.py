@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,25 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def writable_folder(name: str, folder: Path) -> Path:
+    """Return a folder, made if need be, into which a file could be written just now.
+
+    Whoever writes at the end of long work asks at its beginning.
+
+    Raises
+    ------
+    ValueError
+        If no file can be written there; `name` is the flag or variable that chooses another one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as err:
+        raise ValueError(f"`{name}`: cannot write to {folder} ({err.strerror}). Choose another folder.") from err
+    return folder
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:

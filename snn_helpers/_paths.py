@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from pathlib import Path
+
+
+def user_path(path: str | os.PathLike) -> Path:
+    """Return a path that a person has given, with `~` replaced by the home folder, as a shell does it.
+
+    Examples
+    --------
+    >>> user_path("~/digits") == Path.home() / "digits"
+    True
+    """
+    return Path(path).expanduser()
 
 
 def project_root() -> Path:
@@ -22,22 +35,59 @@ def data_home() -> Path:
     It is the environment variable SNN_DATA_DIR, else `data/` of a source checkout, else the user's cache folder.
     """
     if os.environ.get("SNN_DATA_DIR"):
-        return Path(os.environ["SNN_DATA_DIR"])
+        return user_path(os.environ["SNN_DATA_DIR"])
     if _checkout():
         return _checkout() / "data"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snn_helpers"
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "snn_helpers"
 
 
 def results_home() -> Path:
     """Return the folder of the notebooks' findings: SNN_RESULTS_DIR, else `results/` of the project."""
-    return Path(os.environ.get("SNN_RESULTS_DIR") or project_root() / "results")
+    return user_path(os.environ.get("SNN_RESULTS_DIR") or project_root() / "results")
 
 
 def runs_home() -> Path:
     """Return the folder of training runs: SNN_RUNS_DIR, else `checkpoints/` of the project."""
-    return Path(os.environ.get("SNN_RUNS_DIR") or project_root() / "checkpoints")
+    return user_path(os.environ.get("SNN_RUNS_DIR") or project_root() / "checkpoints")
 
 
 def logs_home() -> Path:
     """Return the folder of logs: SNN_LOGS_DIR, else `logs/` of the project."""
-    return Path(os.environ.get("SNN_LOGS_DIR") or project_root() / "logs")
+    return user_path(os.environ.get("SNN_LOGS_DIR") or project_root() / "logs")
+
+
+def is_writable(folder: Path) -> bool:
+    """Return whether files can be written into a folder, or the folder be made."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def keep_kernels() -> None:
+    """Have numba keep compiled kernels in a temporary folder where it would find no other place, and say so once.
+
+    numba keeps them beside the source, else in the user's cache folder, and where it can write to neither, in a
+    container without a home for instance, refuses to compile at all. It reads the variable NUMBA_CACHE_DIR when it is
+    imported. Kernels are code: the folder must be the user's own, and nobody else's to write to.
+    """
+    package = Path(__file__).parent
+    beside = [package / room / "__pycache__" for room in ("engine", "events")]
+    if os.environ.get("NUMBA_CACHE_DIR") or all(map(is_writable, beside)) or _has_cache_folder():
+        return
+    folder = Path(tempfile.gettempdir()) / f"snn_helpers-kernels-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700)
+        print(f"snn_helpers: no place to keep compiled kernels; they go to {folder}.", file=sys.stderr, flush=True)
+    except FileExistsError:
+        status = folder.lstat()
+        if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            folder = Path(tempfile.mkdtemp(prefix="snn_helpers-kernels-"))
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    if "numba" in sys.modules:
+        sys.modules["numba"].core.config.reload_config()
+
+
+def _has_cache_folder() -> bool:
+    try:
+        return is_writable(user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "numba")
+    except RuntimeError:  # this user has no home at all
+        return False

@@ -19,8 +19,10 @@ from matplotlib.figure import Figure
 
 from snn_helpers import activity, plots
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers._paths import runs_home
+from snn_helpers._files import writable_folder
+from snn_helpers._paths import runs_home, user_path
 from snn_helpers.datasets import EventDataset, load_dataset
+from snn_helpers.models.readout import frames_for
 from snn_helpers.training.build import load_model
 
 RECORDING_MS = 300.0
@@ -48,14 +50,20 @@ class Subject:
         Recordings to look at.
     sample : int
         The recording that the figures of a single one show.
+    loaded : (Module, TrainConfig) or None
+        What `load_model` gives; None loads the checkpoint.
     """
 
-    def __init__(self, checkpoint: Path, dataset: EventDataset, sample: int = 0):
-        self.checkpoint, self.dataset = Path(checkpoint), dataset
-        self.model, self.config = load_model(checkpoint)
+    def __init__(self, checkpoint: Path, dataset: EventDataset, sample: int = 0, loaded=None):
+        self.checkpoint, self.dataset = user_path(checkpoint), dataset
+        self.model, self.config = loaded or load_model(checkpoint)
         self.sample = check_int("sample", sample, low=0, high=len(dataset) - 1)
         self.frames = dataset.frames(range(len(dataset)), self.config.time_steps)
         self.labels = dataset.labels
+
+    def inputs(self, frames: np.ndarray) -> torch.Tensor:
+        """Return frames as the network takes them."""
+        return frames_for(self.model, torch.from_numpy(frames))
 
     @property
     def step_ms(self) -> float:
@@ -65,12 +73,17 @@ class Subject:
     @cached_property
     def recording(self) -> activity.Recording:
         """All layers, on all recordings."""
-        return activity.record(self.model, torch.from_numpy(self.frames))
+        return activity.record(self.model, self.inputs(self.frames))
+
+    @property
+    def output(self) -> str:
+        """Name of the output layer, the last that computes."""
+        return [*self.recording][-1]
 
     @cached_property
     def decided(self) -> activity.Decisions:
         """What the network would answer after each step."""
-        return activity.decisions(self.recording.spk["output"], self.recording.mem["output"])
+        return activity.decisions(self.recording.spk[self.output], self.recording.mem[self.output])
 
     @cached_property
     def firing(self) -> dict[str, activity.Rates]:
@@ -114,7 +127,7 @@ def _draw_events(subject: Subject) -> tuple[Figure, Caption]:
 
 
 def _draw_network(subject: Subject) -> tuple[Figure, Caption]:
-    rows = activity.network_rows(subject.model, torch.from_numpy(subject.frames[:, :32]))
+    rows = activity.network_rows(subject.model, subject.inputs(subject.frames[:, :32]))
     joined = any(row["joined_by"] for row in rows)
     figure, ax = plots.new_figure(width=max(7.2, 1.15 * len(rows)), height=3.0 if joined else 2.6)
     plots.network(rows, ax)
@@ -164,7 +177,7 @@ def _draw_membrane(subject: Subject) -> tuple[Figure, Caption]:
     for name, ax in zip(names, axes):
         mem = subject.recording.mem[name][:, subject.sample].reshape(subject.config.time_steps, -1)
         shown = spread(subject.recording.spk[name][:, subject.sample].reshape(mem.shape), _TRACES)
-        threshold = subject.model.spiking_layers()[name].neurons.number("threshold")
+        threshold = activity.layer_threshold(subject.model, name)
         plots.membrane_traces(mem[:, shown], threshold, ax, step_ms=subject.step_ms).set(xlabel="", title=name)
     axes[-1].set(xlabel="time, ms")
     sentence = (
@@ -192,7 +205,7 @@ def _draw_race(subject: Subject) -> tuple[Figure, Caption]:
     figure, axes = plots.new_figure(1, len(shown), height=2.8, squeeze=False)
     for index, ax in zip(shown, axes[0]):
         words = f"digit {subject.labels[index]}, decided {subject.decided.final[index]}"
-        counts = activity.output_race(subject.recording.spk["output"], index)
+        counts = activity.output_race(subject.recording.spk[subject.output], index)
         plots.race(counts, ax, subject.step_ms, int(subject.labels[index])).set(title=words)
     return figure, Caption(
         "The output neurons' race",
@@ -222,7 +235,8 @@ def _draw_tsne(subject: Subject) -> tuple[Figure, Caption]:
 
 def _draw_confusion(subject: Subject) -> tuple[Figure, Caption]:
     figure, ax = plots.new_figure(width=4.8, height=4.6)
-    plots.confusion(activity.confusion_matrix(subject.labels, subject.decided.final, subject.model.num_classes), ax)
+    num_classes = subject.recording.spk[subject.output].shape[-1]
+    plots.confusion(activity.confusion_matrix(subject.labels, subject.decided.final, num_classes), ax)
     return figure, Caption("Mistakes", "True digits down, decided ones across; mistakes coloured.", "Table of counts.")
 
 
@@ -251,7 +265,7 @@ def _draw_controls(subject: Subject) -> tuple[Figure, Caption]:
 
 
 def _draw_cost(subject: Subject) -> tuple[Figure, Caption]:
-    costs = activity.synaptic_operations(subject.model, torch.from_numpy(subject.frames[:, :64]))
+    costs = activity.synaptic_operations(subject.model, subject.inputs(subject.frames[:, :64]))
     figure, ax = plots.new_figure(height=0.9 + 0.45 * len(costs))
     plots.cost_bars({name: (cost.operations, cost.dense) for name, cost in costs.items()}, ax)
     energy = activity.estimate_energy(costs)
@@ -309,6 +323,7 @@ def write_activity_report(
     split: str = "valid",
     num_samples: int = 200,
     sample: int = 0,
+    plugins: str | None = None,
 ) -> list[Path]:
     """Draw a trained network's activity into a folder, and an HTML page that holds every figure.
 
@@ -328,6 +343,8 @@ def write_activity_report(
         Recordings, the same share of every class.
     sample : int
         Which of them stands in the figures of a single recording.
+    plugins : str or None
+        Plugin files of the network, where they were moved.
 
     Returns
     -------
@@ -338,12 +355,12 @@ def write_activity_report(
         check_choice("figures", name, tuple(FIGURES))
     if not figures:
         raise ValueError(f"`figures` is empty; there are {', '.join(FIGURES)}.")
-    _, config = load_model(checkpoint)
+    folder = writable_folder("log_dir", user_path(log_dir))
+    model, config = load_model(checkpoint, plugins=plugins)
     same = dataset in (None, config.dataset)
     recordings = load_dataset(dataset or config.dataset, data_dir or (config.data_dir if same else None), split)
-    subject = Subject(checkpoint, recordings.take(check_int("num_samples", num_samples, low=10)), sample)
-    folder = Path(log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    chosen = recordings.take(check_int("num_samples", num_samples, low=10))
+    subject = Subject(checkpoint, chosen, sample, (model, config))
     paths, sections = [], []
     for name in FIGURES:
         if name not in figures:

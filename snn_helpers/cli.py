@@ -7,25 +7,29 @@ import difflib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import Field, fields
 from typing import Any
 
 from snn_helpers._checks import check_int
+from snn_helpers._files import writable_folder
+from snn_helpers._paths import user_path
+from snn_helpers._plugins import load_plugins
+from snn_helpers._settings import choices_of, kind_of, names_of
 from snn_helpers.cli_batch import add_batch_commands
+from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import TrainConfig
 
 # The keys of `activity_report.FIGURES`, here so that --help does not load torch.
 ACTIVATION_FIGURES = ("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls")
 ACTIVATION_FIGURES += ("confusion", "tsne", "cost", "attribution")
 
-# Settings of `train` that other commands choose themselves; and those that one protocol has no use for.
+# Settings of `train` that other commands choose themselves, beside those of scope "call"; and those that one protocol
+# has no use for.
+_OF_CALL = names_of(TrainConfig, "call")
 _CHOSEN = {
-    "verify-resume": ("save_dir", "save_every", "log_dir", "resume", "test_only", "visualize"),
-    "protocol": (
-        "dataset", "seed", "save_dir", "log_dir", "resume", "init_from", "select", "test_only", "visualize",
-    ),
-}  # fmt: skip
+    "verify-resume": (*_OF_CALL, "save_every"),
+    "protocol": (*_OF_CALL, "dataset", "seed", "init_from", "select"),
+}
 _UNUSED = {
     "full": {"profile": "runs in the profile full"},
     "real": dict.fromkeys(("data_dir", "num_samples"), "takes all recordings of --real_dir"),
@@ -48,11 +52,11 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 done, 1 failed with a message, 2 the flags were wrong."""
-    parser = _make_parser()
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        args.parser.refuse(unknown)
     try:
+        parser = _make_parser(_model_asked_for(argv))
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            args.parser.refuse(unknown)
         return args.command(args) or 0
     except KeyboardInterrupt as stop:
         print(f"\nsnn-helpers: {str(stop) or 'stopped. What was saved is kept.'}", file=sys.stderr)
@@ -62,14 +66,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _model_asked_for(argv: Sequence[str] | None) -> str:
+    """Return the network whose flags are wanted, and load the plugins that are named: flags are made from both."""
+    first_look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first_look.add_argument("--model", nargs="?")
+    first_look.add_argument("--plugins", nargs="?")
+    args, _ = first_look.parse_known_args(argv)
+    load_plugins(args.plugins)
+    return args.model if args.model in MODELS else TrainConfig.model
+
+
+def _make_parser(model: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="snn-helpers", description="Learn and run spiking networks on event data.", allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=_Parser)
 
     train = commands.add_parser("train", help="train or test a network", allow_abbrev=False)
-    _add_config_flags(train)
+    _add_config_flags(train, model)
     train.set_defaults(command=_train, parser=train)
 
     verify = commands.add_parser(
@@ -80,7 +94,7 @@ def _make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     verify.add_argument("--kills", type=int, default=3, help="how often the second run is killed (default 3)")
-    _add_config_flags(verify, hidden=_CHOSEN["verify-resume"])
+    _add_config_flags(verify, model, hidden=_CHOSEN["verify-resume"])
     verify.set_defaults(command=_verify_resume, parser=verify)
 
     protocol = commands.add_parser(
@@ -95,7 +109,7 @@ def _make_parser() -> argparse.ArgumentParser:
     protocol.add_argument("protocol", choices=("simulated", "transfer", "finetune", "real", "full"))
     protocol.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="default 0 1 2 3 4")
     protocol.add_argument("--real_dir", help="folder of real recordings, Train/<digit>/*.bin; default $SNN_REAL_DATA")
-    _add_config_flags(protocol, hidden=_CHOSEN["protocol"])
+    _add_config_flags(protocol, model, hidden=_CHOSEN["protocol"])
     protocol.set_defaults(command=_protocol, parser=protocol)
 
     view = commands.add_parser("visualize-data", help="draw recordings as figures", allow_abbrev=False)
@@ -109,6 +123,8 @@ def _make_parser() -> argparse.ArgumentParser:
 
     _add_activation_flags(commands)
     add_batch_commands(commands)
+    doctor = commands.add_parser("doctor", help="say what is wrong here, and what mends it", allow_abbrev=False)
+    doctor.set_defaults(command=_doctor, parser=doctor)
     return parser
 
 
@@ -116,7 +132,8 @@ def _add_activation_flags(commands) -> None:
     look = commands.add_parser(
         "visualize-activations", help="draw what a trained network does, with an HTML report", allow_abbrev=False
     )
-    look.add_argument("--model", default="cnn", choices=("cnn", "resnet"), help="default cnn")
+    look.add_argument("--model", default="cnn", choices=tuple(MODELS), help="default cnn")
+    look.add_argument("--plugins", metavar="FILES", help="plugin files of the network, where they were moved")
     look.add_argument("--resume", help="checkpoint to look at; default the newest best.pt of this model")
     look.add_argument("--dataset", choices=("simulated", "nmnist"), help="default what it was trained on")
     look.add_argument("--data_dir", help="folder of recordings (nmnist) or of built stores (simulated)")
@@ -130,28 +147,45 @@ def _add_activation_flags(commands) -> None:
     look.set_defaults(command=_visualize_activations, parser=look)
 
 
-def _add_config_flags(parser: argparse.ArgumentParser, hidden: Sequence[str] = ()) -> None:
-    """Add a flag for every setting; the `hidden` ones, which a command refuses, are not in its help."""
+def _add_config_flags(parser: argparse.ArgumentParser, model: str, hidden: Sequence[str] = ()) -> None:
+    """Add a flag for every setting; the `hidden` ones, which a command refuses, are not in its help.
+
+    Nor are those of other networks, which the config refuses by the name of their network.
+    """
     for item in fields(TrainConfig):
-        kind = item.type.split(" ")[0]
-        flag, checks = f"--{item.name}", item.metadata
-        notes = [_range_text(checks), "" if kind == "bool" or item.default is None else f"default {item.default}"]
-        told = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
-        help_text = argparse.SUPPRESS if item.name in hidden else (checks["help"] + told).replace("%", "%%")
-        options = {"help": help_text, "default": argparse.SUPPRESS}
-        if kind == "bool":
-            parser.add_argument(flag, action="store_true", **options)
-            continue
-        if checks["bare"]:
-            options |= {"nargs": "?", "const": checks["bare"]}
-        if checks["choices"]:
-            options["choices"] = checks["choices"]
-        elif not checks["path"]:
-            options["type"] = {"int": int, "float": float, "str": str}[kind]
-            options["metavar"] = {"int": "N", "float": "X", "str": "NAMES"}[kind]
-        else:
-            options["metavar"] = "PATH"
-        parser.add_argument(flag, **options)
+        _add_flag(parser, item, item.name in hidden)
+    others = [name for name in MODELS if name != model]
+    own = parser.add_argument_group(
+        f"settings of {model}", f"Those of another network: --model {{{','.join(others)}}} --help."
+    )
+    seen = set(names_of(TrainConfig))
+    for name in (model, *others):
+        for item in fields(MODELS[name].settings):
+            if item.name not in seen:
+                _add_flag(own, item, name != model)
+                seen.add(item.name)
+
+
+def _add_flag(parser, item: Field, hidden: bool) -> None:
+    kind, checks = kind_of(item), item.metadata
+    notes = [_range_text(checks), "" if kind == "bool" or item.default is None else f"default {item.default}"]
+    told = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
+    options = {"help": argparse.SUPPRESS if hidden else (checks["help"] + told).replace("%", "%%")}
+    options |= {"default": argparse.SUPPRESS}
+    if kind == "bool":
+        action = argparse.BooleanOptionalAction if item.default else "store_true"
+        parser.add_argument(f"--{item.name}", action=action, **options)
+        return
+    if checks["bare"]:
+        options |= {"nargs": "?", "const": checks["bare"]}
+    if checks["choices"]:
+        options["choices"] = MODELS if item.name == "model" else choices_of(item)  # not the one handed over in Python
+    elif not checks["path"]:
+        options["type"] = {"int": int, "float": float, "str": str}[kind]
+        options["metavar"] = {"int": "N", "float": "X", "str": "NAMES"}[kind]
+    else:
+        options["metavar"] = "PATH"
+    parser.add_argument(f"--{item.name}", **options)
 
 
 def _range_text(checks: Mapping[str, Any]) -> str:
@@ -163,7 +197,7 @@ def _range_text(checks: Mapping[str, Any]) -> str:
 
 def _typed(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were typed; those left out are not in `args`."""
-    return {item.name: getattr(args, item.name) for item in fields(TrainConfig) if item.name in args}
+    return {name: getattr(args, name) for name in TrainConfig.names() if name in args}
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -171,13 +205,13 @@ def _train(args: argparse.Namespace) -> None:
 
     typed = _typed(args)
     config = TrainConfig(**typed)
+    if config.visualize:  # what draws the figures at the end is loaded at the beginning
+        from snn_helpers.run_figures import write_run_figures
     result = train(config, named=typed)
     if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks
         return
     print(f"written to {result.paths['save_dir']}")
     if config.visualize:
-        from snn_helpers.run_figures import write_run_figures
-
         for path in write_run_figures(result):
             print(path)
 
@@ -189,12 +223,16 @@ def _verify_resume(args: argparse.Namespace) -> int:
     asked = {"profile": "smoke", **_typed(args)}
     TrainConfig(**asked)  # refuses bad values before anything runs
     _refuse_chosen(asked, "verify-resume", _CHOSEN["verify-resume"])
-    flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in asked.items()]
+    flags = [_flag_text(name, value) for name, value in asked.items()]
     differing = verify_resume(flags, args.kills)
     for where in differing:
         print(f"differs: {where}")
     print("NOT equal." if differing else "equal: weights, optimiser, schedule and history, bit for bit.")
     return int(bool(differing))
+
+
+def _flag_text(name: str, value: Any) -> str:
+    return f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name}={value}"
 
 
 def _protocol(args: argparse.Namespace) -> None:
@@ -214,15 +252,20 @@ def _refuse_chosen(asked: Mapping[str, Any], command: str, names: Sequence[str])
         raise ValueError(f"`--{taken[0]}`: {command} chooses that itself. Leave the flag out.")
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from snn_helpers.doctor import report
+
+    return int(report() > 0)
+
+
 def _visualize_data(args: argparse.Namespace) -> None:
     from snn_helpers.datasets import load_dataset
     from snn_helpers.plots import draw_recording_sheet
 
     check_int("--num_samples", args.num_samples, low=1)
     check_int("--time_steps", args.time_steps, low=1)
+    folder = writable_folder("--log_dir", user_path(args.log_dir))
     dataset = load_dataset(args.dataset, args.data_dir, args.split).take(args.num_samples)
-    folder = Path(args.log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     for index in range(len(dataset)):
         frames = dataset.frames([index], args.time_steps)[:, 0]
         label = int(dataset.labels[index])
@@ -241,5 +284,5 @@ def _visualize_activations(args: argparse.Namespace) -> None:
     checkpoint = args.resume or find_checkpoint(args.model)
     print(f"looking at {checkpoint}")
     recordings = (args.dataset, args.data_dir, args.split, args.num_samples, args.sample)
-    for path in write_activity_report(checkpoint, args.log_dir, figures, *recordings):
+    for path in write_activity_report(checkpoint, args.log_dir, figures, *recordings, plugins=args.plugins):
         print(path)

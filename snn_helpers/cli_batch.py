@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from snn_helpers._paths import user_path
 from snn_helpers.training.config import PROFILES
 
 
 def add_batch_commands(commands) -> None:
     """Add the commands to a parser's subparsers."""
     run = commands.add_parser("run", help="execute notebooks headlessly, in order", allow_abbrev=False)
-    run.add_argument("notebooks", nargs="+", type=Path, help="notebooks to execute")
-    run.add_argument("--out", type=Path, default=Path("runs/latest"), help="folder for the executed notebooks")
+    run.add_argument("notebooks", nargs="+", type=user_path, help="notebooks to execute")
+    run.add_argument("--out", type=user_path, default="runs/latest", help="folder for the executed notebooks")
     _add_parameters(run)
     _add_limits(run)
     run.set_defaults(command=_run, parser=run)
 
     sweep = commands.add_parser("sweep", help="run a notebook over settings, and go on with it", allow_abbrev=False)
-    sweep.add_argument("notebook", type=Path, help="notebook, or a .toml file with the plan")
+    sweep.add_argument("notebook", type=user_path, help="notebook, or a .toml file with the plan")
     sweep.add_argument(
         "--grid", nargs="+", default=[], metavar="NAME=VALUES",
         help="such as beta=0.8,0.9,0.95 seed=0..4; in a search also lr=0.001..0.01:log",
@@ -28,7 +28,7 @@ def add_batch_commands(commands) -> None:
     sweep.add_argument("--trials", type=int, metavar="N", help="configurations of a search (default 20)")
     sweep.add_argument("--metric", help="result to make best (default valid_accuracy)")
     sweep.add_argument("--direction", choices=("maximize", "minimize"), help="default maximize")
-    sweep.add_argument("--out", type=Path, help="folder of the sweep; default one of the plan's own under runs/")
+    sweep.add_argument("--out", type=user_path, help="folder of the sweep; default one of the plan's own under runs/")
     sweep.add_argument("--jobs", type=int, metavar="N", help="runs side by side (default 1)")
     sweep.add_argument("--threads", type=int, metavar="N", help="threads of a run; default the cores shared out")
     sweep.add_argument("--gpus", type=int, metavar="N", help="GPUs to share out, one a run (default 0: leave alone)")
@@ -43,7 +43,7 @@ def add_batch_commands(commands) -> None:
     sweep.set_defaults(command=_sweep, parser=sweep)
 
     report = commands.add_parser("report", help="say what a sweep has found", allow_abbrev=False)
-    report.add_argument("sweep", type=Path, help="folder of the sweep")
+    report.add_argument("sweep", type=user_path, help="folder of the sweep")
     report.add_argument("--metric", help="result to compare by; default the sweep's")
     report.add_argument("--notebook", action="store_true", help="also as an executed notebook, report.ipynb")
     report.set_defaults(command=_report, parser=report)
@@ -96,7 +96,7 @@ def _sweep(args: argparse.Namespace) -> int:
     else:
         plan, told = SweepPlan(args.notebook, _grid(args.grid), fixed, **asked), {}
     workers = _workers(args, told)
-    folder = args.out or (Path(told["out"]) if "out" in told else default_folder(plan))
+    folder = args.out or (user_path(told["out"]) if "out" in told else default_folder(plan))
     rows = run_sweep(plan, folder, workers, training_rules(), args.retry, lambda line: print(line, flush=True))
     print(f"snn-helpers report {folder}")
     return int(any(row["status"] != "done" for row in rows.values()))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers._paths import data_home
+from snn_helpers._paths import data_home, user_path
 from snn_helpers.events.folder import folder_chunks, list_recordings
 from snn_helpers.events.frames import Augment, FrameSpec, bin_frames
 from snn_helpers.events.recording import SENSOR_SIZE
@@ -292,7 +292,7 @@ def load_dataset(name: str = "simulated", data_dir: str | os.PathLike | None = N
     check_choice("dataset", name, DATASETS)
     check_choice("split", split, SPLITS)
     if name == "simulated":
-        return _load_simulated(Path(data_dir) if data_dir else data_home(), split)
+        return _load_simulated(user_path(data_dir) if data_dir else data_home(), split)
     return _load_nmnist(data_dir, split)
 
 
@@ -317,7 +317,7 @@ def load_folds(data_dir: str | os.PathLike, count: int = 5) -> list[tuple[EventD
         If there are fewer than two folds, or a class has fewer recordings than folds.
     """
     check_int("count", count, low=2)
-    folder = _given_folder(Path(data_dir)) / "Train"
+    folder = _given_folder(user_path(data_dir)) / "Train"
     if not folder.is_dir():
         raise ValueError(f"`data_dir`: {folder.parent} has no Train folder to share out.")
     store, checksum = _folder_store(folder)
@@ -343,8 +343,8 @@ def find_real_recordings() -> Path | None:
     Looked for in the environment variable SNN_REAL_DATA, then `NMNIST` in the data home.
     """
     for folder in (os.environ.get("SNN_REAL_DATA"), data_home() / "NMNIST"):
-        if folder and (Path(folder) / "Train").is_dir():
-            return Path(folder)
+        if folder and (user_path(folder) / "Train").is_dir():
+            return user_path(folder)
     return None
 
 
@@ -380,7 +380,7 @@ def _simulated_chunks(split: str, camera) -> Iterator[Chunk]:
 
 
 def _load_nmnist(data_dir: str | os.PathLike | None, split: str) -> EventDataset:
-    root = _official_folder() if data_dir is None else _given_folder(Path(data_dir))
+    root = _official_folder() if data_dir is None else _given_folder(user_path(data_dir))
     has_test = (root / "Test").is_dir()
     part = "Test" if split == "test" and has_test else "Train"
     folder = root / part

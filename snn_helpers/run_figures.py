@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from torch import Tensor
 
 from snn_helpers import plots
+from snn_helpers.activity import confusion_matrix, layer_threshold
 from snn_helpers.datasets import load_dataset
+from snn_helpers.models.readout import decide, run_network
+from snn_helpers.training import network
 from snn_helpers.training.build import load_model
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import TrainResult
-from snn_helpers.training.score import decide
 
 RECORDINGS = 500  # of the test split, at most
 _BATCH = 50
@@ -49,7 +50,7 @@ def write_run_figures(result: TrainResult) -> list[Path]:
     drawn["confusion"] = confusion
     output, (above, below) = plots.new_figure(2, 1, height=4.2)
     plots.raster(first[0], above).set(title=f"output neurons on one test recording, digit {test_set.labels[0]}")
-    plots.membrane_traces(first[1], model.output_neurons.number("threshold"), below)
+    plots.membrane_traces(first[1], layer_threshold(model, [*firing][-1]) if firing else None, below)
     drawn["output"] = output
     if result.history:
         curves, axes = plots.new_figure(1, 2, height=3.0)
@@ -67,15 +68,14 @@ def write_run_figures(result: TrainResult) -> list[Path]:
 
 def _what_it_does(model, test_set, time_steps: int) -> tuple[np.ndarray, dict[str, float], tuple]:
     """Return the confusion matrix, each layer's spikes a neuron and step, and output spikes and membranes of one."""
-    matrix = np.zeros((model.num_classes, model.num_classes), int)
-    spikes: dict[str, float] = {}
-    first = None
+    answers, spikes, first = [], {}, None
     with torch.inference_mode():
         for frames, labels in test_set.loader(_BATCH, time_steps, shuffle=False):
-            fractions: dict[str, Tensor] = {}
-            out = model(frames, fractions=fractions)
-            np.add.at(matrix, (labels.numpy(), decide(out).numpy()), 1)
+            with network.fractions_of(model) as fractions:
+                out = run_network(model, frames)
+            answers.append(decide(out).numpy())
             for name, fraction in fractions.items():
                 spikes[name] = spikes.get(name, 0.0) + float(fraction) * len(labels) / len(test_set)
             first = first or tuple(part[:, 0].numpy() for part in out)
-    return matrix, spikes, first
+    num_classes = first[0].shape[-1]
+    return confusion_matrix(test_set.labels, np.concatenate(answers), num_classes), spikes, first

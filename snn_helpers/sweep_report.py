@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 
 from snn_helpers import plots
 from snn_helpers._files import write_whole
+from snn_helpers._paths import user_path
 from snn_helpers.batch.report import (
     SECONDS,
     Effect,
@@ -132,7 +133,7 @@ def write_report(report: SweepReport, folder: Path, *, as_notebook: bool = False
     list of Path
         What was written.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     write_whole(folder / "report.html", as_html(report))
     write_csv(report, folder / "report.csv")
     paths = [folder / "report.html", folder / "report.csv"]

@@ -10,20 +10,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from snn_helpers._paths import user_path
+from snn_helpers._settings import KINDS, kind_of
 from snn_helpers.batch import Rules, SweepPlan, Workers, run_sweep
+from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import PROFILE_VARIABLE, TrainConfig
-
-_KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 
 
 def training_rules() -> Rules:
-    """Return what `TrainConfig` says about parameters of its fields' names."""
-    kinds = {item.name: _KINDS[item.type.split(" ")[0]] for item in fields(TrainConfig)}
-    return Rules(kinds, _config_of, _data_of, ("save_dir", "log_dir", "resume"))
+    """Return what `TrainConfig` and the settings of the networks say about parameters of their names."""
+    TrainConfig.names()  # loads the plugins of the environment
+    classes = [*(entry.settings for entry in MODELS.values()), TrainConfig]
+    kinds = {item.name: KINDS[kind_of(item)] for cls in classes for item in fields(cls)}
+    private = [item.name for item in fields(TrainConfig) if item.metadata["scope"] == "call" and item.metadata["path"]]
+    return Rules(kinds, _config_of, _data_of, tuple(private))
 
 
 def _config_of(values: Mapping[str, Any]) -> TrainConfig:
-    names = {item.name for item in fields(TrainConfig)}
+    names = TrainConfig.names(values.get("plugins"))
     known = {name: value for name, value in values.items() if name in names}
     # A default that the notebook computes is not known before it runs.
     known = {name: value for name, value in known.items() if value is None or isinstance(value, int | float | str)}
@@ -88,5 +92,5 @@ def sweep(
     ValueError, TypeError
         If a parameter is unknown, or a value of the wrong type or out of range; nothing is run then.
     """
-    asked = SweepPlan(Path(notebook), grid, fixed or {}, **plan)
-    return run_sweep(asked, Path(out) if out else None, Workers(jobs), training_rules(), retry)
+    asked = SweepPlan(user_path(notebook), grid, fixed or {}, **plan)
+    return run_sweep(asked, user_path(out) if out else None, Workers(jobs), training_rules(), retry)

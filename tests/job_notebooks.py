@@ -1,13 +1,17 @@
 """Small notebooks to run as jobs, and a stand-in for the kernel where only the scheduling is tested."""
 
 import json
+import math
 import sys
+import threading
 import time
+from pathlib import Path
 
 import nbformat
 import numpy as np
 import psutil
 
+from snn_helpers.batch import runner
 from snn_helpers.batch.ledger import LEDGER
 from snn_helpers.batch.sweep import PLAN
 
@@ -24,8 +28,11 @@ import os, resource, time
 print("half way", flush=True)
 if fate == "raise":
     raise ValueError("a long story\\nno such recording")
+while fate in ("sleep", "print") and not os.path.exists(f"{fate}-was-seen"):
+    print("waiting", flush=True)
+    time.sleep(0.2)
 if fate == "sleep":
-    time.sleep(600)
+    time.sleep(100_000)
 if fate == "exit":
     os._exit(9)
 if fate == "print":
@@ -38,7 +45,8 @@ if fate == "memory":
     bytearray(10**11)
 """
 
-# Takes as long as `speed` says and reports a score, as a notebook would: without a kernel, in a few ms.
+# Reports a score, as a notebook would: without a kernel, in a few ms. While there is a gate (see `hold`), later seeds
+# wait at it, so that what a test does in the meantime happens in the middle of a sweep on any machine.
 STAND_IN = """
 import json, os, pathlib, sys, time
 job = json.loads(pathlib.Path(sys.argv[1]).read_text())
@@ -46,7 +54,9 @@ values = job["parameters"]
 ran = pathlib.Path(os.environ["STAND_IN_RAN"])
 with open(ran, "a") as file:
     file.write(json.dumps([sys.argv[1], os.getpid()]) + "\\n")
-time.sleep(values.get("speed", 0))
+gate = pathlib.Path(str(ran) + ".gate")
+while gate.exists() and values["seed"] >= int(gate.read_text() or 0):
+    time.sleep(0.02)
 folder = pathlib.Path(os.environ["SNN_RESULTS_DIR"])
 folder.mkdir(parents=True)
 facts = {"score": values.get("beta", 0) + 100 * values.get("seed", 0)}
@@ -81,11 +91,47 @@ def quiet(line):
     """Say nothing."""
 
 
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
+def wait_for(condition):
+    """Wait for an event, however long this machine takes; pytest's own limit is for what never happens."""
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+def hold(ran, first=0):
+    """Have stand-ins with a seed of `first` or more wait until the file that is returned is deleted."""
+    gate = ran.with_name(f"{ran.name}.gate")
+    gate.write_text(str(first))
+    return gate
+
+
+def open_when_started(gate, ran, count):
+    """Delete a gate, from a thread, once so many stand-ins have started: they were at work side by side."""
+
+    def watch():
+        wait_for(lambda: ran.is_file() and len(runs_in(ran)) >= count)
+        gate.unlink()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def limit_from_what_is_seen(monkeypatch, is_endless, words, see=lambda job: None):
+    """Count the time limit of jobs that never end from the moment at which `words` stand in the saved notebook.
+
+    `is_endless(parameters)` says which jobs these are; the others have no limit. `see(job)` is called at that moment.
+    """
+    wait, limit = runner._wait, 1.0
+
+    def wait_from_there(process, deadline, stop):
+        job = json.loads(Path(process.args[-1]).read_text(encoding="utf-8"))
+        if not is_endless(job["parameters"]):
+            return wait(process, math.inf, stop)
+        target = Path(job["target"])
+        wait_for(lambda: process.poll() is not None or (target.is_file() and words in target.read_text("utf-8")))
+        see(job)
+        return wait(process, time.monotonic() + limit, stop)
+
+    monkeypatch.setattr(runner, "_wait", wait_from_there)
+    monkeypatch.setattr(runner, "_GRACE_S", 600.0)  # to save what was printed
 
 
 def is_alive(pid):

@@ -251,7 +251,7 @@ def test_untrained_network_of_ours_is_healthy(network):
 def test_planted_dead_layer_is_named_and_a_change_proposed():
     torch.manual_seed(0)
     model = SpikingCNN()
-    model.conv_neurons[1].threshold = 1e6
+    model.conv2.neurons.threshold = 1e6
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = diagnose(model, batch_of())
     assert found.layers["conv2"].dead == 1
@@ -266,7 +266,7 @@ def test_planted_dead_layer_is_named_and_a_change_proposed():
 def test_silent_output_is_told_by_its_loss():
     torch.manual_seed(0)
     model = SpikingCNN()
-    model.output_neurons.threshold = 1e6
+    model.output.neurons.threshold = 1e6
     found = diagnose(model, batch_of())
     assert found.loss == pytest.approx(np.log(10), abs=1e-4)
     assert any("stuck at ln 10 = 2.30" in problem for problem in found.problems)
@@ -276,7 +276,7 @@ def test_silent_output_is_told_by_its_loss():
 def test_planted_saturated_layer_is_named():
     torch.manual_seed(0)
     model = SpikingCNN()
-    model.hidden_norm.bias.data.fill_(50)
+    model.hidden.norm.bias.data.fill_(50)
     (problem,) = [problem for problem in diagnose(model, batch_of()).problems if "saturated" in problem]
     assert problem.startswith("layer 'hidden' is saturated: 100 %")
 
@@ -284,10 +284,10 @@ def test_planted_saturated_layer_is_named():
 def test_vanishing_gradient_is_told_by_its_layers():
     torch.manual_seed(0)
     model = SpikingCNN()
-    for neurons in (model.conv_neurons[2], model.hidden_neurons):
+    for neurons in (model.conv3.neurons, model.hidden.neurons):
         neurons.slope = 1e5  # so narrow a surrogate that hardly any membrane is within
     (problem,) = [problem for problem in diagnose(model, batch_of()).problems if "vanishes" in problem]
-    assert "'convs.0'" in problem
+    assert "'conv1.weights'" in problem
     assert "'output'" not in problem
 
 

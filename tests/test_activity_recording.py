@@ -9,8 +9,10 @@ import pytest
 import snntorch
 import torch
 from torch import nn
+from watching import watched
 
 from snn_helpers import ALIF, Leaky, SpikingCNN, SpikingResNet, Synaptic, record
+from snn_helpers.activity import firing_fractions
 from snn_helpers.neurons.alif import SNNTorchALIF
 
 
@@ -47,14 +49,13 @@ def loop_input():
 @pytest.mark.parametrize("network", [SpikingCNN, SpikingResNet])
 def test_recording_equals_what_the_network_hands_out(network, engine):
     torch.manual_seed(0)
-    model, frames, expected = network(engine=engine).eval(), frames_of(), {}
-    with torch.no_grad():
-        out = model(frames, watch=lambda name, spk, mem: expected.update({name: (spk.numpy(), mem.numpy())}))
+    model, frames = network(engine=engine).eval(), frames_of()
+    expected, out = watched(model, frames)
     recording = record(model, frames)
     assert list(recording) == list(model.spiking_layers())
     for name, (spk, mem) in expected.items():
-        assert np.array_equal(recording.spk[name], spk)
-        assert np.array_equal(recording.mem[name], mem)
+        assert np.array_equal(recording.spk[name], spk.numpy())
+        assert np.array_equal(recording.mem[name], mem.numpy())
     assert torch.equal(recording.output.spk_rec, out.spk_rec)
     assert np.array_equal(recording.spk["output"], out.spk_rec.numpy())
     assert np.array_equal(recording["output"].mem, out.mem_rec.numpy())
@@ -128,23 +129,16 @@ def test_model_of_one_step_is_looped_over_from_a_fresh_state(loop_input):
 
 
 @pytest.mark.parametrize("kind", [Leaky, Synaptic, ALIF])
-def test_our_neurons_are_heard_through_all_three_doors(kind, loop_input):
-    neurons = kind(threshold=0.5)
+def test_our_neurons_are_heard_over_time_and_as_a_step(kind, loop_input):
+    neurons, step = kind(threshold=0.5), kind(threshold=0.5, init_hidden=True)
     with torch.no_grad():
         spk, mem = neurons(loop_input)
-    at_once = record(neurons, loop_input)
-    with record(neurons) as stepwise, torch.no_grad():
-        state = []
-        for cur in loop_input:
-            _, *state = neurons.step(cur, *state)
-    with record(neurons) as looped, torch.no_grad():
-        neurons.run_snntorch(loop_input)
-    for recording in (at_once, stepwise, looped):
+    recordings = (record(neurons, loop_input), record(step, loop_input), record(step, loop_input, each_step=True))
+    for recording in recordings:
         (name,) = recording
         assert np.array_equal(recording.spk[name], spk.numpy())
         assert np.allclose(recording.mem[name], mem.numpy(), atol=1e-5)
     assert spk.any()
-    assert not {"step", "run_snntorch"} & set(vars(neurons))
 
 
 def test_batches_are_joined_and_several_networks_told_apart():
@@ -190,11 +184,11 @@ def test_recording_carries_no_gradient_and_outlives_the_next_pass():
 
 def test_mode_and_statistics_stay_as_they_are():
     model = SpikingCNN().train()
-    model.hidden_norm.eval()
+    model.hidden.norm.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     record(model, frames_of())
     assert model.training
-    assert not model.hidden_norm.training
+    assert not model.hidden.norm.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
@@ -207,7 +201,6 @@ def test_nothing_stays_on_the_model_after_an_error(make):
         record(model, "no frames")
     for module in model.modules():
         assert not [*module._forward_hooks, *module._forward_pre_hooks]
-        assert not {"step", "run_snntorch"} & set(vars(module))
 
 
 def test_recorded_model_can_be_freed():
@@ -220,12 +213,11 @@ def test_recorded_model_can_be_freed():
     assert gone() is None
 
 
-def test_callers_own_watch_is_called_too():
-    model, frames, seen = SpikingCNN().eval(), frames_of(), []
-    fractions = {}
-    with record(model, layers=["hidden"], what=["spk"]) as recording, torch.no_grad():
-        model(frames, lambda name, spk, mem: seen.append(name), fractions)
-    assert seen == list(model.spiking_layers()) == list(fractions)
+def test_fractions_and_a_recording_may_listen_together():
+    model, frames = SpikingCNN().eval(), frames_of()
+    with record(model, layers=["hidden"], what=["spk"]) as recording, firing_fractions(model) as fractions:
+        model(frames)
+    assert list(fractions) == list(model.spiking_layers())
     assert recording.mem == {}
     assert float(fractions["hidden"]) == pytest.approx(recording.spk["hidden"].mean())
 

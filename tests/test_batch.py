@@ -4,7 +4,7 @@ import os
 import nbformat
 import numpy as np
 import pytest
-from job_notebooks import is_alive, wait_for, write_notebook
+from job_notebooks import is_alive, limit_from_what_is_seen, wait_for, write_notebook
 
 from snn_helpers import batch
 from snn_helpers.batch import Limits, Rules
@@ -104,10 +104,10 @@ def test_values_arrive_in_their_own_types(tmp_path, results):
     assert told == wanted
 
 
-def test_time_limit_ends_the_kernel_and_keeps_what_was_printed(tmp_path, results, capsys):
-    slow = write_notebook(
-        tmp_path / "slow.ipynb", "speed = 1  # help", "import os, time\nprint('pid', os.getpid())\ntime.sleep(600)"
-    )
+def test_time_limit_ends_the_kernel_and_keeps_what_was_printed(tmp_path, results, capsys, monkeypatch):
+    endless = "import os, time\nwhile True:\n    print('pid', os.getpid(), flush=True)\n    time.sleep(0.2)"
+    slow = write_notebook(tmp_path / "slow.ipynb", "speed = 1  # help", endless)
+    limit_from_what_is_seen(monkeypatch, lambda parameters: True, '"pid ')
     assert batch.run_series([slow], tmp_path / "out", {}, limits=Limits(seconds=8)) == 1
     assert "TIMEOUT: the time limit of 8 s was over" in capsys.readouterr().out
     (printed,) = nbformat.read(tmp_path / "out" / "slow.ipynb", as_version=4).cells[-1].outputs

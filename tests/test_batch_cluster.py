@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import psutil
 import pytest
-from job_notebooks import quiet, runs_in
+from job_notebooks import hold, open_when_started, quiet, runs_in, wait_for
 
 from snn_helpers.batch import SweepPlan, Workers, read_rows, run_sweep
 from snn_helpers.batch.cluster import make_cluster
@@ -30,14 +30,11 @@ def scheduler(tmp_path, ran):
 
     told = tmp_path / "scheduler.json"
     start("scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", told)
-    deadline = time.monotonic() + 30
-    while not (told.is_file() and told.read_text()):
-        assert time.monotonic() < deadline, "no scheduler"
-        time.sleep(0.05)
+    wait_for(lambda: told.is_file() and told.read_text())
     yield json.loads(told.read_text())["address"], start
     for process in processes:
         process.terminate()
-        process.wait(20)
+        process.wait()
 
 
 def test_a_thousand_runs_are_each_run_once(tmp_path, job):
@@ -56,18 +53,27 @@ def test_runs_of_a_killed_worker_go_elsewhere_and_the_ledger_is_that_of_one_mach
     tmp_path, job, ran, stand_in, scheduler
 ):
     address, start = scheduler
-    plan = SweepPlan(job, {"beta": "0.1,0.2", "seed": "0..5"}, {"speed": 0.3}, metric="score")
+    plan = SweepPlan(job, {"beta": "0.1,0.2", "seed": "0..5"}, metric="score")
+    gate = hold(ran, first=3)
     workers = [start("worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard") for _ in range(2)]
     lines = []
+
+    def held():
+        jobs = [json.loads(Path(job).read_text(encoding="utf-8")) for job in runs_in(ran)]
+        return sum(job["parameters"]["seed"] >= 3 for job in jobs)
 
     def kill_one_in_the_middle(line):
         lines.append(line)
         if len(lines) == 3:
+            wait_for(lambda: held() == 2)  # a run on either worker
             workers[0].send_signal(signal.SIGKILL)
+            gate.unlink()
 
+    with distributed.Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2)
     options = {"command": stand_in, "threads": 1}
     far = run_sweep(plan, tmp_path / "far", Workers(scheduler=address, **options), say=kill_one_in_the_middle)
-    assert workers[0].wait(10) == -signal.SIGKILL
+    assert workers[0].wait() == -signal.SIGKILL
     assert lines[-1] == "12 runs: 12 done"
     assert len(read_rows(tmp_path / "far")) == 12
     assert 12 < len(runs_in(ran)) <= 14, "the run that its worker took with it was run again"
@@ -95,7 +101,7 @@ def test_workers_with_several_threads_are_refused(tmp_path, job, scheduler):
     address, start = scheduler
     start("worker", address, "--nthreads", 2, "--no-nanny", "--no-dashboard")
     with distributed.Client(address, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=30)
+        client.wait_for_workers(1)
     with pytest.raises(ValueError, match="--nthreads 1"):
         run_sweep(SweepPlan(job, {"seed": [0]}), tmp_path / "sweep", Workers(scheduler=address), say=quiet)
 
@@ -108,7 +114,8 @@ def test_scheduler_that_does_not_answer_is_named(tmp_path, job, monkeypatch):
 
 def test_gpus_go_one_to_a_worker(tmp_path, job, ran, stand_in):
     workers = Workers(jobs=2, gpus=2, cluster="local", command=stand_in)
-    plan = SweepPlan(job, {"seed": "0..5"}, {"speed": 0.2}, metric="score")
+    open_when_started(hold(ran), ran, 2)
+    plan = SweepPlan(job, {"seed": "0..5"}, metric="score")
     rows = run_sweep(plan, tmp_path / "sweep", workers, say=quiet)
     assert {row["results"]["gpu"] for row in rows.values()} == {0, 1}
 

@@ -8,7 +8,18 @@ from collections import Counter
 
 import nbformat
 import pytest
-from job_notebooks import FATES, FINDS, is_alive, quiet, runs_in, wait_for, write_notebook
+from job_notebooks import (
+    FATES,
+    FINDS,
+    hold,
+    is_alive,
+    limit_from_what_is_seen,
+    open_when_started,
+    quiet,
+    runs_in,
+    wait_for,
+    write_notebook,
+)  # fmt: skip
 
 from snn_helpers.batch import Limits, SweepBusy, SweepPlan, Workers, read_rows, run_sweep
 from snn_helpers.batch.attempts import collect_results
@@ -24,6 +35,12 @@ def test_every_fate_is_a_row_and_the_others_go_on(tmp_path, monkeypatch):
     )
     plan = SweepPlan(notebook, {"fate": "raise,sleep,exit,print,disk,memory,good"}, metric="score")
     lines = []
+    limit_from_what_is_seen(
+        monkeypatch,
+        lambda parameters: parameters["fate"] in ("sleep", "print"),
+        '"waiting',
+        lambda job: (tmp_path / f"{job['parameters']['fate']}-was-seen").touch(),
+    )
     rows = run_sweep(plan, tmp_path / "sweep", Workers(jobs=2, limits=Limits(25, 6000)), say=lines.append)
     by_fate = {row["parameters"]["fate"]: row for row in rows.values()}
     statuses = {fate: row["status"] for fate, row in by_fate.items()}
@@ -56,8 +73,9 @@ def test_finished_runs_are_not_run_again_and_a_larger_grid_adds_to_them(tmp_path
 
 
 def test_runs_have_folders_threads_and_gpus_of_their_own(tmp_path, job, ran, stand_in):
+    open_when_started(hold(ran), ran, 2)
     workers = Workers(jobs=2, gpus=2, threads=1, command=stand_in)
-    rows = run_sweep(SweepPlan(job, {"seed": "0..5"}, {"speed": 0.05}, metric="score"), tmp_path / "sweep", workers,
+    rows = run_sweep(SweepPlan(job, {"seed": "0..5"}, metric="score"), tmp_path / "sweep", workers,
                      say=quiet)  # fmt: skip
     assert sorted(row["results"]["score"] for row in rows.values()) == [0, 100, 200, 300, 400, 500]
     assert {row["results"]["gpu"] for row in rows.values()} == {0, 1}
@@ -88,9 +106,9 @@ import signal
 import sys
 from pathlib import Path
 from snn_helpers.batch import SweepPlan, Workers, run_sweep
-job, folder, speed, grid, *command = sys.argv[1:]
+job, folder, grid, *command = sys.argv[1:]
 grid = dict(part.split("=") for part in grid.split(";"))
-plan = SweepPlan(Path(job), grid, {"speed": float(speed)}, metric="score")
+plan = SweepPlan(Path(job), grid, metric="score")
 options = {"command": tuple(command)} if command else {}
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts with & ignore it
 if __name__ == "__main__":
@@ -98,22 +116,24 @@ if __name__ == "__main__":
 """
 
 
-def start_sweep(tmp_path, job, speed, command=(), grid=("seed=0..11",)):
+def start_sweep(tmp_path, job, command=(), grid=("seed=0..11",)):
     script = tmp_path / "sweep.py"
     script.write_text(SWEEP)
-    arguments = [sys.executable, script, job, tmp_path / "sweep", str(speed), ";".join(grid), *command]
+    arguments = [sys.executable, script, job, tmp_path / "sweep", ";".join(grid), *command]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_sweep_killed_in_the_middle_loses_nothing_and_repeats_nothing(tmp_path, job, ran, stand_in):
-    sweep = start_sweep(tmp_path, job, 0.3, command=stand_in)
+    gate = hold(ran, first=5)
+    sweep = start_sweep(tmp_path, job, command=stand_in)
     wait_for(lambda: len(read_rows(tmp_path / "sweep")) >= 4)
     sweep.kill()
     sweep.communicate()
+    gate.unlink()
     before = read_rows(tmp_path / "sweep")
     assert 4 <= len(before) < 12
-    again = start_sweep(tmp_path, job, 0.3, command=stand_in)
-    printed, _ = again.communicate(timeout=60)
+    again = start_sweep(tmp_path, job, command=stand_in)
+    printed, _ = again.communicate()
     assert again.returncode == 0, printed
     assert f"{len(before)} of 12 runs are in the ledger already" in printed
     rows = read_rows(tmp_path / "sweep")
@@ -125,12 +145,14 @@ def test_sweep_killed_in_the_middle_loses_nothing_and_repeats_nothing(tmp_path, 
 
 def test_report_of_a_sweep_that_was_killed_has_the_numbers_of_single_runs(tmp_path, job, ran, stand_in):
     grid = ("beta=0.1,0.2", "seed=0..3")
-    sweep = start_sweep(tmp_path, job, 0.2, command=stand_in, grid=grid)
+    gate = hold(ran, first=3)
+    sweep = start_sweep(tmp_path, job, command=stand_in, grid=grid)
     wait_for(lambda: len(read_rows(tmp_path / "sweep")) >= 2)
     sweep.kill()
     sweep.communicate()
+    gate.unlink()
     assert len(read_rows(tmp_path / "sweep")) < 8
-    printed, _ = start_sweep(tmp_path, job, 0.2, command=stand_in, grid=grid).communicate(timeout=60)
+    printed, _ = start_sweep(tmp_path, job, command=stand_in, grid=grid).communicate()
     report = make_report(tmp_path / "sweep")
     assert report.counts == {"done": 8}, printed
     for setting in report.settings:
@@ -138,7 +160,7 @@ def test_report_of_a_sweep_that_was_killed_has_the_numbers_of_single_runs(tmp_pa
         for seed in range(4):
             folder = tmp_path / f"{setting.name} {seed}"
             folder.mkdir()
-            values = {**setting.knobs, "speed": 0.0, "seed": seed}
+            values = {**setting.knobs, "seed": seed}
             environment = {"SNN_RESULTS_DIR": str(folder / "results")}
             execute(Job(job, folder / "job.ipynb", folder, values, environment=environment, command=stand_in))
             singles[seed] = collect_results(folder, "job")["score"]
@@ -152,8 +174,8 @@ def test_kernel_ends_when_the_sweep_is_killed(tmp_path):
         f"speed = 0.0  # help\nseed = 0  # help\nfolder = '{tmp_path}'  # help",
         "import os, pathlib, time\n(pathlib.Path(folder) / f'pid-{os.getpid()}').touch()\ntime.sleep(600)",
     )
-    sweep = start_sweep(tmp_path, notebook, 0.0)
-    wait_for(lambda: len(list(tmp_path.glob("pid-*"))) == 2, 60)
+    sweep = start_sweep(tmp_path, notebook)
+    wait_for(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
     sweep.kill()
     sweep.communicate()
     kernels = [int(path.name.split("-")[1]) for path in tmp_path.glob("pid-*")]
@@ -161,10 +183,11 @@ def test_kernel_ends_when_the_sweep_is_killed(tmp_path):
 
 
 def test_interrupt_ends_the_runs_under_way_and_leaves_them_missing(tmp_path, job, ran, stand_in):
-    sweep = start_sweep(tmp_path, job, 600, command=stand_in)
+    hold(ran)
+    sweep = start_sweep(tmp_path, job, command=stand_in)
     wait_for(lambda: ran.is_file() and len(runs_in(ran)) == 2)
     sweep.send_signal(signal.SIGINT)
-    sweep.communicate(timeout=30)
+    sweep.communicate()
     assert sweep.returncode != 0
     pids = [json.loads(line)[1] for line in ran.read_text().splitlines()]
     assert not any(is_alive(pid) for pid in pids)
@@ -172,7 +195,8 @@ def test_interrupt_ends_the_runs_under_way_and_leaves_them_missing(tmp_path, job
 
 
 def test_two_sweeps_in_one_folder_are_refused(tmp_path, job, ran, stand_in):
-    sweep = start_sweep(tmp_path, job, 600, command=stand_in)
+    hold(ran)
+    sweep = start_sweep(tmp_path, job, command=stand_in)
     wait_for(lambda: ran.is_file() and len(runs_in(ran)) == 2)
     with pytest.raises(SweepBusy, match="another sweep is at work here"):
         run_sweep(SweepPlan(job, {"seed": [0]}), tmp_path / "sweep", say=quiet)

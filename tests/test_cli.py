@@ -19,7 +19,7 @@ def folder(make_folder, data_home):
 
 def run(*arguments, **options):
     command = [sys.executable, "-m", "snn_helpers", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 def assert_one_line(text, *parts):

@@ -9,7 +9,7 @@ import pytest
 
 from snn_helpers.training.config import PROFILES, TrainConfig
 
-FIELDS = [item.name for item in dataclasses.fields(TrainConfig)]
+FIELDS = [item.name for item in dataclasses.fields(TrainConfig())]
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +64,9 @@ def test_from_params_refuses_an_unknown_name_and_suggests_the_nearest(name, near
     ],
 )
 def test_config_refuses_values_out_of_range(name, value, message):
+    model = "resnet" if name in ("alpha", "rho", "adaptation", "skip") else "cnn"
     with pytest.raises(ValueError, match=message):
-        TrainConfig(**{name: value})
+        TrainConfig(**{"model": model, name: value})
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_as_dict_goes_through_json_and_back():
 
 
 def test_every_field_says_what_it_is():
-    for item in dataclasses.fields(TrainConfig):
+    for item in (*dataclasses.fields(TrainConfig()), *dataclasses.fields(TrainConfig(model="resnet"))):
         assert len(item.metadata["help"]) > 8, item.name
 
 

@@ -17,7 +17,7 @@ from snn_helpers.engine.cpu_memory import channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError, call_kernel, kernel
 from snn_helpers.engine.kernels import KINDS, SURROGATES
 from snn_helpers.engine.reference import BatchNorm
-from snn_helpers.engine.spikes import Spikes, as_spikes
+from snn_helpers.engine.spikes import Spikes
 from snn_helpers.neurons import ALIF, NEURONS, Leaky, Synaptic
 
 NUMBERS = {"beta": 0.9, "threshold": 0.8, "alpha": 0.6, "rho": 0.85, "adaptation": 0.3}
@@ -336,7 +336,7 @@ def test_linear_says_what_is_wrong():
 
 def test_float_counts_become_bytes():
     count = random_counts(2, 1, 3, 4, 4)
-    assert torch.equal(as_spikes(count.float()).count, count)
+    assert torch.equal(Spikes.of(count.float()).count, count)
 
 
 def test_a_kernel_that_does_not_compile_raises_the_error_that_models_catch():

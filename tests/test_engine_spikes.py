@@ -74,6 +74,18 @@ def test_sums_beyond_a_byte_are_refused_and_all_others_exact():
         Spikes(torch.tensor([[[255, 0]]], dtype=torch.uint8)) + Spikes(torch.tensor([[[1, 7]]], dtype=torch.uint8))
 
 
+def test_sums_of_layers_are_looked_at_only_where_they_may_leave_the_byte():
+    spikes = cpu.conv_layer(counts(), torch.ones(4, 4, 3, 3), None, LEAKY)
+    total = spikes + spikes
+    assert (spikes.most, total.most, total.flatten().most) == (1, 2, 2)
+    assert int(total.count.max()) == 2
+    for _ in range(6):
+        total = total + total
+    assert (total.most, int(total.count.max())) == (128, 128)
+    with pytest.raises(ValueError, match="spikes add up to 256"):
+        total + total
+
+
 @pytest.mark.parametrize("frames", [counts(), counts().float(), counts().bool()], ids=["uint8", "float", "bool"])
 def test_layers_compute_in_float32_under_autocast_on_a_cpu(frames):
     torch.manual_seed(0)

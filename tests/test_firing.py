@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from snn_helpers.activity import firing_fractions
 from snn_helpers.models.cnn import SpikingCNN
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.resnet import SpikingResNet
@@ -17,9 +18,9 @@ def events():
 
 
 def measured(model, frames, training):
-    fractions = {}
-    with torch.no_grad():
-        copy.deepcopy(model).train(training)(frames, fractions=fractions)
+    patient = copy.deepcopy(model).train(training)
+    with torch.no_grad(), firing_fractions(patient) as fractions:
+        patient(frames)
     return {name: float(value) for name, value in fractions.items()}
 
 
@@ -69,7 +70,7 @@ def test_network_without_input_is_left_finite_and_its_mode_as_it_was():
     assert told["conv1"] == 0.0
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     assert not model.training
-    assert SpikingCNN().conv_norms[0].momentum == 0.1
+    assert SpikingCNN().conv1.norm.momentum == 0.1
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 0.6])

@@ -5,15 +5,17 @@ import functools
 import numpy as np
 import pytest
 import torch
+import watching
 from torch.nn import functional as F
 
+from snn_helpers.activity import firing_fractions
 from snn_helpers.datasets import load_dataset
 from snn_helpers.engine.cpu_runtime import EngineCompileError
 from snn_helpers.events.folder import folder_chunks, list_recordings
 from snn_helpers.events.frames import FrameSpec, bin_frames
-from snn_helpers.models import network
 from snn_helpers.models.cnn import SpikingCNN
 from snn_helpers.models.resnet import SpikingResNet
+from snn_helpers.over_time import runner
 
 NUM_RECORDINGS, NUM_STEPS, THRESHOLD = 64, 25, 0.1
 RESNETS = {skip: functools.partial(SpikingResNet, skip=skip) for skip in ("spike", "membrane", "none")}
@@ -32,11 +34,14 @@ def pair(norm, state=None, surrogate="fast_sigmoid", make=SpikingCNN):
 
 
 def watched(model, frames):
-    seen = {}
     torch.manual_seed(1)  # the same dropout
-    with torch.no_grad():
-        model(frames, watch=lambda name, spk, mem: seen.update({name: (spk, mem)}))
-    return seen
+    return watching.watched(model, frames)[0]
+
+
+def fractions_of(model, frames):
+    with firing_fractions(model) as fractions:
+        model(frames)
+    return fractions
 
 
 def simulated_frames():
@@ -161,22 +166,19 @@ def test_engine_has_the_loops_gradients_and_statistics(norm, surrogate, make):
 def test_fractions_are_the_layers_means_and_carry_gradients(engine):
     frames, _ = simulated_frames()
     model = pair("batch")[engine == "cpu"].eval()
-    fractions = {}
-    model(frames[:, :4], fractions=fractions)
+    fractions = fractions_of(model, frames[:, :4])
     means = {name: spk.float().mean().item() for name, (spk, _) in watched(model, frames[:, :4]).items()}
     assert {name: value.item() for name, value in fractions.items()} == pytest.approx(means, abs=1e-6)
     fractions["conv1"].backward()
-    assert model.convs[0].weight.grad.abs().sum() > 0
+    assert model.conv1.weights.weight.grad.abs().sum() > 0
 
 
 def test_penalty_pulls_on_both_engines_alike():
     frames, _ = simulated_frames()
     gradients = []
     for model in pair("batch"):
-        fractions = {}
-        model.eval()(frames[:, :4], fractions=fractions)
-        sum(fractions.values()).backward()
-        gradients.append(model.convs[1].weight.grad)
+        sum(fractions_of(model.eval(), frames[:, :4]).values()).backward()
+        gradients.append(model.conv2.weights.weight.grad)
     assert (gradients[0] - gradients[1]).norm() <= 1e-4 * gradients[0].norm()
 
 
@@ -186,37 +188,39 @@ def test_penalty_leaves_silent_neurons_alone(engine):
     frames, _ = simulated_frames()
     model = pair("none")[engine == "cpu"].eval()
     with torch.no_grad():
-        model.convs[0].bias[:16] = -2 * THRESHOLD  # these channels stay silent, though not far from the threshold
-    spikes, fractions = watched(model, frames[:, :4]), {}
-    model(frames[:, :4], fractions=fractions)
-    fractions["conv1"].backward()
+        model.conv1.weights.bias[:16] = -2 * THRESHOLD  # these channels stay silent, though not far from the threshold
+    spikes = watched(model, frames[:, :4])
+    fractions_of(model, frames[:, :4])["conv1"].backward()
     silent = spikes["conv1"][0].flatten(3).sum((0, 1, 3)) == 0
     assert 0 < silent.sum() < 32
-    assert not model.convs[0].bias.grad[silent].any()
-    assert model.convs[0].bias.grad[~silent].all()
+    assert not model.conv1.weights.bias.grad[silent].any()
+    assert model.conv1.weights.bias.grad[~silent].all()
 
 
-def test_frames_that_are_no_counts_go_through_the_loop_with_a_warning():
-    model = pair("none")[1].eval()
-    with pytest.warns(UserWarning, match="no whole counts in 0..255; computed by the loop over snnTorch"):
-        model(torch.full((2, 1, 2, 34, 34), 0.5))
+def test_frames_that_are_no_counts_give_the_loops_answer():
+    loop, fast = (model.eval() for model in pair("none"))
+    frames = torch.rand(4, 2, 2, 34, 34, generator=torch.Generator().manual_seed(0)) * 0.4
+    assert loop(frames).spk_rec.any()
+    assert torch.equal(fast(frames).spk_rec, loop(frames).spk_rec)
     with pytest.raises(ValueError, match="`frames` contains NaN"):
-        model(torch.full((2, 1, 2, 34, 34), float("nan")))
+        fast(torch.full((2, 1, 2, 34, 34), float("nan")))
 
 
-def test_gradient_of_frames_is_given_by_the_loop():
-    model = pair("none")[1].eval()
-    frames = torch.ones(3, 1, 2, 34, 34, requires_grad=True)
-    with pytest.warns(UserWarning, match="they ask for a gradient"):
-        model(frames).mem_rec.sum().backward()
-    assert frames.grad.shape == frames.shape
+def test_gradient_of_frames_is_the_loops():
+    gradients = []
+    for model in pair("none"):
+        frames = torch.full((3, 1, 2, 34, 34), 0.2, requires_grad=True)
+        model.eval()(frames).mem_rec.sum().backward()
+        gradients.append(frames.grad)
+    assert gradients[0].any()
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-6 * float(gradients[0].abs().max()))
 
 
 def test_failed_compilation_falls_back_to_the_loop_with_one_warning(monkeypatch):
-    def fail():
+    def fail(device):
         raise EngineCompileError("no compiler here")
 
-    monkeypatch.setattr(network, "_compile_kernels", fail)
+    monkeypatch.setattr(runner, "_ready", fail)
     frames, _ = simulated_frames()
     loop, fast = pair("none")
     with pytest.warns(UserWarning, match="takes over, which is slower: no compiler here"):
@@ -235,6 +239,6 @@ def test_weights_load_across_engines_and_hold_no_state(make):
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_first_call_may_be_without_gradients(mode):
-    network._compile_kernels.cache_clear()
+    runner._ready.cache_clear()
     with mode():
         pair("none")[1].eval()(torch.ones(2, 1, 2, 34, 34, dtype=torch.uint8))

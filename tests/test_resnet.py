@@ -7,11 +7,13 @@ import pytest
 import snntorch
 import torch
 from torch import nn
+from watching import layer_spikes, watched
 
 from snn_helpers.models.cnn import SpikingCNN
 from snn_helpers.models.firing import balance_firing
-from snn_helpers.models.passes import LayerByLayer
 from snn_helpers.models.resnet import ResidualBlock, SpikingResNet
+from snn_helpers.neurons import Listener
+from snn_helpers.over_time import accelerate
 
 LAYERS = ["stem", "block1.inner", "block1.outer", "down", "block2.inner", "block2.outer", "hidden", "output"]
 
@@ -26,19 +28,11 @@ def build(seed=0, **options):
     return SpikingResNet(**options)
 
 
-def layer_spikes(model, frames):
-    recorded = {}
-    with torch.no_grad():
-        model(frames, watch=lambda name, spk, _: recorded.update({name: spk}))
-    return recorded
-
-
 def silence(block):
     """Let a block's branch be silent."""
     with torch.no_grad():
-        for module in (block.outer, block.outer_norm):
-            for parameter in module.parameters():
-                parameter.zero_()
+        for parameter in block.outer.parameters():
+            parameter.zero_()
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
@@ -47,9 +41,9 @@ def test_block_with_a_silent_branch_is_the_identity_for_the_spike_skip_only(norm
     blocks = {skip: ResidualBlock(8, skip=skip, norm=norm) for skip in ("spike", "membrane", "none")}
     for block in blocks.values():
         silence(block)
-    assert torch.equal(blocks["spike"](spk), spk)
-    assert not torch.equal(blocks["membrane"](spk), spk)
-    assert not blocks["none"](spk).any()
+    assert torch.equal(accelerate(blocks["spike"])(spk), spk)
+    assert not torch.equal(accelerate(blocks["membrane"])(spk), spk)
+    assert not accelerate(blocks["none"])(spk).any()
 
 
 def test_skip_into_the_membrane_weighs_a_threshold_and_follows_the_golden_trace():
@@ -57,9 +51,8 @@ def test_skip_into_the_membrane_weighs_a_threshold_and_follows_the_golden_trace(
     # u: 1; 0.5 + 1; 0.75 + 1 - 1; 0.375 + 0. The first stands exactly at the threshold and must not fire.
     block = ResidualBlock(1, beta=0.5, threshold=1.0, skip="membrane", norm="none")
     silence(block)
-    run = LayerByLayer(block.spiking_layers())
-    out = block.route(run, torch.tensor([1.0, 1.0, 1.0, 0.0]).view(4, 1, 1, 1, 1))
-    assert run.recorded["outer"][1].flatten().tolist() == [1.0, 1.5, 0.75, 0.375]
+    layers, out = watched(accelerate(block), torch.tensor([1.0, 1.0, 1.0, 0.0]).view(4, 1, 1, 1, 1))
+    assert layers["outer"][1].flatten().tolist() == [1.0, 1.5, 0.75, 0.375]
     assert out.flatten().tolist() == [0.0, 1.0, 0.0, 0.0]
 
 
@@ -67,8 +60,8 @@ def test_sums_of_spikes_grow_by_one_a_block_at_most():
     spk = torch.ones(4, 1, 8, 5, 5)
     for count in range(1, 4):
         block = ResidualBlock(8, norm="none")
-        nn.init.constant_(block.inner.weight, 1.0), nn.init.constant_(block.outer.weight, 1.0)
-        spk = block(spk)
+        nn.init.constant_(block.inner.weights.weight, 1.0), nn.init.constant_(block.outer.weights.weight, 1.0)
+        spk = accelerate(block)(spk)
         assert spk.max() == count + 1
         assert torch.equal(spk, spk.round())
 
@@ -120,15 +113,16 @@ def test_permuting_the_batch_permutes_the_output_and_later_frames_change_nothing
 
 
 def test_two_models_do_not_touch_each_other():
-    first, frames = build(engine="snntorch", norm="none").eval(), some_frames(3, 1)
+    first, frames = build(engine="snntorch", norm="none").eval(), some_frames(6, 2)
     alone = first(frames).mem_rec
     second = build(1, engine="snntorch", norm="none").eval()
     between = []
 
-    def run_the_other(name, *_):
+    def run_the_other(*_):
         between.append(second(frames).mem_rec)
 
-    assert torch.equal(first(frames, watch=run_the_other).mem_rec, alone)
+    first.stem.neurons.register_forward_hook(Listener(run_the_other))
+    assert torch.equal(first(frames).mem_rec, alone)
     assert not torch.equal(between[0], alone)
 
 
@@ -148,15 +142,15 @@ def test_a_thousand_models_leave_no_neuron_alive():
 
 
 def test_adaptation_is_in_units_of_the_threshold():
-    assert build(threshold=0.25, adaptation=2.0).stem_neurons.adaptation == 0.5
+    assert build(threshold=0.25, adaptation=2.0).stem.neurons.adaptation == 0.5
 
 
 def test_learned_numbers_stand_in_the_layers_that_have_them():
     model = build(learn=("beta", "alpha", "rho"))
     learned = {name for name, parameter in model.named_parameters() if parameter.dim() == 0}
-    assert {"stem_neurons.beta", "stem_neurons.rho", "hidden_neurons.alpha", "blocks.0.inner_neurons.beta"} <= learned
-    assert "stem_neurons.threshold" not in learned
-    assert "output_neurons.alpha" not in learned
+    assert {"stem.neurons.beta", "stem.neurons.rho", "hidden.neurons.alpha", "block1.inner.neurons.beta"} <= learned
+    assert "stem.neurons.threshold" not in learned
+    assert "output.neurons.alpha" not in learned
 
 
 @pytest.mark.parametrize(

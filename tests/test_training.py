@@ -286,7 +286,7 @@ def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch, engin
 
     def broken(self):
         with torch.no_grad():
-            self.model.hidden.weight.fill_(float("nan"))
+            self.model.hidden.weights.weight.fill_(float("nan"))
 
     monkeypatch.setattr(Run, "_begin", broken)
     with pytest.raises(FloatingPointError, match=f"{found} at epoch 1, step 1; first in the weights of hidden. No"):
@@ -305,7 +305,7 @@ def test_checkpoint_never_holds_weights_that_an_update_has_ruined(make_config, t
         plain(self, *_)
         if self.step == 3:
             with torch.no_grad():
-                self.model.hidden.weight[0, 0] = float("inf")
+                self.model.hidden.weights.weight[0, 0] = float("inf")
 
     plain = Run._do_step
     monkeypatch.setattr(Run, "_do_step", ruined)
@@ -407,8 +407,8 @@ def test_build_model_draws_from_the_configs_seed_only():
     torch.manual_seed(2)
     second = build_model(config)
     third = build_model(TrainConfig(seed=4))
-    assert torch.equal(first.output.weight, second.output.weight)
-    assert not torch.equal(first.output.weight, third.output.weight)
+    assert torch.equal(first.output.weights.weight, second.output.weights.weight)
+    assert not torch.equal(first.output.weights.weight, third.output.weights.weight)
 
 
 def test_resnet_trains_with_learned_numbers_in_range_and_resumes(make_config, tmp_path):
@@ -419,7 +419,7 @@ def test_resnet_trains_with_learned_numbers_in_range_and_resumes(make_config, tm
     for layer in model.spiking_layers().values():
         assert 0 <= layer.neurons.number("beta") <= 1
         assert layer.neurons.number("threshold") > 0
-    assert model.stem_neurons.number("beta") != pytest.approx(0.9, abs=1e-4)
+    assert model.stem.neurons.number("beta") != pytest.approx(0.9, abs=1e-4)
     train(TrainConfig(resume=result.paths["last"]))
 
 
@@ -444,7 +444,7 @@ def test_neurons_numbers_are_spared_from_weight_decay():
     optimizer = make_optimizer(model, TrainConfig(lr=0.01, threshold=0.2))
     weights_group, scaled_group, numbers_group = optimizer.param_groups
     assert (weights_group["lr"], scaled_group["lr"]) == (0.01, pytest.approx(0.002))
-    assert {id(weight) for weight in model.stem_norm.parameters()} < {id(weight) for weight in scaled_group["params"]}
+    assert {id(weight) for weight in model.stem.norm.parameters()} < {id(weight) for weight in scaled_group["params"]}
     assert numbers_group["weight_decay"] == 0.0
     assert {parameter.dim() for parameter in numbers_group["params"]} == {0}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
@@ -457,7 +457,7 @@ def test_statistics_are_those_of_plain_recordings(make_config, folder):
     plain = load_dataset("nmnist", folder, "train")
     frames = torch.from_numpy(plain.frames(range(len(plain)), config.time_steps)).float()  # [T, B, 2, 34, 34]
     with torch.no_grad():
-        cur = model.convs[0](frames.flatten(0, 1))
-    norm = model.conv_norms[0]
+        cur = model.conv1.weights(frames.flatten(0, 1))
+    norm = model.conv1.norm
     assert torch.allclose(norm.running_mean, cur.mean((0, 2, 3)), atol=1e-5)
     assert torch.allclose(norm.running_var, cur.var((0, 2, 3)), rtol=1e-3)

@@ -43,3 +43,4 @@ from snn_helpers.activity.recording import Recording as Recording
 from snn_helpers.activity.recording import record as record
 from snn_helpers.activity.structure import network_rows as network_rows
 from snn_helpers.activity.taps import firing_fractions as firing_fractions
+from snn_helpers.activity.taps import layer_threshold as layer_threshold

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snn_helpers._checks import check_int
-from snn_helpers.models.readout import decide
+from snn_helpers._checks import check_int, check_labels
+from snn_helpers.models.network import SpikeOutput
+from snn_helpers.models.readout import decide, over_all_steps, run_network
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,14 @@ def attribute_events(
 
     check_int("path_steps", path_steps, low=2)
     was_training = model.training
-    model.eval()
+    model = over_all_steps(model).eval()
     try:
         with torch.no_grad():
-            targets = decide(model(frames)) if targets is None else targets
+            output = run_network(model, frames)
+        targets = decide(output) if targets is None else check_labels(targets, output.spk_rec.shape[-1], "targets")
         with warnings.catch_warnings():  # that the loop over snnTorch computes it is no news here
             warnings.filterwarnings("ignore", message="`frames`: they")
-            method = IntegratedGradients(lambda batch: _log_probability(model(batch.transpose(0, 1))[0]))
+            method = IntegratedGradients(lambda batch: _log_probability(run_network(model, batch.transpose(0, 1))))
             inputs = frames.transpose(0, 1).float()
             values = method.attribute(
                 inputs, target=targets, n_steps=path_steps, method="riemann_middle", internal_batch_size=len(inputs)
@@ -169,8 +171,8 @@ def faithfulness(
     return Faithfulness(shares, deletion, insertion, *(np.array(part) for part in zip(*by_lot)))
 
 
-def _log_probability(spk_rec: Tensor) -> Tensor:
-    return torch.log_softmax(spk_rec.sum(0), dim=1)
+def _log_probability(output: SpikeOutput) -> Tensor:
+    return torch.log_softmax(output.spk_rec.sum(0), dim=1)
 
 
 def _share_before(counts: np.ndarray, order_by: np.ndarray) -> np.ndarray:
@@ -192,8 +194,8 @@ def _probability(model: nn.Module, frames: Tensor, counts: np.ndarray, attributi
     try:
         with torch.inference_mode():
             device = next((p.device for p in model.parameters()), torch.device("cpu"))
-            spk_rec = model(torch.from_numpy(np.ascontiguousarray(changed)).to(device))[0]
-            chance = _log_probability(spk_rec).exp().cpu().numpy()
+            output = run_network(model, torch.from_numpy(np.ascontiguousarray(changed)).to(device))
+            chance = _log_probability(output).exp().cpu().numpy()
     finally:
         model.train(was_training)
     return float(chance[np.arange(batch), attribution.targets].mean())

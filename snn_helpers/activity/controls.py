@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from snn_helpers._checks import check_choice, check_float, check_int
+from snn_helpers._checks import check_choice, check_float, check_int, check_labels
 from snn_helpers.activity.measures import check_classes
-from snn_helpers.models.readout import decide
+from snn_helpers.models.readout import decide, over_all_steps, run_network
 from snn_helpers.stats import wilson_interval
 
 CONTROLS = ("as recorded", "shuffled", "reversed", "collapsed", "polarity swapped", "events dropped")
@@ -96,7 +96,8 @@ def score_controls(
     Parameters
     ----------
     model : nn.Module
-        Answers (spk_rec, mem_rec), each [T, B, classes].
+        One of our networks, or any of our neurons or snnTorch's, of one step or with its own loop over time, that
+        answers output spikes [T, B, classes], alone or first in a pair.
     frames : uint8 ndarray [T, B, 2, H, W]
         For example `dataset.frames(range(500), num_steps)`.
     labels : int ndarray [B]
@@ -115,8 +116,9 @@ def score_controls(
 
     Raises
     ------
-    ValueError
-        If the labels do not fit the frames or hold one class only.
+    TypeError, ValueError
+        If the labels do not fit the frames, are none of the network's classes or hold one class only, or the network
+        answers no output spikes.
 
     Notes
     -----
@@ -128,7 +130,10 @@ def score_controls(
     if frames.ndim != 5 or frames.shape[1] != len(labels):
         raise ValueError(f"`frames` must be [T, {len(labels)}, 2, H, W] for {len(labels)} labels; got {frames.shape}.")
     check_int("batch_size", batch_size, low=1)
-    right = {name: _answers(model, spoil(frames, name, drop, seed), batch_size) == labels for name in CONTROLS}
+    right = {}
+    for name in CONTROLS:
+        answers, num_classes = _answers(model, spoil(frames, name, drop, seed), batch_size)
+        right[name] = answers == check_labels(labels, num_classes)
     plain = right["as recorded"]
     scores = {}
     for name, hits in right.items():
@@ -138,16 +143,18 @@ def score_controls(
     return scores
 
 
-def _answers(model: nn.Module, frames: np.ndarray, batch_size: int) -> np.ndarray:
-    was_training = model.training
+def _answers(model: nn.Module, frames: np.ndarray, batch_size: int) -> tuple[np.ndarray, int]:
+    """Return the class that a network decides for each recording, and how many classes it has."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    answers, network = [], over_all_steps(model)
     try:
         with torch.inference_mode():
-            parts = [
-                decide(model(torch.from_numpy(np.ascontiguousarray(part)).to(device))).cpu().numpy()
-                for part in np.split(frames, range(batch_size, frames.shape[1], batch_size), axis=1)
-            ]
+            for part in np.split(frames, range(batch_size, frames.shape[1], batch_size), axis=1):
+                output = run_network(network, torch.from_numpy(np.ascontiguousarray(part)).to(device))
+                answers.append(decide(output).cpu().numpy())
     finally:
-        model.train(was_training)
-    return np.concatenate(parts)
+        for module, training in modes:
+            module.training = training
+    return np.concatenate(answers), output.spk_rec.shape[-1]

@@ -73,8 +73,9 @@ def synaptic_operations(model: nn.Module, frames: Tensor) -> dict[str, LayerCost
     hooks = []
     for path, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
+            name = path.removesuffix(".weights")
 
-            def on_rows(inputs, times, name=path.removesuffix(".weights"), module=module):
+            def on_rows(inputs, times, name=name, module=module):
                 _add(counts.setdefault(name, _Count()), module, inputs, times)
 
             hooks.append(module.register_forward_pre_hook(InputListener(on_rows)))

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snn_helpers._checks import check_labels
 from snn_helpers.activity.measures import firing_rates
 from snn_helpers.activity.recording import record
-from snn_helpers.activity.taps import find_layers
-from snn_helpers.over_time import over_time
+from snn_helpers.activity.taps import layer_threshold
+from snn_helpers.models.readout import over_all_steps, run_network
 
 MOSTLY = 0.9  # of a layer's neurons, from which on the layer itself is called dead or saturated
 LEAST_FIRING = 1e-3  # spikes a neuron and step, below which a layer counts as silent
@@ -99,8 +100,8 @@ def diagnose(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Diagnosis:
 
     Raises
     ------
-    ValueError
-        If the model has no spiking layer.
+    TypeError, ValueError
+        If the model has no spiking layer or answers no output spikes, or a label is none of its classes.
 
     Examples
     --------
@@ -110,28 +111,21 @@ def diagnose(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Diagnosis:
     False
     """
     frames, labels = batch
-    patient = over_time(copy.deepcopy(model))
-    named = find_layers(patient)
+    patient = over_all_steps(copy.deepcopy(model))
     patient.zero_grad(set_to_none=True)
     with torch.enable_grad(), record(patient) as recording:
-        output = patient(frames)
-        spk_rec = output[0] if isinstance(output, tuple) else output
-    counts = spk_rec.sum(0)
+        counts = run_network(patient, frames).spk_rec.sum(0)
+    check_labels(labels, counts.shape[1], count=counts.shape[0])
     loss = nn.functional.cross_entropy(counts, labels)
     if loss.requires_grad:
         loss.backward()
     layers = {}
     for name, rates in firing_rates(recording.spk).items():
         numbers = (rates.spike_fraction, rates.dead, rates.saturated, float(np.max(recording.mem[name])))
-        layers[name] = LayerHealth(*numbers, _threshold(named[name]))
+        layers[name] = LayerHealth(*numbers, layer_threshold(patient, name))
     gradients = _pulls(patient)
     problems = (*_firing_problems(layers), *_gradient_problems(gradients), *_loss_problems(loss.item(), counts))
     return Diagnosis(layers, gradients, loss.item(), problems)
-
-
-def _threshold(neurons: nn.Module) -> float | None:
-    value = getattr(neurons, "threshold", None)
-    return float(value) if value is not None and torch.as_tensor(value).numel() == 1 else None
 
 
 def _pulls(model: nn.Module) -> dict[str, float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from snn_helpers._checks import check_float, check_int
+from snn_helpers._checks import check_float, check_int, check_labels
 from snn_helpers.models.readout import decide_so_far
 from snn_helpers.stats import wilson_interval
 
@@ -210,11 +210,8 @@ def confusion_matrix(labels: np.ndarray, decided: np.ndarray, num_classes: int =
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], num_classes=2).tolist()
     [[1, 1], [0, 1]]
     """
-    decided = np.asarray(decided)
-    labels = _labels(labels, len(decided))
-    for name, values in (("labels", labels), ("decided", decided)):
-        if values.size and not 0 <= values.min() <= values.max() < num_classes:
-            raise ValueError(f"`{name}` must be in 0..{num_classes - 1}; got {values.min()}..{values.max()}.")
+    decided = check_labels(np.asarray(decided), num_classes, "decided")
+    labels = check_labels(np.asarray(labels), num_classes, count=len(decided))
     matrix = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (labels, decided), 1)
     return matrix

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice
@@ -39,6 +40,12 @@ def find_layers(model: nn.Module) -> dict[str, nn.Module]:
             f"{type(model).__name__} has no spiking layer: neither neurons of snn_helpers nor snnTorch's are in it."
         )
     return found
+
+
+def layer_threshold(model: nn.Module, layer: str) -> float | None:
+    """Return the firing threshold of a layer of neurons, where it has one number for it."""
+    value = getattr(find_layers(model)[layer], "threshold", None)
+    return float(value) if value is not None and torch.as_tensor(value).numel() == 1 else None
 
 
 def attach(model: nn.Module, layers: Sequence[str] | None, take: Take, mem: bool = True) -> contextlib.ExitStack:

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from snn_helpers._versions import release
 from snn_helpers.batch.ledger import append_row, find_row
 from snn_helpers.batch.runner import COMMAND, Job, Limits, Outcome, execute
 
@@ -119,13 +119,8 @@ def _row(attempt: Attempt, outcome: Outcome, folder, target, started: float) -> 
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the releases of what a run's numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: release(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **{name: text for name, text in found.items() if text}}
 
 
 def collect_results(folder: Path, stem: str) -> dict[str, float | str]:

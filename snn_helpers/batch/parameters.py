@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from snn_helpers._checks import check_choice, check_float, check_int
+from snn_helpers._paths import user_path
 
 _WORDS = {"true": True, "false": False}
 
@@ -61,7 +62,7 @@ def read_parameters(notebook: Path) -> dict[str, Any]:
     """
     import nbformat
 
-    notebook = Path(notebook)
+    notebook = user_path(notebook)
     if not notebook.is_file():
         raise ValueError(f"{notebook}: there is no such notebook.")
     try:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from snn_helpers._checks import check_choice, check_int
+from snn_helpers._paths import user_path
 from snn_helpers.batch.parameters import Rules, check_values, plain, read_parameters
 
 SEARCHES = ("grid", "random", "optuna")
@@ -75,7 +76,7 @@ class SweepPlan:
         check_choice("direction", self.direction, ("maximize", "minimize"))
         check_int("trials", self.trials, low=1)
         check_int("search_seed", self.search_seed, low=0)
-        object.__setattr__(self, "notebook", Path(self.notebook))
+        object.__setattr__(self, "notebook", user_path(self.notebook))
         both = sorted(set(self.grid) & set(self.fixed))
         if both:
             raise ValueError(f"`{both[0]}` is both swept and the same for all runs; give it once.")
@@ -89,12 +90,12 @@ class SweepPlan:
         Paths are relative to the file.
         """
         try:
-            told = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            told = tomllib.loads(user_path(path).read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as err:
             raise ValueError(f"{path}: {err}.") from err
         if "notebook" not in told:
             raise ValueError(f'{path}: needs a line notebook = "...", the notebook to run.')
-        told["notebook"] = Path(path).parent / told["notebook"]
+        told["notebook"] = user_path(path).parent / user_path(told["notebook"])
         mine = {name: told.pop(name) for name in list(told) if name in cls.__dataclass_fields__}
         return cls(**{"grid": {}, **mine}), told
 

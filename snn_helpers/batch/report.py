@@ -16,6 +16,7 @@ import numpy as np
 
 from snn_helpers._checks import check_choice
 from snn_helpers._files import whole_file
+from snn_helpers._paths import user_path
 from snn_helpers.batch.ledger import latest, read_rows
 from snn_helpers.batch.plan import REPEAT
 from snn_helpers.batch.sweep import PLAN
@@ -155,7 +156,7 @@ def read_sweep(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]],
     ValueError
         If there is no sweep.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not (folder / PLAN).is_file():
         raise ValueError(f"{folder}: there is no sweep here (no {PLAN}).")
     try:

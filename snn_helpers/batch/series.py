@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from snn_helpers._paths import results_home
+from snn_helpers._files import writable_folder
+from snn_helpers._paths import results_home, user_path
 from snn_helpers.batch.parameters import Rules, check_values, read_parameters
 from snn_helpers.batch.runner import Job, Limits, Outcome, execute
 
@@ -49,9 +50,10 @@ def run_series(
     ValueError, TypeError
         If a notebook is missing or does not know a parameter, or a value is not good for it; nothing is run then.
     """
-    notebooks, out = [Path(path) for path in notebooks], Path(out)
+    notebooks, out = [user_path(path) for path in notebooks], user_path(out)
     values = [_checked(notebook, notebooks, out, parameters, rules) for notebook in notebooks]
-    out.mkdir(parents=True, exist_ok=True)
+    writable_folder("--out", out)
+    writable_folder("SNN_RESULTS_DIR", results_home())
     rows = []
     for number, (notebook, given) in enumerate(zip(notebooks, values), 1):
         print(f"[{number}/{len(notebooks)}] {notebook.name} ...", end=" ", flush=True)

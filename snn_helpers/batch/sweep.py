@@ -14,7 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers._files import write_whole
+from snn_helpers._files import writable_folder, write_whole
+from snn_helpers._paths import user_path
 from snn_helpers.batch.attempts import Attempt
 from snn_helpers.batch.ledger import latest, read_rows, repair
 from snn_helpers.batch.local import LocalPool
@@ -132,9 +133,9 @@ def run_sweep(
     for status in retry:
         check_choice("--retry", status, RETRIES)
     runs = None if plan.search == "optuna" else planner.runs()
-    folder = Path(folder or default_folder(plan))
+    folder = user_path(folder or default_folder(plan))
     _refuse_foreign(folder, plan)
-    folder.mkdir(parents=True, exist_ok=True)
+    writable_folder("--out", folder)
     lock = FileLock(folder / ".sweep.lock")
     try:
         lock.acquire(timeout=0)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers._checks import NotANumberError, check_choice
+from snn_helpers.engine import kernels
 from snn_helpers.engine.cpu_functions import (
     ConvCurrents,
     ConvNeurons,
@@ -27,20 +28,11 @@ from snn_helpers.engine.cpu_functions import (
 )
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
-from snn_helpers.engine.kernels import (
-    KINDS,
-    SURROGATES,
-    Kernel,
-    dense_conv_layer,
-    find_kernel,
-    float32_under_autocast,
-    number_tensors,
-    register_kernel,
-)
+from snn_helpers.engine.kernels import KINDS, SURROGATES, Kernel, find_kernel, number_tensors
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
-from snn_helpers.engine.spikes import Spikes, as_spikes
+from snn_helpers.engine.spikes import Spikes
 
-__all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "unsupported", "warm_up"]
+__all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
 # Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
@@ -48,23 +40,6 @@ PATHS = ("auto", "events", "dense")
 DENSE_FROM = {(1, False): 0.2, (1, True): 0.12, (2, False): 0.3, (2, True): 0.2}
 
 FEW_CHANNELS = 4  # into a layer: statistics then come from the products of what its windows see
-
-
-def unsupported(*tensors: Tensor | None) -> str | None:
-    """Say why this engine cannot compute with these tensors, or None if it can.
-
-    Examples
-    --------
-    >>> import torch
-    >>> unsupported(torch.zeros(1)), unsupported(torch.zeros(1, dtype=torch.float64))
-    (None, 'dtype torch.float64')
-    """
-    for tensor in tensors:
-        if tensor is not None and tensor.device.type != "cpu":
-            return f"device {tensor.device}"
-        if tensor is not None and tensor.dtype not in (torch.float32, torch.uint8):
-            return f"dtype {tensor.dtype}"
-    return None
 
 
 def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
@@ -87,10 +62,8 @@ def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
     TypeError, ValueError
         If the currents are not float32 on the CPU, are not [T, B, ...], are empty or contain NaN.
     """
-    cur = float32_under_autocast(cur)
+    cur = kernels.float32_under_autocast(kernels.check_currents(cur))
     _check_supported("cur", cur)
-    if cur.dim() < 2 or cur.numel() == 0:
-        raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
     _check_no_nan("cur", cur)
     kernel = find_kernel("neurons", neuron, "cpu")
     return run(cur, neuron) if isinstance(kernel, str) else kernel.function(cur, neuron)
@@ -119,7 +92,7 @@ def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) 
     TypeError, ValueError
         If types or shapes do not fit, or weight or bias contain NaN.
     """
-    spikes = as_spikes(spikes)
+    spikes = Spikes.of(spikes)
     count, path = spikes.count, spikes.path
     _check_supported("spikes", count, weight)
     if count.dim() not in (3, 5) or 0 in count.shape[:2] or weight.dim() != 2 or count[0, 0].numel() != weight.shape[1]:
@@ -179,25 +152,16 @@ def conv_layer(
     TypeError, ValueError
         If types or shapes do not fit, or weight, bias or the normalisation contain NaN.
     """
-    spikes = as_spikes(spikes)
+    spikes = Spikes.of(spikes)
     check_choice("path", path, PATHS)
     _check_conv(spikes.count, weight, bias, norm, pool)
     kernel = find_kernel("conv_layer", neuron, "cpu")
     if isinstance(kernel, str):
-        return dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem)
+        return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem)
     return kernel.function(spikes, weight, bias, neuron, norm, pool, path, keep_mem)
 
 
-def _conv_layer(
-    spikes: Spikes,
-    weight: Tensor,
-    bias: Tensor | None,
-    neuron: Neuron,
-    norm: BatchNorm | None,
-    pool: int,
-    path: str,
-    keep_mem: bool,
-) -> Spikes:
+def _conv_layer(spikes, weight, bias, neuron, norm, pool, path, keep_mem) -> Spikes:
     apart = None
     if norm is not None:
         norm = _with_affine(norm, len(weight))
@@ -226,7 +190,7 @@ def _conv_layer(
         norm.running_mean.add_(apart, alpha=norm.momentum)
     out_count, out_path, mem = result
     mem = None if mem is None else channels_first(mem)
-    return Spikes(channels_first(out_count), out_path, mem, count_events(out_count))
+    return Spikes(channels_first(out_count), out_path, mem, count_events(out_count), most=1)
 
 
 def _with_affine(norm: BatchNorm, channels: int) -> BatchNorm:
@@ -306,10 +270,12 @@ def warm_up() -> None:
 
 
 def _check_supported(name: str, *tensors: Tensor | None) -> None:
-    reason = unsupported(*tensors)
-    if reason is not None:
+    for tensor in tensors:
+        if tensor is None or (tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.uint8)):
+            continue
+        what = f"dtype {tensor.dtype}" if tensor.device.type == "cpu" else f"device {tensor.device}"
         raise TypeError(
-            f"`{name}`: the CPU engine computes in float32 (and uint8 for spikes) on the CPU; got {reason}. "
+            f"`{name}`: the CPU engine computes in float32 (and uint8 for spikes) on the CPU; got {what}. "
             "Use the reference engine for it."
         )
 
@@ -363,6 +329,6 @@ def _neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
 
 
 for _kind in KINDS:
-    register_kernel("cpu", "neurons", _kind, Kernel(_neurons, SURROGATES))
-    register_kernel("cpu", "conv_layer", _kind, Kernel(_conv_layer, SURROGATES))
-register_kernel("cpu", "linear", None, Kernel(linear))
+    kernels.register_kernel("cpu", "neurons", _kind, Kernel(_neurons, SURROGATES))
+    kernels.register_kernel("cpu", "conv_layer", _kind, Kernel(_conv_layer, SURROGATES))
+kernels.register_kernel("cpu", "linear", None, Kernel(linear))

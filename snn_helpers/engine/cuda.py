@@ -23,13 +23,14 @@ from snn_helpers.engine.kernels import (
     KINDS,
     SURROGATES,
     Kernel,
+    check_currents,
     dense_conv_layer,
     find_kernel,
     number_tensors,
     register_kernel,
 )
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
-from snn_helpers.engine.spikes import Spikes, as_spikes
+from snn_helpers.engine.spikes import Spikes
 
 try:
     import triton
@@ -173,11 +174,10 @@ def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
     ValueError
         If the currents are not [T, B, ...] with at least one step and recording.
     """
-    if cur.dim() < 2 or cur.numel() == 0:
-        raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
+    cur = check_currents(cur if cur.dtype == torch.float64 else cur.float())
     if triton is None:
         _warn_without_triton()
-    cur = cur if cur.dtype == torch.float64 else cur.float()
+        return run(cur, neuron)
     kernel = find_kernel("neurons", neuron, "cuda")
     return run(cur, neuron) if isinstance(kernel, str) or cur.dtype == torch.float64 else kernel.function(cur, neuron)
 
@@ -188,7 +188,7 @@ def _neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
 
 def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Fully connected layer on spikes [T, B, ...]; images are flattened. Returns currents [T, B, n_out]."""
-    return _exactly(_Linear, F.linear, as_spikes(spikes).float().flatten(2), weight, bias)
+    return _exactly(_Linear, F.linear, Spikes.of(spikes).float().flatten(2), weight, bias)
 
 
 def conv_layer(
@@ -214,7 +214,7 @@ def conv_layer(
         return _exactly(_Conv, functools.partial(F.conv2d, padding=padding), frames, weight, bias)
 
     return dense_conv_layer(
-        as_spikes(spikes), weight, bias, neuron, norm, pool, keep_mem, convolve=convolve, engine="cuda"
+        Spikes.of(spikes), weight, bias, neuron, norm, pool, keep_mem, convolve=convolve, engine="cuda"
     )
 
 

@@ -116,15 +116,19 @@ def neurons(cur: Tensor, neuron: Neuron, engine: str = "auto") -> tuple[Tensor, 
         If the currents are not [T, B, ...] with at least one step and recording, or not what the engine takes.
     """
     check_choice("engine", engine, ENGINES)
-    device = cur.device.type
-    if cur.dim() < 2 or cur.numel() == 0:
-        raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
-    cur = float32_under_autocast(cur)
+    cur, device = float32_under_autocast(check_currents(cur)), cur.device.type
     if engine == "auto":
         engine = device if device in ENGINES and cur.dtype == torch.float32 else "reference"
     if engine == "reference":
         return run(cur, neuron)
     return importlib.import_module(f"snn_helpers.engine.{engine}").neurons(cur, neuron)
+
+
+def check_currents(cur: Tensor) -> Tensor:
+    """Return currents after checking that they are [T, B, ...], and not empty."""
+    if cur.dim() < 2 or cur.numel() == 0:
+        raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
+    return cur
 
 
 def number_tensors(neuron: Neuron, device: torch.device | str = "cpu") -> list[Tensor]:

@@ -138,14 +138,12 @@ class Neuron:
 class _Spike(torch.autograd.Function):
     @staticmethod
     def forward(ctx, excess, derivative, slope):
-        """Compute the outputs, and keep what the way back needs."""
         ctx.save_for_backward(excess)
         ctx.derivative, ctx.slope = derivative, slope
         return (excess > 0).to(excess.dtype)
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`."""
         return grad * ctx.derivative(ctx.saved_tensors[0], ctx.slope), None, None
 
 

@@ -24,15 +24,18 @@ class Spikes:
         The membranes, where asked for; detached.
     events : (int, int) or None
         The most in any step of any recording, and all of them, where an engine has counted.
+    most : int
+        What no count is above, where it is known to be less than a byte holds: 1 for spikes.
     """
 
     count: Tensor
     path: Tensor | None = None
     mem: Tensor | None = None
     events: tuple[int, int] | None = None
+    most: int = 255
 
     @classmethod
-    def of(cls, spk_rec: Tensor, mem: Tensor | None = None) -> Spikes:
+    def of(cls, spk_rec: Tensor | Spikes, mem: Tensor | None = None) -> Spikes:
         """Return spikes or counts [T, B, ...] of any type as `Spikes`; a gradient that they ask for reaches them.
 
         Raises
@@ -40,6 +43,8 @@ class Spikes:
         ValueError
             If they are not whole numbers in [0, 255].
         """
+        if isinstance(spk_rec, Spikes):
+            return spk_rec
         if spk_rec.dtype == torch.uint8:
             return cls(spk_rec, None, mem)
         count, path = _FromFloat.apply(spk_rec)
@@ -67,7 +72,7 @@ class Spikes:
 
     def flatten(self) -> Spikes:
         """Return the spikes as [T, B, features], in the order of `torch.flatten` (channels, rows, columns)."""
-        return Spikes(self.count.flatten(2), None if self.path is None else self.path.flatten(2))
+        return Spikes(self.count.flatten(2), None if self.path is None else self.path.flatten(2), most=self.most)
 
     def __add__(self, other: Spikes) -> Spikes:
         """Add spike by spike (a residual connection): counts add up, the gradient goes both ways.
@@ -79,19 +84,14 @@ class Spikes:
         """
         if self.shape != other.shape:
             raise ValueError(f"spikes to be added differ in shape: {tuple(self.shape)} and {tuple(other.shape)}.")
-        count = self.count + other.count
-        if (count < self.count).any():  # it has wrapped around
-            most = int(self.count.int().add(other.count).max())
-            raise ValueError(f"spikes add up to {most}, and `Spikes` count to 255: add them as float tensors instead.")
+        count, most = self.count + other.count, min(255, self.most + other.most)
+        if self.most + other.most > 255 and (count < self.count).any():  # it has wrapped around
+            total = int(self.count.int().add(other.count).max())
+            raise ValueError(f"spikes add up to {total}, and `Spikes` count to 255: add them as float tensors instead.")
         if self.path is None and other.path is None:
-            return Spikes(count)
+            return Spikes(count, most=most)
         paths = [s.path if s.path is not None else no_path(s.count) for s in (self, other)]
-        return Spikes(count, _Merge.apply(*paths))
-
-
-def as_spikes(spikes: Spikes | Tensor) -> Spikes:
-    """Return spikes or event counts as `Spikes`; see `Spikes.of`."""
-    return spikes if isinstance(spikes, Spikes) else Spikes.of(spikes)
+        return Spikes(count, _Merge.apply(*paths), most=most)
 
 
 def no_path(like: Tensor) -> Tensor:
@@ -102,7 +102,6 @@ def no_path(like: Tensor) -> Tensor:
 class _FromFloat(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spk):
-        """Compute the outputs, and keep what the way back needs."""
         count = spk.to(torch.uint8)
         ctx.mark_non_differentiable(count)
         ctx.set_materialize_grads(False)  # else zeros are made for the counts
@@ -110,43 +109,37 @@ class _FromFloat(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, _, grad):
-        """Compute a gradient for each argument of `forward`."""
         return grad
 
 
 class _ToFloat(torch.autograd.Function):
     @staticmethod
     def forward(ctx, count, path):
-        """Compute the outputs, and keep what the way back needs."""
         return count.to(path.dtype)
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`."""
         return None, grad
 
 
 class _Merge(torch.autograd.Function):
     @staticmethod
     def forward(ctx, first, second):
-        """Compute the outputs, and keep what the way back needs."""
         return no_path(first)
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`."""
         return grad, grad
 
 
 class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, mean, count, path):
-        """Compute the outputs, and keep what the way back needs."""
         ctx.save_for_backward(count)
         return mean.clone()
 
     @staticmethod
     def backward(ctx, grad):
-        """Compute a gradient for each argument of `forward`: of spikes that were fired only."""
+        # of spikes that were fired only
         (count,) = ctx.saved_tensors
         return None, None, count * (grad / count.numel())

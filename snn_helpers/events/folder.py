@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from snn_helpers._paths import user_path
 from snn_helpers.events.recording import RecordingError, read_bin
 from snn_helpers.events.store import Chunk
 
@@ -31,7 +32,8 @@ def list_recordings(folder: Path) -> tuple[list[Path], np.ndarray]:
     RecordingError
         If there are no digit folders, a folder is not named by a digit, or there are no recordings in them.
     """
-    folders = sorted(entry for entry in Path(folder).iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folder = user_path(folder)
+    folders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     wrong = [entry.name for entry in folders if entry.name not in set("0123456789")]
     if wrong:
         raise RecordingError(f"{folder}: {wrong[0]!r} is not a digit. Folders must be named 0 to 9, after their class.")

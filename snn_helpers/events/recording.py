@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from snn_helpers._files import whole_file
+from snn_helpers._paths import user_path
 
 EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
 """One event: pixel (x, y), time t in µs from the recording's start, polarity p (1 = ON, 0 = OFF)."""
@@ -56,7 +57,7 @@ def read_bin(path: str | os.PathLike, sensor_size: tuple[int, int, int] = SENSOR
     FileNotFoundError
         If there is no such file.
     """
-    with open(path, "rb", buffering=0) as file:
+    with open(user_path(path), "rb", buffering=0) as file:
         raw = np.frombuffer(file.read(), dtype=np.uint8)
     if raw.size % BYTES_PER_EVENT:
         raise RecordingError(
@@ -128,7 +129,7 @@ def write_bin(path: str | os.PathLike, events: np.ndarray) -> None:
         If the events do not fit the format.
     """
     records = _encode(path, events)
-    with whole_file(path) as part:
+    with whole_file(user_path(path)) as part:
         records.tofile(part)
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock
 
+from snn_helpers._paths import user_path
 from snn_helpers.events.recording import make_events
 
 FORMAT_VERSION = 1
@@ -117,7 +118,7 @@ def ensure_store(path: Path, params: dict[str, Any], chunks: Callable[[], Iterab
     StoreError
         If the store is damaged or cannot be written.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
@@ -140,7 +141,7 @@ def open_store(path: Path) -> EventStore:
     StoreError
         If there is no store, or anything in it is not as its manifest says.
     """
-    path = Path(path)
+    path = user_path(path)
     manifest = _read_manifest(path)
     if manifest is None:
         raise StoreError(f"{path}: there is no event store here.")

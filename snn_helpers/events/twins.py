@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from snn_helpers._paths import user_path
 from snn_helpers.events.camera import Camera
 from snn_helpers.events.digits import REAL_PER_CLASS, mnist_digits, twin_indices
 from snn_helpers.events.folder import folder_chunks, list_recordings
@@ -48,7 +49,7 @@ def load_twins(folder: Path, count: int = 1_000, camera: Camera | None = None) -
     Twins or None
         None if the folder lacks some of the 1,000, so that it cannot be told which recording is whose twin.
     """
-    paths, labels = list_recordings(Path(folder) / "Train")
+    paths, labels = list_recordings(user_path(folder) / "Train")
     with_twin = [i for i, path in enumerate(paths) if path.stem.isdigit() and int(path.stem) <= _LAST_TWIN_FILE]
     labels = labels[with_twin]
     if not np.array_equal(np.bincount(labels, minlength=len(REAL_PER_CLASS)), REAL_PER_CLASS):

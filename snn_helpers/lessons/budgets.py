@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snn_helpers._checks import check_choice
+from snn_helpers.lessons.results import check_results_home
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ _BUDGETS = {
 
 
 def budget(profile: str) -> Budget:
-    """Return what a notebook may spend in `profile`: "smoke", "teach" or "full"."""
+    """Return what a notebook may spend in `profile`, "smoke", "teach" or "full", where its findings can be kept."""
+    check_results_home()
     return _BUDGETS[check_choice("profile", profile, tuple(_BUDGETS))]
 
 
@@ -116,5 +118,6 @@ _LOOKS = {
 
 
 def look(profile: str) -> Look:
-    """Return what notebook 06 may spend in `profile`: "smoke", "teach" or "full"."""
+    """Return what notebook 06 may spend in `profile`, "smoke", "teach" or "full", where its findings can be kept."""
+    check_results_home()
     return _LOOKS[check_choice("profile", profile, tuple(_LOOKS))]

@@ -13,15 +13,16 @@ from snn_helpers.lessons.answers import as_numbers, ask, exercise, refuse_if
 def check_silence(silence: Callable) -> str:
     """Check that `silence(block)` returns the block as the identity, with a branch that can still learn."""
     from snn_helpers.models.resnet import ResidualBlock
+    from snn_helpers.over_time import accelerate
 
     counts = torch.randint(0, 3, (5, 2, 8, 6, 6), generator=torch.Generator().manual_seed(0)).float()
     for norm in ("none", "batch"):
         block = ResidualBlock(8, threshold=0.5, norm=norm)
         with torch.no_grad():  # as training may leave them: able to fire without any input
-            (block.outer.bias if norm == "none" else block.outer_norm.bias).fill_(1.0)
+            (block.outer.weights.bias if norm == "none" else block.outer.norm.bias).fill_(1.0)
         silent = ask(silence, block)
         refuse_if(not isinstance(silent, ResidualBlock), f"return the block; got {type(silent).__name__}")
-        out = silent(counts)
+        out = accelerate(silent)(counts)
         refuse_if(not out.any(), "nothing comes out at all: keep the skip, silence the branch")
         branch = out - counts
         refuse_if(bool((branch == 1).all()), "the branch fires always: the last shift, its bias, is still there")
@@ -36,6 +37,7 @@ def check_silence(silence: Callable) -> str:
 def check_values_after(values_after: Callable) -> str:
     """Check `values_after(n)`, what one place can hold at one step after n blocks that add spike by spike."""
     from snn_helpers.models.resnet import ResidualBlock
+    from snn_helpers.over_time import accelerate
 
     def values(n: int) -> list[float]:
         answer = sorted(ask(values_after, n))
@@ -53,8 +55,8 @@ def check_values_after(values_after: Callable) -> str:
     spk = torch.ones(3, 1, 4, 5, 5)
     for n in range(1, 3):
         block = ResidualBlock(4, norm="none")
-        torch.nn.init.ones_(block.inner.weight), torch.nn.init.ones_(block.outer.weight)
-        spk = block(spk).detach()
+        torch.nn.init.ones_(block.inner.weights.weight), torch.nn.init.ones_(block.outer.weights.weight)
+        spk = accelerate(block)(spk).detach()
         refuse_if(float(spk.max()) != max(values(n)), f"blocks that always fire reach {float(spk.max()):g} after {n}")
     return "0 to n + 1, and blocks that always fire reach the largest"
 

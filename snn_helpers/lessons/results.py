@@ -6,11 +6,11 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
-from snn_helpers._files import write_whole
+from snn_helpers._files import writable_folder, write_whole
 from snn_helpers._paths import results_home
+from snn_helpers._versions import release
 
 
 def machine() -> str:
@@ -18,6 +18,11 @@ def machine() -> str:
     import torch
 
     return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
+
+
+def check_results_home() -> None:
+    """Refuse, at a notebook's beginning, a folder that could not keep what it finds at its end."""
+    writable_folder("SNN_RESULTS_DIR", results_home())
 
 
 def write_results(notebook: str, question: str, findings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -34,11 +39,10 @@ def write_results(notebook: str, question: str, findings: Mapping[str, Any], fac
     facts : dict of plain JSON values
         Numbers and paths that other notebooks read.
     """
-    versions = {name: version(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")}
+    versions = {name: release(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")}
     row = {"notebook": notebook, "question": question, "findings": dict(findings), "facts": dict(facts)}
     row |= {"profile_variable": os.environ.get("SNN_PROFILE"), "versions": versions, "machine": machine()}
-    folder = results_home()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = writable_folder("SNN_RESULTS_DIR", results_home())
     write_whole(folder / f"{notebook}.json", json.dumps(row, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snn_helpers._checks import check_choice
+from snn_helpers.lessons.results import check_results_home
 
 
 @dataclass(frozen=True)
@@ -38,5 +39,6 @@ _BUDGETS = {
 
 
 def sweep_budget(profile: str) -> SweepBudget:
-    """Return what notebook 07 sweeps in `profile`: "smoke", "teach" or "full"."""
+    """Return what notebook 07 sweeps in `profile`, "smoke", "teach" or "full", where its findings can be kept."""
+    check_results_home()
     return _BUDGETS[check_choice("profile", profile, tuple(_BUDGETS))]

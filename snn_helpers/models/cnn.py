@@ -11,8 +11,8 @@ from snn_helpers.neurons import Leaky
 CHANNELS = (32, 64, 128)
 HIDDEN = 256
 
-# For `spiking_layer`: each layer of the untrained network fires at 5 to 10 % of steps (N-MNIST, beta = 0.9). For other data
-# and settings there is `balance_firing`.
+# For `spiking_layer`: each layer of the untrained network fires at 5 to 10 % of steps (N-MNIST, beta = 0.9). For other
+# data and settings there is `balance_firing`.
 _NORM_SHIFTS = {"conv1": -0.27, "conv2": -0.46, "conv3": -0.46, "hidden": 0.0, "output": 0.0}
 _WEIGHT_GAINS = {"conv1": 0.9, "conv2": 0.8, "conv3": 0.7, "hidden": 1.9, "output": 1.6}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from snn_helpers._checks import check_float
 from snn_helpers.engine import Spikes
+from snn_helpers.models.readout import frames_for
 from snn_helpers.neurons import Listener
 from snn_helpers.over_time import Drive, over_time
 
@@ -20,9 +21,7 @@ FACTORS = (-8.0, 8.0)  # of weights, as powers of two
 
 
 @torch.no_grad()
-def balance_firing(
-    model: nn.Module, frames: Tensor, share: float | Mapping[str, float] = 0.08
-) -> dict[str, float]:
+def balance_firing(model: nn.Module, frames: Tensor, share: float | Mapping[str, float] = 0.08) -> dict[str, float]:
     """Scale each layer, first to last, so that it fires at a share of steps on one batch.
 
     Where a layer has a normalisation, its shift is moved; elsewhere weights and bias are multiplied. One walk along the
@@ -51,6 +50,7 @@ def balance_firing(
     TypeError, ValueError
         If the share is out of range, the frames do not fit the model, or nothing in it could be scaled.
     """
+    frames = frames_for(over_time(model), frames)
     drives = over_time(model).over_time.drives(frames)
     shares = dict(share) if isinstance(share, Mapping) else dict.fromkeys(drives, share)
     if shares.keys() != drives.keys():
@@ -86,7 +86,7 @@ def _learning_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-class _Enough(Exception):  # noqa: N818 -- no error: the rest of the network need not run
+class _Enough(Exception):
     pass
 
 

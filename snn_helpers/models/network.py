@@ -125,7 +125,7 @@ class SpikingNetwork(nn.Module):
     @property
     def engine(self) -> str:
         """What computes this model where its weights are now: "snntorch", "reference", "cpu" or "cuda"."""
-        return self.over_time.runner.on(next(self.parameters()))
+        return self.over_time.engine
 
     def spiking_layers(self) -> dict[str, nn.Sequential]:
         """Return the layers by name, in the order in which they are built; each has `weights` and `neurons`."""

@@ -1,21 +1,84 @@
-"""How output spikes become a class: one rule, for the whole recording and for every step of it."""
+"""Any network on event counts: how it is run over time, how its answer is read, how output spikes become a class."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from snn_helpers.models.network import SpikeOutput
+from snn_helpers.over_time import OverTime, accelerate, is_spiking
 
 
-def decide(output: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the class of each recording, int64 [B]: the neuron with most spikes, of equals the higher membrane.
+def over_all_steps(network: nn.Module, engine: str = "auto") -> nn.Module:
+    """Return a network that takes frames [T, B, ...]: itself if it does, else accelerated."""
+    neurons = [module for module in network.modules() if is_spiking(module)]
+    takes_time = isinstance(getattr(network, "over_time", None), OverTime)
+    if takes_time or not neurons or not all(getattr(neuron, "init_hidden", False) for neuron in neurons):
+        return network
+    return accelerate(network, engine)
+
+
+def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
+    """Return event counts as a network takes them: bytes where steps are run over time, else in its weights' type."""
+    runner = getattr(network, "over_time", None)
+    if frames.is_floating_point() or (isinstance(runner, OverTime) and not runner.loops_itself):
+        return frames
+    kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
+    return frames.to(next(kinds, torch.get_default_dtype()))
+
+
+def run_network(network: nn.Module, frames: Tensor) -> SpikeOutput:
+    """Run any network on event counts [T, B, ...]: of one step or over time, ours or not."""
+    network = over_all_steps(network)
+    return read_output(network(frames_for(network, frames)))
+
+
+def read_output(answer) -> SpikeOutput:
+    """Return spikes and membranes over time, of what a network answers.
+
+    Parameters
+    ----------
+    answer : Tensor, or tuple or list of spikes and membranes
+        Spikes [T, B, classes] and membranes of the same shape, each a tensor or a list of T tensors [B, classes], as
+        loops record them; or spikes alone, whose membranes then count as zero.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    is_pair = isinstance(answer, tuple | list) and len(answer) > 0 and not _is_series(answer)
+    parts = [torch.stack(list(part)) if _is_series(part) else part for part in (answer if is_pair else [answer])]
+    if not isinstance(parts[0], Tensor) or parts[0].dim() != 3:
+        told = list(parts[0].shape) if isinstance(parts[0], Tensor) else type(parts[0]).__name__
+        raise TypeError(f"a network must answer output spikes [T, B, classes], alone or first in a pair; got {told}.")
+    has_mem = len(parts) > 1 and isinstance(parts[1], Tensor)
+    return SpikeOutput(parts[0], parts[1] if has_mem else torch.zeros_like(parts[0]))
+
+
+def _is_series(part) -> bool:
+    """Say whether something is a list of what single steps gave, [B, classes] each."""
+    is_list = isinstance(part, tuple | list) and len(part) > 0
+    return is_list and all(isinstance(step, Tensor) and step.dim() == 2 for step in part)
+
+
+def decide(output) -> Tensor:
+    """Return the class of each recording, int64 [B]: the neuron with most spikes.
+
+    Of neurons with equally many it is that with the higher mean membrane, and of those the one with the lower index.
 
     Parameters
     ----------
     output : (spk_rec, mem_rec), each [T, B, classes]
-        What a network answers, for example a `SpikeOutput`.
+        What a network answers, for example a `SpikeOutput`; see `read_output` for other forms.
+
+    Examples
+    --------
+    >>> spk_rec, mem_rec = torch.zeros(1, 1, 3), torch.tensor([[[20.0, 60.0, 90.0]]])
+    >>> decide((spk_rec, mem_rec)).item()
+    2
     """
-    spk_rec, mem_rec = output
-    return _most(spk_rec.sum(0), mem_rec.mean(0))
+    return decide_so_far(*read_output(output))[-1]
 
 
 def decide_so_far(spk_rec: Tensor, mem_rec: Tensor) -> Tensor:
@@ -36,5 +99,7 @@ def decide_so_far(spk_rec: Tensor, mem_rec: Tensor) -> Tensor:
 
 
 def _most(counts: Tensor, membrane: Tensor) -> Tensor:
-    """Break ties of counts by the membrane, which is squeezed to less than one spike."""
-    return (counts + torch.sigmoid(membrane) / 2).argmax(-1)
+    """Return the first of the highest membranes among those of most spikes."""
+    most = counts == counts.amax(-1, keepdim=True)
+    membrane = membrane.nan_to_num(nan=-torch.inf).masked_fill(~most, -torch.inf)
+    return (most & (membrane == membrane.amax(-1, keepdim=True))).int().argmax(-1)

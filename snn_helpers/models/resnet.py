@@ -163,9 +163,7 @@ class SpikingResNet(SpikingNetwork):
 
         first, second = channels
         inputs = second * (image_size // 4) ** 2
-        self.stem = layer(
-            "stem", conv(in_channels, first), ALIF, pool=2, rho=rho, adaptation=adaptation * threshold
-        )
+        self.stem = layer("stem", conv(in_channels, first), ALIF, pool=2, rho=rho, adaptation=adaptation * threshold)
         self.block1 = block(first)
         self.down = layer("down", conv(first, second), pool=2)
         self.block2 = block(second)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_float, register
 from snn_helpers.engine import kernels
-from snn_helpers.engine.reference import Neuron, above_threshold
+from snn_helpers.engine.reference import Neuron, above_threshold, run
 
 LEAST_THRESHOLD = 1e-6  # where a learned threshold stops
 
@@ -206,23 +206,28 @@ class SpikingNeuron(nn.Module):
         return {**self.__dict__, "hidden": ()}
 
     @classmethod
-    def new_snntorch(cls, numbers: dict[str, Tensor], spike_grad: Callable[[Tensor], Tensor]) -> nn.Module:
-        """Return snnTorch's own neuron with these parameters."""
-        raise NotImplementedError(f"snnTorch has no neuron that computes what {cls.__name__} does.")
+    def new_snntorch(cls, numbers: dict[str, Tensor], spike_grad: Callable[[Tensor], Tensor]) -> nn.Module | None:
+        """Return snnTorch's own neuron with these very tensors, so that what is learned gets its gradient, or None."""
+        return None
 
-    def snntorch_neuron(self) -> nn.Module:
-        """Return a new neuron of snnTorch's with these parameters, called one step at a time with its state."""
+    def snntorch_neuron(self) -> nn.Module | None:
+        """Return a new neuron of snnTorch's with these parameters, or None where it has none that computes the same."""
         neuron = self.neuron()
-        numbers = {name: torch.as_tensor(value) for name, value in neuron.numbers.items()}
-        theirs = self.new_snntorch(numbers, neuron.fire)
+        theirs = self.new_snntorch({k: torch.as_tensor(value) for k, value in neuron.numbers.items()}, neuron.fire)
         # snnTorch lists every neuron ever built in this class attribute, which would keep it alive for good.
         snntorch.SpikingNeuron.instances[:] = [n for n in snntorch.SpikingNeuron.instances if n is not theirs]
         return theirs
 
     def run_snntorch(self, cur: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `forward` does over time by a loop over snnTorch's neuron: the independent reference."""
-        neuron, state = self.snntorch_neuron().to(cur.device), self.start()
-        spk_rec, mem_rec = [], []
+        """Do what `forward` does over time by a loop over snnTorch's neuron: the independent reference.
+
+        Where snnTorch has no such neuron, the equation is looped over.
+        """
+        neuron = self.snntorch_neuron()
+        if neuron is None:
+            return run(cur, self.neuron())
+        state, spk_rec, mem_rec = [None] * len(self.states), [], []
+        neuron.to(cur.device)
         for cur_now in cur:
             spk, *state = neuron(cur_now, *state)
             spk_rec.append(spk)

@@ -44,7 +44,7 @@ class Leaky(SpikingNeuron):
 
     @classmethod
     def new_snntorch(cls, numbers, spike_grad):
-        """Return `snntorch.Leaky` with these very tensors, so that what is learned gets its gradient."""
+        """Return `snntorch.Leaky` with these very tensors."""
         neuron = snntorch.Leaky(0.0, spike_grad=spike_grad)
         neuron.beta, neuron.threshold = numbers["beta"], numbers["threshold"]
         return neuron

@@ -51,7 +51,7 @@ class Synaptic(SpikingNeuron):
 
     @classmethod
     def new_snntorch(cls, numbers, spike_grad):
-        """Return `snntorch.Synaptic` with these very tensors, so that what is learned gets its gradient."""
+        """Return `snntorch.Synaptic` with these very tensors."""
         neuron = snntorch.Synaptic(0.0, 0.0, spike_grad=spike_grad)
         neuron.alpha, neuron.beta, neuron.threshold = (numbers[name] for name in ("alpha", "beta", "threshold"))
         return neuron

@@ -4,20 +4,24 @@ from snn_helpers.over_time.accelerate import Accelerated as Accelerated
 from snn_helpers.over_time.accelerate import OverTime as OverTime
 from snn_helpers.over_time.accelerate import accelerate as accelerate
 from snn_helpers.over_time.accelerate import over_time as over_time
+from snn_helpers.over_time.layers import is_spiking as is_spiking
 from snn_helpers.over_time.listen import InputListener as InputListener
 from snn_helpers.over_time.norm import NormOverTime as NormOverTime
 from snn_helpers.over_time.structure import INPUT as INPUT
+from snn_helpers.over_time.structure import WEIGHTS as WEIGHTS
 from snn_helpers.over_time.structure import Drive as Drive
 from snn_helpers.over_time.structure import layer_name as layer_name
 
 __all__ = [
     "INPUT",
+    "WEIGHTS",
     "Accelerated",
     "Drive",
     "InputListener",
     "NormOverTime",
     "OverTime",
     "accelerate",
+    "is_spiking",
     "layer_name",
     "over_time",
 ]

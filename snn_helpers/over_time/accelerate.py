@@ -21,7 +21,7 @@ from snn_helpers.over_time.fingerprint import fingerprint
 from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, Stage, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
-from snn_helpers.over_time.structure import Drive, drives, layer_name
+from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
 from snn_helpers.over_time.trace import CannotTrace, Traced, trace
 
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
@@ -64,6 +64,11 @@ class OverTime:
 
     def __getstate__(self):
         return {**vars(self), "_plans": {}, "last": None}
+
+    @property
+    def engine(self) -> str:
+        """What computes the network where its weights are now: "snntorch", "reference", "cpu" or "cuda"."""
+        return self.runner.on(next(self.net.parameters()))
 
     @property
     def neurons(self) -> list[nn.Module]:
@@ -194,6 +199,11 @@ class OverTime:
             return drives(planned.program, self.net)
         paths = [path for path, module in self.net.named_modules() if layers.is_spiking(module)]
         return {layer_name(path): Drive(path) for path in paths}
+
+    def sizes(self, *inputs: Any) -> tuple[int, int]:
+        """Return how many currents and spikes one step computes; zeros for a network that cannot be traced."""
+        planned = self._planned(inputs)
+        return sizes(planned.program, self.net) if isinstance(planned, _Planned) else (0, 0)
 
     def explain(self) -> str:
         """Say for each layer what ran it in the last call, and what would make it faster."""

@@ -39,5 +39,10 @@ class NormOverTime(_BatchNorm):
         return super().forward(cur)
 
     def over_time(self, cur: Tensor) -> Tensor:
-        """Normalise the currents of all steps [T, B, C, ...]."""
+        """Normalise the currents of all steps [T, B, C, ...]: in training, of more than one value a channel."""
+        if self.training and cur.numel() == cur.shape[2]:
+            raise ValueError(
+                "normalisation over time and batch needs more than one value a channel in training; this is one step "
+                "of one recording. Give more steps or recordings, call `eval()`, or build the network with norm='none'."
+            )
         return nn.modules.batchnorm._BatchNorm.forward(self, cur.flatten(0, 1)).unflatten(0, cur.shape[:2])

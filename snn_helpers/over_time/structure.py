@@ -10,6 +10,7 @@ from snn_helpers.over_time.fold import name_of
 from snn_helpers.over_time.program import Now, Program, is_neuron_op, references
 
 INPUT = "events"
+WEIGHTS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 def layer_name(path: str) -> str:
@@ -89,3 +90,15 @@ def _through(op, source: _Value, net: nn.Module) -> _Value:
     if isinstance(module, nn.modules.batchnorm._NormBase):
         return _Value(None, source.weights, op.target, source.skip)
     return _Value(None, op.target)
+
+
+def sizes(program: Program, net: nn.Module) -> tuple[int, int]:
+    """Return how many currents and how many spikes one step computes: results of weights, and of neurons."""
+    currents = neurons = 0
+    for op in program.steps:
+        value = op.val[0] if isinstance(op.val, tuple) else op.val
+        if is_neuron_op(op, net):
+            neurons += value.numel()
+        elif op.kind == "call_module" and isinstance(net.get_submodule(op.target), WEIGHTS):
+            currents += value.numel()
+    return currents, neurons

@@ -39,19 +39,20 @@ def raster(spikes: np.ndarray, ax: Axes | None = None, step_ms: float | None = N
 
 def membrane_traces(
     mem: np.ndarray,
-    threshold: float,
+    threshold: float | None,
     ax: Axes | None = None,
     names: Sequence[str] = (),
     step_ms: float | None = None,
 ) -> Axes:
-    """Draw membranes [T, N] with the firing threshold as a dashed line, over steps from 0 or, in ms, steps' ends."""
+    """Draw membranes [T, N] with the firing threshold, if any, dashed, over steps from 0 or, in ms, steps' ends."""
     ax = make_axes(ax)
     times = np.arange(len(mem)) if step_ms is None else np.arange(1, len(mem) + 1) * step_ms
     for neuron, trace in enumerate(np.asarray(mem).T):
         ax.plot(times, trace, label=names[neuron] if len(names) else None, linewidth=1.4)
-    ax.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
-    # Beside the axes, where no line runs through the word.
-    ax.text(1.005, threshold, "threshold", transform=ax.get_yaxis_transform(), va="center", color=GREY, fontsize=9)
+    if threshold is not None:
+        ax.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
+        # Beside the axes, where no line runs through the word.
+        ax.text(1.005, threshold, "threshold", transform=ax.get_yaxis_transform(), va="center", color=GREY, fontsize=9)
     ax.set(xlabel="time step" if step_ms is None else "time, ms", ylabel="membrane")
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     if len(names):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.activity.taps import Take, attach
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
@@ -16,26 +16,41 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return all(torch.isfinite(tensor).all() for tensor in tensors)
 
 
-def broken_weights_or_gradients(model: SpikingNetwork) -> str | None:
+def broken_weights_or_gradients(model: nn.Module) -> str | None:
     """Name the layer whose weights or gradients stopped being finite; the backward pass meets the last first."""
-    layers = model.spiking_layers()
-    for name, layer in layers.items():
-        if not all_finite(layer.parameters()):
+    layers = parameters_by_layer(model)
+    for name, parameters in layers.items():
+        if not all_finite(parameters):
             return f"the weights of {name}"
-    for name, layer in reversed(layers.items()):
-        if not all_finite(weight.grad for weight in layer.parameters() if weight.grad is not None):
+    for name, parameters in reversed(layers.items()):
+        if not all_finite(weight.grad for weight in parameters if weight.grad is not None):
             return f"the gradients of {name}"
     return None
 
 
-def broken_membranes(model: SpikingNetwork, frames: Tensor) -> str | None:
-    """Name the layer whose membranes are the first that are no numbers; for a model on the "snntorch" engine.
+def parameters_by_layer(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Return the parameters by layer: those of modules that stand beside neurons called "neurons", else by module."""
+    found: dict[str, list[nn.Parameter]] = {}
+    for path, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if own:
+            parent = path.rpartition(".")[0]
+            name = parent if parent and hasattr(model.get_submodule(parent), "neurons") else path
+            found.setdefault(name or type(module).__name__, []).extend(own)
+    return found
 
-    The other engines refuse such currents; the loop over snnTorch computes on.
-    """
+
+@torch.no_grad()
+def broken_membranes(model: nn.Module, frames: Tensor) -> str | None:
+    """Name the layer whose membranes are the first that are no numbers; for a model whose engine computes on."""
     broken: list[str] = []
-    with torch.no_grad():
-        model(frames, watch=lambda name, spk, mem: broken.extend([] if mem.isfinite().all() else [name]))
+
+    def on_layer(name, spk, mem, whole):
+        if mem is not None and not mem.isfinite().all():
+            broken.append(name)
+
+    with attach(model, None, Take(on_layer, lambda: None, lambda output: None)):
+        model(frames)
     return f"the membranes of {broken[0]}" if broken else None
 
 

@@ -9,35 +9,67 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_helpers._checks import check_choice
-from snn_helpers.models.cnn import SpikingCNN
-from snn_helpers.models.network import SpikeOutput, SpikingNetwork
-from snn_helpers.models.resnet import SpikingResNet
+from snn_helpers._checks import check_choice, check_labels
+from snn_helpers._plugins import VARIABLE, join_plugins
+from snn_helpers.models.network import SpikeOutput
+from snn_helpers.models.readout import over_all_steps
+from snn_helpers.models.registry import MODELS
+from snn_helpers.over_time import WEIGHTS, is_spiking
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
-from snn_helpers.training.config import LOSSES, TrainConfig
-
-NETWORKS = {"cnn": SpikingCNN, "resnet": SpikingResNet}
+from snn_helpers.training.config import LOSSES, OWN, TrainConfig
 
 Criterion = Callable[[SpikeOutput, Tensor], Tensor]
 
 
-def build_model(config: TrainConfig) -> SpikingNetwork:
+def build_model(config: TrainConfig) -> nn.Module:
     """Build the untrained network that `config` asks for, its weights drawn from `config.seed`."""
-    names = ["beta", "threshold", "dropout", "engine", "norm", "surrogate"]
-    if config.model == "resnet":
-        names += ["alpha", "rho", "adaptation", "skip"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return NETWORKS[config.model](**{name: getattr(config, name) for name in names}, learn=config.learned)
+        return over_all_steps(MODELS[config.model].build(vars(config), engine=config.engine), config.engine)
 
 
-def load_model(path: str | os.PathLike) -> tuple[SpikingNetwork, TrainConfig]:
-    """Return the trained network of a checkpoint, in eval mode, and the config it was trained with."""
+def load_model(
+    path: str | os.PathLike, model: nn.Module | None = None, plugins: str | None = None
+) -> tuple[nn.Module, TrainConfig]:
+    """Return the trained network of a checkpoint, in eval mode, and the config it was trained with.
+
+    Parameters
+    ----------
+    path : path
+        The checkpoint.
+    model : nn.Module or None
+        The network, built as it was for training, where it had been handed to `train`.
+    plugins : str or None
+        Where plugin files are now, if they were moved; see `TrainConfig`.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is damaged or of another network.
+    ValueError
+        If a plugin that it needs is missing.
+    """
     state = load_checkpoint(path)
-    config = TrainConfig.from_params(state["config"])
-    model = build_model(config)
+    config = saved_config(state, plugins)
+    model = network_of(config, model, path)
     load_weights(model, state, path)
     return model.eval(), config
+
+
+def saved_config(state: dict[str, Any], plugins: str | None = None) -> TrainConfig:
+    """Return the config of a checkpoint; plugins that are named here or in the environment are taken from there."""
+    found = join_plugins(state["config"].get("plugins"), plugins or os.environ.get(VARIABLE))
+    return TrainConfig.from_params({**state["config"], "plugins": found})
+
+
+def network_of(config: TrainConfig, model: nn.Module | None, path: str | os.PathLike | None = None) -> nn.Module:
+    """Return the network that a config asks for, or the one that was handed over, to take all steps."""
+    if model is None and config.model == OWN:
+        what = f"{path}: its network" if path else "`model` is 'own': the network"
+        raise CheckpointError(f"{what} is not one of this package's. Build it and hand it over as `model`.")
+    if model is not None and config.model != OWN:
+        raise CheckpointError(f"{path}: was made with the network {config.model!r}. Leave out `model`.")
+    return build_model(config) if model is None else over_all_steps(model, config.engine)
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], path: str | os.PathLike) -> None:
@@ -75,12 +107,16 @@ def loss_function(name: str, threshold: float = 1.0) -> Criterion:
 
     check_choice("loss", name, LOSSES)
     loss = getattr(functional, name)()
-    if "membrane" in name:
-        return lambda output, labels: loss(output.mem_rec.float() / threshold, labels)
-    return lambda output, labels: loss(output.spk_rec.float(), labels)
+    reads_mem = "membrane" in name
+
+    def criterion(output: SpikeOutput, labels: Tensor) -> Tensor:
+        check_labels(labels, output.spk_rec.shape[-1])
+        return loss(output.mem_rec.float() / threshold if reads_mem else output.spk_rec.float(), labels)
+
+    return criterion
 
 
-def make_optimizer(model: SpikingNetwork, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Return the optimiser, its parameters in groups that learn at their own pace.
 
     Adam moves every parameter by about the learning rate. The weights of normalised layers have no unit. What has the
@@ -88,22 +124,38 @@ def make_optimizer(model: SpikingNetwork, config: TrainConfig) -> torch.optim.Op
     times the threshold, so that a low threshold does not make it race. The neurons' own numbers are spared weight
     decay, which would pull them to zero.
     """
-    layers = model.spiking_layers().values()
-    numbers = [parameter for parameter in model.parameters() if parameter.dim() == 0]
-    scaled = []
-    if model.norm != "none":
-        parts = [layer.norm if layer.normalised else layer.weights for layer in layers]
-        scaled = [weight for part in parts for weight in part.parameters()]
+    numbers = [parameter for module in model.modules() if is_spiking(module) for parameter in module.parameters()]
+    scaled = _in_units_of_the_threshold(model)
     apart = {id(parameter) for parameter in (*numbers, *scaled)}
     groups = [
         {"params": [parameter for parameter in model.parameters() if id(parameter) not in apart]},
-        {"params": scaled, "lr": config.lr * min(config.threshold, 1.0)},
+        {"params": scaled, "lr": config.lr * min(threshold_of(config), 1.0)},
         {"params": numbers, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     options = {"momentum": 0.9, "nesterov": True} if config.optimizer == "sgd" else {}
     return kinds[config.optimizer](groups, lr=config.lr, weight_decay=config.weight_decay, **options)
+
+
+def _in_units_of_the_threshold(model: nn.Module) -> list[nn.Parameter]:
+    """Return scales and shifts of normalisations and, where there are any, weights that no normalisation follows."""
+    found, weights, normalised = [], None, False
+    for module in model.modules():  # in the order in which a network is built
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            found += module.parameters()
+            weights, normalised = None, True
+        elif isinstance(module, WEIGHTS):
+            weights = module
+        elif is_spiking(module) and weights is not None:
+            found += weights.parameters()
+            weights = None
+    return found if normalised else []
+
+
+def threshold_of(config: TrainConfig) -> float:
+    """Return the threshold that a network's membranes are measured by: its setting of that name, else 1."""
+    return getattr(config, "threshold", 1.0)
 
 
 def make_scheduler(optimizer, config: TrainConfig, steps_per_epoch: int):

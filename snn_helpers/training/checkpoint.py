@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from snn_helpers._files import whole_file
+from snn_helpers._paths import user_path
 
 KEYS = ("model", "optimizer", "scheduler", "scaler", "epoch", "step", "partial", "config", "history", "rng")
 KEYS += ("initial_firing", "seconds", "speed", "data", "threads")
@@ -42,7 +43,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep_before: Path | None 
     CheckpointError
         If it cannot be written, which the message says why.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         with whole_file(path) as part:
             torch.save({"format": FORMAT_VERSION, **state}, part)
@@ -82,7 +83,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     CheckpointError
         If the file is missing, damaged (a flipped bit is noticed), of another format, or lacks a part.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         inside = " or ".join(name for name in (BEST, LAST) if (path / name).is_file())
         hint = f"Name a file in it: {inside}." if inside else "`snn-helpers train` writes last.pt and best.pt."

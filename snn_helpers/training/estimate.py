@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from snn_helpers.datasets import FrameLoader
-from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.models.readout import run_network
+from snn_helpers.over_time import over_time
+from snn_helpers.training import network
 from snn_helpers.training.build import Criterion
 from snn_helpers.training.config import TrainConfig
 
@@ -49,36 +52,29 @@ class Estimate:
         return text + (f" ({self.free / 2**30:.1f} GiB are free)" if self.free is not None else "")
 
 
-def expected_memory(model: SpikingNetwork, config: TrainConfig, recordings: int | None = None) -> int:
+def expected_memory(
+    model: nn.Module, config: TrainConfig, frame: tuple[int, ...], recordings: int | None = None
+) -> int:
     """Return the bytes at the peak of a training step of one process, counted from the sizes of the layers.
 
     Parameters
     ----------
-    model, config : SpikingNetwork, TrainConfig
+    model, config : nn.Module, TrainConfig
         What is trained, and how.
+    frame : tuple of int
+        Shape of one recording's frame, (C, H, W).
     recordings : int or None
         The most that the process has in a step; None: `config.batch_size`.
     """
-    currents = 0
-    handles = []
-
-    def count(_module, _inputs, output):
-        nonlocal currents
-        currents += output[0].numel()
-
-    probe = copy.deepcopy(model).cpu()
-    probe._engine_asked = "snntorch"
-    for layer in probe.spiking_layers().values():
-        handles.append(layer.weights.register_forward_hook(count))
-    neurons: list[int] = []
-    side = probe.image_size
-    with torch.inference_mode():
-        frames = torch.zeros(1, 1, probe.in_channels, side, side)
-        probe.eval()(frames, watch=lambda name, spk, mem: neurons.append(spk.numel()))
-    per_current, per_neuron = _BYTES[model.engine]
+    currents, neurons, engine = 0, 0, "snntorch"  # a network without known neurons has its weights counted alone
+    if network.has_neurons(model):
+        runs = over_time(model).over_time
+        engine = runs.engine
+        currents, neurons = runs.sizes(torch.zeros(1, 1, *frame, device=next(model.parameters()).device))
+    per_current, per_neuron = _BYTES.get(engine, _BYTES["snntorch"])
     steps = config.time_steps * (config.batch_size if recordings is None else recordings)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    return int(_BASE + steps * (per_current * currents + per_neuron * sum(neurons)) + _WEIGHT_BYTES * weights)
+    return int(_BASE + steps * (per_current * currents + per_neuron * neurons) + _WEIGHT_BYTES * weights)
 
 
 def free_memory(device: torch.device, cgroup: Path = _CGROUP) -> int | None:
@@ -116,7 +112,7 @@ def _reclaimable(cgroup: Path) -> int:
 
 def estimate(
     config: TrainConfig,
-    model: SpikingNetwork,
+    model: nn.Module,
     loader: FrameLoader,
     criterion: Criterion,
     device: torch.device,
@@ -129,7 +125,7 @@ def estimate(
 
     Parameters
     ----------
-    config, model, criterion : TrainConfig, SpikingNetwork, callable
+    config, model, criterion : TrainConfig, nn.Module, callable
         What is trained, and how.
     loader : FrameLoader
         Its training batches, or this process's parts of them.
@@ -146,7 +142,8 @@ def estimate(
     rank, size = loader.part
     recordings = math.ceil(min(config.batch_size, len(loader.dataset)) / size)
     sharing = processes_here if device.type == "cpu" else 1
-    memory, free = sharing * expected_memory(model, config, recordings), free_memory(device)
+    frames, labels = next(loader.batches(0))
+    memory, free = sharing * expected_memory(model, config, tuple(frames.shape[2:]), recordings), free_memory(device)
     if free is not None and memory > free:
         who = "a training step" if sharing == 1 else f"a training step of {sharing} processes"
         raise MemoryError(
@@ -156,13 +153,12 @@ def estimate(
     if free is not None and memory > _WARN_SHARE * free and rank == 0:
         print(f"Memory may get short: about {memory / 2**30:.1f} of {free / 2**30:.1f} GiB free.", flush=True)
     probe = copy.deepcopy(model).train()
-    frames, labels = next(loader.batches(0))
     frames, labels = frames.to(device), labels.to(device)
     with torch.random.fork_rng(devices=[]):
         seconds = float("inf")
         for _ in range(3):
             started = time.perf_counter()
-            criterion(probe(frames), labels).backward()
+            criterion(run_network(probe, frames), labels).backward()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = min(seconds, time.perf_counter() - started)

@@ -11,34 +11,33 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
-from snn_helpers._files import write_whole
+from snn_helpers._files import writable_folder, write_whole
 from snn_helpers._paths import logs_home, runs_home
+from snn_helpers._settings import names_of
+from snn_helpers._versions import release
 from snn_helpers.datasets import EventDataset, load_dataset
 from snn_helpers.stats import wilson_interval
-from snn_helpers.training.build import build_model, choose_device, load_weights, loss_function
+from snn_helpers.training.build import (
+    choose_device,
+    load_weights,
+    loss_function,
+    network_of,
+    saved_config,
+    threshold_of,
+)
 from snn_helpers.training.checkpoint import BEST, LAST, CheckpointError, load_checkpoint, load_or_previous
-from snn_helpers.training.config import AUTO, TrainConfig
+from snn_helpers.training.config import AUTO, OWN, TrainConfig
 from snn_helpers.training.estimate import estimate
+from snn_helpers.training.network import check_batch, check_network, has_neurons, operations_of
 from snn_helpers.training.processes import Processes, joined_processes
-from snn_helpers.training.run import EVAL_BATCH, Monitor, Run, operations_of
+from snn_helpers.training.run import EVAL_BATCH, LEAST_BATCH, Monitor, Run
 from snn_helpers.training.score import Score, evaluate
-
-# Settings that make another network: a checkpoint is only good for the same ones.
-MODEL_FLAGS = ("model", "beta", "threshold", "norm", "alpha", "rho", "adaptation", "skip", "learn")
-# Settings without which a run would not go on as it began.
-RUN_FLAGS = (*MODEL_FLAGS, "profile", "dataset", "num_samples", "time_steps", "epochs", "batch_size", "lr")
-RUN_FLAGS += ("weight_decay", "optimizer", "scheduler", "loss", "dropout", "max_shift", "warp", "event_drop", "seed")
-RUN_FLAGS += ("surrogate", "spike_penalty", "init_rate", "init_from", "precision", "select")
-# Settings that a run keeps when it goes on, unless others are asked for. Engines sum in other orders.
-KEPT_FLAGS = ("engine", "save_every", "log_dir")
-# Settings of a test, whatever the network was trained with.
-TEST_FLAGS = ("dataset", "num_samples", "profile", "select")
 
 RESULT = "result.json"
 _SMOKE_RECORDINGS = 64
@@ -78,6 +77,7 @@ def train(
     monitor: Monitor | None = None,
     splits: Splits | None = None,
     named: Collection[str] = (),
+    model: nn.Module | None = None,
 ) -> TrainResult:
     """Train as `config` says, or only test with `test_only`, and write checkpoints, history, log and result.
 
@@ -97,6 +97,11 @@ def train(
     named : collection of str
         Settings that were given by name. When a run is resumed, one that is not the run's is refused even where it is
         the default, which otherwise counts as left out.
+    model : nn.Module or None
+        A network of your own instead of the one that the config names: it takes frames [T, B, ...] and answers
+        (spk_rec, mem_rec), each [T, B, classes]; or it takes one step, and its neurons, ours or snnTorch's, keep their
+        state (`init_hidden=True`), so that it is run through `accelerate`. It is trained in place. A checkpoint holds
+        its weights: to go on, to test and to load it, build it again and hand it over again.
 
     Returns
     -------
@@ -105,8 +110,9 @@ def train(
 
     Raises
     ------
-    ValueError
-        If a setting cannot be met, before any work starts.
+    TypeError, ValueError
+        If a setting cannot be met, the network does not answer what it should, or a label is none of its classes:
+        before any work starts.
     CheckpointError
         If the checkpoint to go on from is damaged or of another network, or one cannot be written.
     MemoryError
@@ -116,19 +122,27 @@ def train(
     TrainingStopped
         If it was asked to stop; a KeyboardInterrupt.
     """
+    config = config if model is None else _of_own(config)
     config, state = _find_resume(config)
     config = _adopt(config, state, named) if state else config.resolve()
+    model = network_of(config, model, config.resume)
     with joined_processes(choose_device(config)) as (processes, device), _own_folder(config, processes) as folder:
-        criterion = loss_function(config.loss, config.threshold)
-        model = build_model(config).to(device)
+        if config.visualize and processes.first:
+            writable_folder("--log_dir", _log_dir(config, folder) / "figures")
+        criterion = loss_function(config.loss, threshold_of(config))
+        model = model.to(device)
         if config.test_only:
             load_weights(model, state, config.resume)
             test_set = splits.test if splits else _test_set(config)
+            check_network(model, {"test": test_set}, config.time_steps, device)
             return _test_only(config, model, test_set, criterion, device, processes, folder, state)
         if config.init_from and not state:
             _begin_from(config, model)
         splits = splits or _load_splits(config)
-        _refuse_single_values(config, splits.train)
+        check_network(model, splits._asdict(), config.time_steps, device)
+        check_batch(model, config.time_steps, _smallest_batch(config, len(splits.train), processes.size))
+        if config.spike_penalty and not has_neurons(model):
+            raise ValueError("`spike_penalty`: the network has no neurons of snn_helpers or snnTorch. Leave it out.")
         log_dir = _log_dir(config, folder)
         run = Run(config, model, *splits[:2], criterion, folder, log_dir, device, processes, monitor)
         if not (state and state["epoch"] == config.epochs):
@@ -142,7 +156,7 @@ def train(
         load_weights(model, load_checkpoint(chosen), chosen)
         batches = _test_batches(splits.test, config, processes)
         score = evaluate(model, batches, criterion, device, processes)
-        metrics = _metrics(config, model, score, run.seconds_in_all, splits.test) | run.findings()
+        metrics = _metrics(config, model, score, run.seconds_in_all, splits.test, device) | run.findings()
         metrics["provenance"] = {name: getattr(splits, name).provenance.as_dict() for name in ("train", "test")}
         return _finish(run.history, metrics, splits.test, folder, log_dir, processes)
 
@@ -150,7 +164,7 @@ def train(
 def _test_only(config, model, test_set, criterion, device, processes, folder, state) -> TrainResult:
     started = time.perf_counter()
     score = evaluate(model, _test_batches(test_set, config, processes), criterion, device, processes)
-    metrics = _metrics(config, model, score, time.perf_counter() - started, test_set)
+    metrics = _metrics(config, model, score, time.perf_counter() - started, test_set, device)
     metrics |= {"initial_firing": state["initial_firing"]}
     metrics["provenance"] = {"train": None, "test": test_set.provenance.as_dict()}
     return _finish(state["history"], metrics, test_set, folder, _log_dir(config, folder), processes)
@@ -172,9 +186,8 @@ def _finish(history, metrics, test_set, folder: Path, log_dir: Path, processes: 
 def _begin_from(config: TrainConfig, model: nn.Module) -> None:
     """Give a new run the weights of another one's network, if its neurons are the same."""
     state = load_checkpoint(config.init_from)
-    saved = TrainConfig.from_params(state["config"])
-    # What the neurons learn may differ: their numbers are in the checkpoint, learned or not.
-    clashes = _clashes(config, saved, [key for key in MODEL_FLAGS if key != "learn"])
+    saved = saved_config(state, config.plugins)
+    clashes = _clashes(config, saved, names_of(type(saved), "model"))
     if clashes:
         raise CheckpointError(f"{config.init_from}: its network has {clashes}. Give this run the same.")
     load_weights(model, state, config.init_from)
@@ -182,13 +195,17 @@ def _begin_from(config: TrainConfig, model: nn.Module) -> None:
 
 def _clashes(config: TrainConfig, saved: TrainConfig, keys: Iterable[str]) -> str:
     """Say in which of the settings a config differs from a checkpoint's; empty if in none."""
+    if config.model != saved.model:
+        return f"model {saved.model!r}, not {config.model!r}"
     differing = [key for key in keys if getattr(config, key) != getattr(saved, key)]
     return "; ".join(f"{key} {getattr(saved, key)!r}, not {getattr(config, key)!r}" for key in differing)
 
 
-def _refuse_single_values(config: TrainConfig, train_set: EventDataset) -> None:
-    if config.norm == "batch" and config.time_steps * min(config.batch_size, len(train_set)) == 1:
-        raise ValueError("`batch_size`, `time_steps`: normalisation needs more than one value. Raise one of them.")
+def _smallest_batch(config: TrainConfig, recordings: int, processes: int) -> int:
+    """Return how many recordings a process has in the smallest batch that is not left out."""
+    whole, rest = divmod(recordings, config.batch_size)
+    sizes = [config.batch_size] * bool(whole) + [rest] * (rest >= LEAST_BATCH or not whole)
+    return max(1, min(sizes) // processes)
 
 
 def _load_splits(config: TrainConfig) -> Splits:
@@ -243,23 +260,33 @@ def _unfinished(config: TrainConfig) -> Path | None:
 
 def _adopt(config: TrainConfig, state: dict[str, Any], named: Collection[str]) -> TrainConfig:
     """Take from the checkpoint what must be as it was; refuse what was asked for and differs."""
-    saved = TrainConfig.from_params(state["config"])
-    default, free = TrainConfig(), TEST_FLAGS if config.test_only else ()
-    asked = {key for key in vars(default) if key in named or getattr(config, key) != getattr(default, key)}
-    keys = [key for key in RUN_FLAGS if key not in free]
-    clashes = _clashes(config, saved, [key for key in keys if key in asked])
+    saved, default = saved_config(state, config.plugins), TrainConfig(model=config.model)
+    asked = {key for key in vars(config) if key in named or getattr(config, key) != getattr(default, key)}
+    if config.model == TrainConfig.model and "model" not in named:  # left out: it is the checkpoint's
+        config = TrainConfig(**{key: getattr(config, key) for key in asked}, model=saved.model)
+    fixed = names_of(type(saved), *(("model", "run") if config.test_only else ("model", "run", "data", "test")))
+    clashes = _clashes(config, saved, [key for key in fixed if key in asked])
     if clashes:
         raise CheckpointError(f"{config.resume}: was made with {clashes}. Leave these flags out.")
-    adopted = {key: getattr(saved, key) for key in keys}
+    adopted = {key: getattr(saved, key) for key in fixed} | {"plugins": saved.plugins}
     if not config.test_only:
-        adopted |= {key: getattr(saved, key) for key in KEPT_FLAGS if key not in asked}
+        adopted |= {key: getattr(saved, key) for key in names_of(type(saved), "kept") if key not in asked}
         if config.save_dir is None and saved.save_dir is not None:
             adopted["save_dir"] = str(Path(config.resume).parent)  # where it is now
+        if "log_dir" not in asked:
+            adopted["log_dir"] = saved.log_dir
     if config.dataset is None:
         adopted["dataset"] = saved.dataset
     if config.data_dir is None and adopted.get("dataset", config.dataset) == saved.dataset:
         adopted["data_dir"] = saved.data_dir  # else real recordings would be downloaded instead
     return replace(config, **adopted).resolve()
+
+
+def _of_own(config: TrainConfig) -> TrainConfig:
+    """Return the config without a network's settings, for a network that was handed over."""
+    if config.model not in (OWN, TrainConfig.model):
+        raise ValueError(f"`model`: the config names {config.model!r}, and a network was handed over. Leave one out.")
+    return replace(config, model=OWN)
 
 
 def _log_dir(config: TrainConfig, folder: Path) -> Path:
@@ -319,7 +346,9 @@ def _run_folder(config: TrainConfig) -> Path:
     return folder
 
 
-def _metrics(config: TrainConfig, model, score: Score, seconds: float, test_set: EventDataset) -> dict[str, Any]:
+def _metrics(
+    config: TrainConfig, model: nn.Module, score: Score, seconds: float, test_set: EventDataset, device: torch.device
+) -> dict[str, Any]:
     low, high = wilson_interval(score.hits, score.total)
     frames, _ = next(test_set.loader(EVAL_BATCH, config.time_steps, shuffle=False).batches(0))
     return {
@@ -331,10 +360,10 @@ def _metrics(config: TrainConfig, model, score: Score, seconds: float, test_set:
         "seconds": seconds,
         "spike_fractions": score.fractions,
         "hidden_spike_fraction": score.hidden_fraction,
-        "synaptic_operations": operations_of(model, frames.to(model.output.weight.device)),
+        "synaptic_operations": operations_of(model, frames.to(device)),
         "config": config.as_dict(),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")},
+            **{name: release(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")},
         },
     }

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers._files import write_whole
-from snn_helpers._paths import results_home, runs_home
+from snn_helpers._files import writable_folder, write_whole
+from snn_helpers._paths import results_home, runs_home, user_path
+from snn_helpers._settings import names_of
 from snn_helpers.datasets import EventDataset, find_real_recordings, load_dataset, load_folds, same_recordings
 from snn_helpers.stats import wilson_interval
 from snn_helpers.training.checkpoint import LAST
@@ -83,10 +84,10 @@ def run_protocol(
         raise ValueError(f"`--real_dir`: protocol {name} does not read it. Leave it out.")
     folds = _real_folds(real_dir or find_real_recordings()) if name in _OF_REAL else []
     config = replace(config, profile="full" if name == "full" else config.profile)
+    home = writable_folder("SNN_RESULTS_DIR", results_home())
     rows = [row for seed in seeds for row in _of_seed(name, replace(config, seed=seed), folds)]
     told = _summary(name, config, seeds, rows)
-    path = results_home() / f"protocol-{name}-{config.model}-{told['config']['profile']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = home / f"protocol-{name}-{config.model}-{told['config']['profile']}.json"
     write_whole(path, json.dumps(told, indent=1) + "\n")
     return told
 
@@ -105,7 +106,7 @@ def _real_folds(real_dir: str | Path | None) -> Folds:
     """Return the folds of a folder; one that cannot be shared out is refused, in the words of the flag."""
     if real_dir is None:
         raise ValueError("`--real_dir`: name a folder of real recordings, Train/<digit>/*.bin.")
-    folder = Path(real_dir)
+    folder = user_path(real_dir)
     if not any((root / "Train").is_dir() for root in (folder, folder / "NMNIST")):
         problem = "has no Train folder in it" if folder.is_dir() else "is not a folder"
         raise ValueError(f"`--real_dir`: {folder} {problem}. Name a folder of real recordings, Train/<digit>/*.bin.")
@@ -155,7 +156,8 @@ def _once(name: str, config: TrainConfig, splits: Splits | None = None) -> dict[
     config = replace(config, save_dir=str(folder))
     if (folder / RESULT).exists():
         told = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if {**told["config"], "resume": None} != config.as_dict():
+        of_call = dict.fromkeys(names_of(type(config), "call"))
+        if {**told["config"], **of_call} != {**config.as_dict(), **of_call}:
             raise ValueError(f"{folder} holds a run with other settings. Move it away.")
         _refuse_other_recordings(folder, told["provenance"], config, splits)
         return {**told, "save_dir": str(folder)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,13 +13,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from snn_helpers._checks import NotANumberError
-from snn_helpers.activity.costs import synaptic_operations
+from snn_helpers.activity import firing_rates, record
 from snn_helpers.datasets import Augment, EventDataset, same_recordings
 from snn_helpers.models.firing import balance_firing
-from snn_helpers.models.network import SpikingNetwork
+from snn_helpers.models.readout import frames_for, read_output
 from snn_helpers.neurons import clamp_parameters
-from snn_helpers.training.breakdown import all_finite, broken_membranes, broken_weights_or_gradients, way_back
-from snn_helpers.training.build import Criterion, build_model, load_weights, make_optimizer, make_scheduler
+from snn_helpers.training import network
+from snn_helpers.training.breakdown import (
+    all_finite,
+    broken_membranes,
+    broken_weights_or_gradients,
+    parameters_by_layer,
+    way_back,
+)
+from snn_helpers.training.build import Criterion, load_weights, make_optimizer, make_scheduler
 from snn_helpers.training.checkpoint import (
     BEST,
     LAST,
@@ -40,7 +46,7 @@ from snn_helpers.training.stopping import StopRequests, TrainingStopped
 EVAL_BATCH = 64
 # A last batch of fewer recordings is left out: each of several processes needs a part, however many there are after a
 # resume, and normalisation needs a few values.
-_LEAST_BATCH = 8
+LEAST_BATCH = 8
 GRADIENT_LIMIT = 1.0
 # Recordings on which normalisation's statistics are measured before a network is scored. Running means lag behind the
 # weights, and are of augmented recordings: on validation data that cost four networks 0.4 to 3.8 points.
@@ -65,7 +71,7 @@ class Run:
     ----------
     config : TrainConfig
         Resolved.
-    model : SpikingNetwork
+    model : nn.Module
         On its device.
     train_set, valid_set : EventDataset
         What to learn from; what to score after each epoch.
@@ -84,7 +90,7 @@ class Run:
     def __init__(
         self,
         config: TrainConfig,
-        model: SpikingNetwork,
+        model: nn.Module,
         train_set: EventDataset,
         valid_set: EventDataset,
         criterion: Criterion,
@@ -105,7 +111,7 @@ class Run:
             seed=config.seed,
             augment=augment,
             part=part,
-            least=max(_LEAST_BATCH, processes.size),
+            least=max(LEAST_BATCH, processes.size),
         )
         self.data = {"train": train_set.provenance.as_dict(), "valid": valid_set.provenance.as_dict()}
         self.valid_loader = valid_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=part)
@@ -158,8 +164,9 @@ class Run:
 
     def _begin(self) -> None:
         if self.config.init_rate and not self.config.init_from:
-            frames, _ = next(self.loader.whole().batches(0))
-            self.initial_firing = balance_firing(self.model, frames.to(self.device), self.config.init_rate)
+            frames = next(self.loader.whole().batches(0))[0].to(self.device)
+            frames = frames_for(self.model, frames)
+            self.initial_firing = balance_firing(self.model, frames, self.config.init_rate)
             self._say(firing_line(self.initial_firing))
 
     def _do_epoch(self, epoch: int) -> tuple[dict[str, float], Score]:
@@ -167,8 +174,8 @@ class Run:
             self.lr = self.optimizer.param_groups[0]["lr"]
         train_score = self._train_epoch(epoch)
         self._refuse_broken_weights()
-        if self.config.norm == "batch":
-            update_bn(self.plain_loader.batches(0), self.model, self.device)
+        plain = ((frames_for(self.model, frames),) for frames, _ in self.plain_loader.batches(0))
+        update_bn(plain, self.model, self.device)
         valid_score = evaluate(self.model, self.valid_loader.batches(0), self.criterion, self.device, self.processes)
         if self.config.scheduler == "plateau":
             self.scheduler.step(valid_score.loss)
@@ -212,16 +219,16 @@ class Run:
         # What chance decides in a step depends on its number only: not on who did the steps before, or when.
         where = [self.config.seed, epoch, self.step, self.processes.rank, 2]
         torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
-        fractions: dict[str, Tensor] = {}
         kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
         try:
-            with torch.autocast(self.device.type, kind, enabled=kind is not None):
-                output = self.network(frames, fractions=fractions)
+            autocast = torch.autocast(self.device.type, kind, enabled=kind is not None)
+            with autocast, network.fractions_of(self.model) as fractions:
+                output = read_output(self.network(frames_for(self.model, frames)))
         except NotANumberError as err:  # the engine looks at what it gets
             raise self._broken("a current is nan", epoch, otherwise=self._first_broken(frames)) from err
         loss = objective = self.criterion(output, labels)
         if self.config.spike_penalty:
-            hidden = [fraction for name, fraction in fractions.items() if name != "output"]
+            hidden = [*fractions.values()][:-1]  # the output's is the last
             objective = objective + self.config.spike_penalty * torch.stack(hidden).mean()
         self._refuse_if_not_finite("the loss", objective, epoch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -267,9 +274,7 @@ class Run:
         return FloatingPointError(f"{what} at epoch {epoch + 1}, step {step}; first in {culprit}. {advice}")
 
     def _first_broken(self, frames: Tensor) -> str | None:
-        model = build_model(replace(self.config, engine="snntorch")).to(self.device)
-        model.load_state_dict(self.model.state_dict())
-        return broken_membranes(model, frames)
+        return broken_membranes(network.on_snntorch(self.model), frames)
 
     def _asked_to_stop(self) -> bool:
         wish = bool(self.monitor and self.monitor.stop_requested)
@@ -385,8 +390,8 @@ class Run:
 
     def _gradient_norms(self) -> dict[str, float]:
         return {
-            f"gradient_norm/{name}": float(torch.stack([weight.grad.norm() for weight in layer.parameters()]).norm())
-            for name, layer in self.model.spiking_layers().items()
+            f"gradient_norm/{name}": float(torch.stack([p.grad.norm() for p in layer if p.grad is not None]).norm())
+            for name, layer in parameters_by_layer(self.model).items()
         }
 
     def _note_speed(self) -> None:
@@ -402,24 +407,14 @@ class Run:
         values |= {"loss/valid": valid_score.loss, "accuracy/valid": valid_score.accuracy}
         values |= {f"firing/{name}": share for name, share in valid_score.fractions.items()}
         frames = next(self.valid_loader.batches(0))[0].to(self.device)
-        values |= {f"dead/{name}": share for name, share in self._dead_shares(frames).items()}
-        values["cost/synaptic_operations"] = operations_of(self.model, frames)
+        if network.has_neurons(self.model):
+            values |= {f"dead/{name}": share for name, share in self._dead_shares(frames).items()}
+            values["cost/synaptic_operations"] = network.operations_of(self.model, frames)
         values |= {f"speed/{name}": value for name, value in self._speed.items()}
         self.log.scalars(len(self.history) * len(self.loader), values)
 
     @torch.inference_mode()
     def _dead_shares(self, frames: Tensor) -> dict[str, float]:
         """Return the share of neurons that never fire on a batch, by layer."""
-        dead: dict[str, float] = {}
-        self.model.eval()
-        self.model(frames, watch=lambda name, spk, mem: dead.update({name: _silent_share(spk)}))
-        return dead
-
-
-def operations_of(model: SpikingNetwork, frames: Tensor) -> float:
-    """Return the synaptic operations of all layers together, a recording."""
-    return sum(cost.operations for cost in synaptic_operations(model, frames).values())
-
-
-def _silent_share(spk: Tensor) -> float:
-    return float((spk.flatten(0, 1).amax(0) == 0).float().mean())
+        recording = record(self.model, frames_for(self.model, frames), what=("spk",))
+        return {name: rates.dead for name, rates in firing_rates(recording.spk).items()}

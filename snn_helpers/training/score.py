@@ -8,8 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.models.network import SpikeOutput, SpikingNetwork
-from snn_helpers.models.readout import decide
+from snn_helpers._checks import check_labels
+from snn_helpers.models.network import SpikeOutput
+from snn_helpers.models.readout import decide, run_network
+from snn_helpers.training import network
 from snn_helpers.training.processes import ALONE, Processes
 
 
@@ -25,7 +27,7 @@ class Score(NamedTuple):
     output_spikes : float
         Spikes of the output layer, a recording.
     fractions : dict of str to float
-        Spikes a neuron and step, by layer; empty for networks that do not tell.
+        Spikes a neuron and step, by layer, the output's last; empty where a network's neurons are not known.
     """
 
     loss: float
@@ -41,8 +43,8 @@ class Score(NamedTuple):
 
     @property
     def hidden_fraction(self) -> float:
-        """Spikes a neuron and step, the mean of the hidden layers; nan where nothing was told."""
-        hidden = [share for name, share in self.fractions.items() if name != "output"]
+        """Spikes a neuron and step, the mean of the hidden layers; nan where there are none."""
+        hidden = [*self.fractions.values()][:-1]
         return sum(hidden) / len(hidden) if hidden else float("nan")
 
 
@@ -89,7 +91,7 @@ def evaluate(
     Parameters
     ----------
     model : Module
-        From frames to a `SpikeOutput`.
+        From frames [T, B, ...] to spikes and membranes; see `training.network`.
     batches : iterable of (frames, labels)
         What `EventDataset.loader` gives; with several processes, each its part.
     criterion : callable
@@ -106,10 +108,9 @@ def evaluate(
     model.eval()
     with torch.inference_mode():
         for frames, labels in batches:
-            labels = labels.to(device)
-            fractions: dict[str, Tensor] = {}
-            options = {"fractions": fractions} if isinstance(model, SpikingNetwork) else {}
-            output = model(frames.to(device), **options)
+            with network.fractions_of(model) as fractions:
+                output = run_network(model, frames.to(device))
+            labels = check_labels(labels, output.spk_rec.shape[-1]).to(device)
             tally.add(criterion(output, labels).item(), output, labels, fractions)
     model.train(was_training)
     return tally.over(processes).score()

@@ -13,6 +13,7 @@ from typing import Any
 
 from jupyter_core.paths import jupyter_runtime_dir
 
+from snn_helpers._paths import user_path
 from snn_helpers.batch.ledger import LEDGER, LedgerError
 from snn_helpers.batch.sweep import PLAN
 from snn_helpers.widgets.base import Explorer, has_front_end, hear_while_busy
@@ -61,7 +62,7 @@ class SweepTable(Explorer):
     script = "sweep_table.js"
 
     def __init__(self, folder: str | os.PathLike, *, state: Mapping[str, Any] | None = None):
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         fields = {
             "sort": Text(PLACE),
             "descending": Flag(False),

@@ -15,7 +15,9 @@ def chromium():
     api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield browser.new_context()  # one for all tests, so that JupyterLab's own files are fetched once
+        context = browser.new_context()  # one for all tests, so that JupyterLab's own files are fetched once
+        context.set_default_timeout(0)  # a busy machine may take its time; pytest's own limit is for what never happens
+        yield context
         browser.close()
 
 

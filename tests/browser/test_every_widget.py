@@ -27,7 +27,7 @@ def gallery(lab, chromium):
     write_notebook(lab.folder / "gallery.ipynb", CELLS)
     page = chromium.new_page()
     page.set_viewport_size({"width": 1280, "height": 2400})
-    notebook = Notebook(page, lab, "gallery.ipynb").open().run_all(90)
+    notebook = Notebook(page, lab, "gallery.ipynb").open().run_all()
     assert [notebook.widget(number).get_attribute("aria-label") for number in range(len(NAMES))] == list(NAMES)
     yield notebook
     page.close()
@@ -79,7 +79,7 @@ def test_labels_follow_what_is_shown(gallery):
     assert labels[4][0] == "Curves: loss, now train 0.38, valid 0.40"
     # The region that is read aloud follows once the change has rested.
     gallery.page.wait_for_function(
-        "() => document.querySelector('section.snn .said').textContent.startsWith('100.0 ms')", timeout=5000
+        "() => document.querySelector('section.snn .said').textContent.startsWith('100.0 ms')"
     )
 
 
@@ -129,7 +129,7 @@ def test_nothing_runs_over_the_edge_of_a_narrow_page(gallery, number, pictures):
 
 def test_export_shows_the_still_figures_without_a_script(gallery, tmp_path):
     gallery.menu("File", "Save Notebook")
-    gallery.page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.jp-mod-dirty')", timeout=10_000)
+    gallery.page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.jp-mod-dirty')")
     stored = nbformat.read(gallery.lab.folder / "gallery.ipynb", as_version=4)
     assert "widgets" not in stored.metadata
     command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", "--output-dir", str(tmp_path)]
@@ -159,4 +159,4 @@ def test_every_widget_says_that_its_kernel_has_gone_and_does_not_freeze(gallery)
     gallery.widget(4).get_by_role("button").click()
     assert [error for error in gallery.errors if "TypeError" in error or "Cannot" in error] == []
     # A kernel that is still starting cannot be ended.
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached", timeout=30_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")

@@ -37,7 +37,7 @@ def test_notebook_runs_and_its_widgets_draw_and_answer(path, open_notebook, lab,
     last = max(place for place, cell in enumerate(cut.cells) if "snn_helpers.widgets" in cell.source)
     cut.cells = cut.cells[: last + 1]
     _write_without_outputs(cut, lab.folder / path.name)
-    notebook = open_notebook(path.name).run_all(120)
+    notebook = open_notebook(path.name).run_all()
     widgets = notebook.page.locator("section.snn")
     assert widgets.count() >= 1
     for number in range(widgets.count()):
@@ -53,14 +53,11 @@ def test_notebook_runs_and_its_widgets_draw_and_answer(path, open_notebook, lab,
     notebook.menu("File", "Save Notebook")
     saved = lab.folder / path.name
     live = []
-    for _ in range(100):
+    while not live:
         with contextlib.suppress(nbformat.reader.NotJSONError):  # it is being written
             outputs = [o for cell in nbformat.read(saved, as_version=4).cells for o in cell.get("outputs", [])]
             live = [o.data for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
-        if live:
-            break
         notebook.page.wait_for_timeout(100)
-    assert live
     assert all("image/png" in data for data in live)
 
 
@@ -69,7 +66,7 @@ def test_monitor_of_notebook_05_stops_a_real_training_and_leaves_its_checkpoint(
     code = [cell for cell in cut.cells if cell.cell_type == "code"]
     parameters, monitor = code[0], next(cell for cell in code if "TrainingMonitor(" in cell.source)
     assert "epochs = None" in parameters.source
-    parameters.source = parameters.source.replace("epochs = None", "epochs = 300")
+    parameters.source = parameters.source.replace("epochs = None", "epochs = 10000")
     run = lab.folder.parent / "stopped-run"
     parameters.source = parameters.source.replace("save_dir = None", f"save_dir = {str(run)!r}")
     cut.cells = [parameters, *code[1:3], monitor]
@@ -77,17 +74,16 @@ def test_monitor_of_notebook_05_stops_a_real_training_and_leaves_its_checkpoint(
     notebook = open_notebook("05_stopped.ipynb", console=False)
     notebook.menu("Run", "Run All Cells")
     notebook.page.wait_for_function(
-        "() => (document.querySelector('section.snn')?.snn.panels[0]?.curves[0].points.length ?? 0) >= 2",
-        timeout=60_000,
+        "() => (document.querySelector('section.snn')?.snn.panels[0]?.curves[0].points.length ?? 0) >= 2"
     )
     widget = notebook.widget()
     widget.get_by_role("button").click()
     notebook.page.wait_for_function(
-        "() => document.querySelector('section.snn').textContent.includes('Training was stopped.')", timeout=30_000
+        "() => document.querySelector('section.snn').textContent.includes('Training was stopped.')"
     )
     widget.screenshot(path=pictures / "05_training_stopped.png")
     points = widget.evaluate("root => root.snn.panels[0].curves[0].points")
-    assert 2 <= len(points) < 300
+    assert 2 <= len(points) < 10_000
     assert (run / "last.pt").is_file()
 
 
@@ -96,7 +92,7 @@ def test_papermill_draws_again_what_a_person_chose(open_notebook, lab, tmp_path,
     last = next(place for place, cell in enumerate(cut.cells) if "EventPlayer(" in cell.source)
     cut.cells = cut.cells[: last + 1]
     _write_without_outputs(cut, lab.folder / "chosen.ipynb")
-    notebook = open_notebook("chosen.ipynb").run_all(60)
+    notebook = open_notebook("chosen.ipynb").run_all()
     widget = notebook.widget()
     widget.get_by_label("Bin width").select_option(label="10 ms")
     widget.locator("canvas[tabindex='0']").press("ArrowRight")

@@ -14,14 +14,14 @@ def silenced(*names, threshold=None):
             if name.endswith(names):
                 parameter.zero_()
         if threshold:
-            block.outer_neurons.threshold = threshold
+            block.outer.neurons.threshold = threshold
         return block
 
     return silence
 
 
 def without_skip(block):
-    norm = "batch" if isinstance(block.outer_norm, torch.nn.BatchNorm2d) else "none"
+    norm = "batch" if hasattr(block.outer, "norm") else "none"
     block = ResidualBlock(8, skip="none", norm=norm)
     return silenced("weight", "bias")(block)
 
@@ -37,8 +37,8 @@ def matched(places=64, convs=True, rounded=int):
 
 WRONG = {
     "check_silence": [
-        (silenced("outer.weight"), "the branch fires always: the last shift"),
-        (silenced("inner.weight", "inner.bias", "inner_norm.bias"), "the branch"),
+        (silenced("outer.weights.weight"), "the branch fires always: the last shift"),
+        (silenced("inner.weights.weight", "inner.weights.bias", "inner.norm.bias"), "the branch"),
         (without_skip, "nothing comes out at all: keep the skip"),
         (silenced(threshold=1e9), "the branch is silent for good"),
         (lambda block: "silent", "return the block; got str"),

@@ -1,0 +1,68 @@
+"""What can be set of the networks of this package: no torch here, so that flags and checks do not load it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from snn_helpers._settings import setting, split_names
+
+NORMS = ("batch", "none")
+SKIPS = ("spike", "membrane", "none")
+_SURROGATES = ("fast_sigmoid", "compact", "atan")
+
+
+def surrogate_names() -> tuple[str, ...]:
+    """Return the surrogates there are: the engine's own and, where a plugin has registered more, those, too."""
+    engine = sys.modules.get("snn_helpers.engine.reference")  # not loaded, nobody has registered any
+    return tuple(getattr(engine, "SURROGATES", _SURROGATES))
+
+
+@dataclass(frozen=True)
+class CNNSettings:
+    """Settings of `SpikingCNN`, and what other networks have in common with it."""
+
+    beta: float = setting(0.9, "decay of the membranes per step, exp(-dt / tau)", scope="model", low=0, high=1)
+    # The surrogate gradient has a fixed width, 1 / 25: against a low threshold, and currents that scale with it, it is
+    # wide, and more neurons learn. On validation data 0.1 learned several times faster than 1.0.
+    threshold: float = setting(
+        0.1, "firing threshold of all neurons; weights scale with it", scope="model", low=0, above=True
+    )
+    norm: str = setting("batch", "normalisation over time and batch", scope="model", choices=NORMS)
+    dropout: float = setting(
+        0.2, "share of the hidden layer's spikes dropped in training", scope="run", low=0, high=0.999
+    )
+    surrogate: str = setting(
+        "fast_sigmoid",
+        "gradient of a spike; compact is zero far from the threshold, which is faster and learns differently",
+        scope="run",
+        choices=surrogate_names,
+    )
+    # Of the run: what is learned or not, its value stands in the checkpoint.
+    learn: str = setting(
+        "none", "numbers of the neurons to learn, joined by commas", scope="run", names=("beta", "threshold")
+    )
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The numbers of the neurons to learn."""
+        return split_names(self.learn)
+
+
+@dataclass(frozen=True)
+class ResNetSettings(CNNSettings):
+    """Settings of `SpikingResNet`."""
+
+    learn: str = setting(
+        "none",
+        "numbers of the neurons to learn, joined by commas",
+        scope="run",
+        names=("alpha", "beta", "threshold", "rho", "adaptation"),
+    )
+    # At six frames a recording, 50 ms a step, a synapse of 31 ms. On validation data 0.8, 224 ms, learned less.
+    alpha: float = setting(0.2, "decay of the synaptic currents per step, exp(-dt / tau)", scope="model", low=0, high=1)
+    rho: float = setting(0.9, "decay of the adaptation per step, exp(-dt / tau)", scope="model", low=0, high=1)
+    adaptation: float = setting(
+        1.0, "rise of the threshold of a neuron that always fires, in units of the threshold", scope="model", low=0
+    )
+    skip: str = setting("spike", "where the residual blocks' skips join", scope="model", choices=SKIPS)
