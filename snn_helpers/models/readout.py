@@ -21,7 +21,8 @@ def over_all_steps(network: nn.Module, engine: str = "auto") -> nn.Module:
 def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
     """Return event counts as a network takes them: bytes where steps are run over time, else in its weights' type."""
     runner = getattr(network, "over_time", None)
-    if frames.is_floating_point() or (isinstance(runner, OverTime) and not runner.loops_itself):
+    steps = isinstance(runner, OverTime) and all(neuron.init_hidden for neuron in runner.neurons)
+    if frames.is_floating_point() or steps:
         return frames
     kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
     return frames.to(next(kinds, torch.get_default_dtype()))
