@@ -6,16 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers.models.network import SpikeOutput
-from snn_helpers.over_time import OverTime, accelerate, is_spiking
-
-
-def over_all_steps(network: nn.Module, engine: str = "auto") -> nn.Module:
-    """Return a network that takes frames [T, B, ...]: itself if it does, else accelerated."""
-    neurons = [module for module in network.modules() if is_spiking(module)]
-    takes_time = isinstance(getattr(network, "over_time", None), OverTime)
-    if takes_time or not neurons or not all(getattr(neuron, "init_hidden", False) for neuron in neurons):
-        return network
-    return accelerate(network, engine)
+from snn_helpers.over_time import OverTime, over_time
 
 
 def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
@@ -30,7 +21,7 @@ def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
 
 def run_network(network: nn.Module, frames: Tensor) -> SpikeOutput:
     """Run any network on event counts [T, B, ...]: of one step or over time, ours or not."""
-    network = over_all_steps(network)
+    network = over_time(network)
     return read_output(network(frames_for(network, frames)))
 
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from snn_helpers._checks import check_choice, check_labels
 from snn_helpers._plugins import VARIABLE, join_plugins
 from snn_helpers.models.network import SpikeOutput
-from snn_helpers.models.readout import over_all_steps
 from snn_helpers.models.registry import MODELS
-from snn_helpers.over_time import WEIGHTS, is_spiking
+from snn_helpers.over_time import WEIGHTS, is_spiking, over_time
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 from snn_helpers.training.config import LOSSES, OWN, TrainConfig
 
@@ -25,7 +24,7 @@ def build_model(config: TrainConfig) -> nn.Module:
     """Build the untrained network that `config` asks for, its weights drawn from `config.seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return over_all_steps(MODELS[config.model].build(vars(config), engine=config.engine), config.engine)
+        return over_time(MODELS[config.model].build(vars(config), engine=config.engine), config.engine)
 
 
 def load_model(
@@ -69,7 +68,7 @@ def network_of(config: TrainConfig, model: nn.Module | None, path: str | os.Path
         raise CheckpointError(f"{what} is not one of this package's. Build it and hand it over as `model`.")
     if model is not None and config.model != OWN:
         raise CheckpointError(f"{path}: was made with the network {config.model!r}. Leave out `model`.")
-    return build_model(config) if model is None else over_all_steps(model, config.engine)
+    return build_model(config) if model is None else over_time(model, config.engine)
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], path: str | os.PathLike) -> None:
