@@ -80,7 +80,10 @@ class Spikes:
         if self.shape != other.shape:
             raise ValueError(f"spikes to be added differ in shape: {tuple(self.shape)} and {tuple(other.shape)}.")
         count = self.count + other.count
-        if (count < self.count).any():  # it has wrapped around
+        wrapped = (count < self.count).any()
+        if count.is_cuda:  # to look at it would wait for the device, and is impossible in a CUDA graph
+            torch._assert_async(~wrapped, "spikes add up to more than 255, and `Spikes` count to 255")
+        elif not count.is_meta and wrapped:
             most = int(self.count.int().add(other.count).max())
             raise ValueError(f"spikes add up to {most}, and `Spikes` count to 255: add them as float tensors instead.")
         if self.path is None and other.path is None:
