@@ -97,7 +97,8 @@ def _neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
 
 def _parts(precision: str, device: torch.device) -> int:
     """Return how many float16 parts make a weight: two are exact; under autocast, half precision is what was asked for."""
-    return 2 if precision == "exact" and not torch.is_autocast_enabled(device.type) else 1
+    half = device.type != "meta" and torch.is_autocast_enabled(device.type)
+    return 2 if precision == "exact" and not half else 1
 
 
 def linear(

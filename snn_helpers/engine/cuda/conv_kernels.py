@@ -172,7 +172,7 @@ def spread(
         tl.store(out + total + lane, (v - high.to(tl.float32)).to(tl.float16), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def weight_gradient(
     spk, grad, amax, part, rows, grad_part, splits,
     HO: tl.constexpr, WO: tl.constexpr, HI: tl.constexpr, WI: tl.constexpr, K: tl.constexpr, N: tl.constexpr,

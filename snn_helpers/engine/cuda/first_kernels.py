@@ -81,7 +81,7 @@ def forward(
             tl.store(mem + now, u, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def patch_products(
     frames, products, sums, steps, batch, splits, step_t, step_b, step_c, step_y, step_x,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, SIDE: tl.constexpr, PITCH: tl.constexpr, PAD: tl.constexpr,
@@ -102,7 +102,7 @@ def patch_products(
     tl.store(sums + tl.program_id(0) * K + k, sums_here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def weight_gradient(
     frames, du, arg, amax, part, steps, batch, splits, step_t, step_b, step_c, step_y, step_x,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, SIDE: tl.constexpr, PITCH: tl.constexpr, PAD: tl.constexpr,

@@ -91,7 +91,7 @@ def _multiprocessors(device: torch.device) -> int:
     return 2 if device.type != "cuda" else torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _launch(kernel, grid: tuple[int, ...], *args, **meta) -> None:
+def launch(kernel, grid: tuple[int, ...], *args, **meta) -> None:
     meta.setdefault("enable_fp_fusion", True)
     kernel[grid](*args, **meta)
 
@@ -115,7 +115,7 @@ def neurons_forward(
     num_steps = cur.shape[0]
     cols = min(triton.next_power_of_2(channels), 128)
     block = max(1, (256 if pool == 2 else 512) // cols)
-    _launch(
+    launch(
         neuron_kernels.forward, (triton.cdiv(rows, block), triton.cdiv(channels, cols)),
         cur, cur if scale is None else scale, cur if shift is None else shift, spk, cur if mem is None else mem,
         spk if arg is None else arg, numbers, num_steps, rows, cur.numel() // num_steps,
@@ -156,7 +156,7 @@ def neurons_backward(
     adapted = torch.empty_like(mem) if KINDS[equation.kind] == "alif" else mem
     cur, *statistics = norm or (mem, mem, mem, mem, mem)
     unused = [tensor if tensor is not None else du for tensor in (amax, sums, products, learned)]
-    _launch(
+    launch(
         neuron_kernels.backward, grid,
         grad_spk, du if grad_mem is None else grad_mem, mem, adapted, cur, mem if arg is None else arg, *statistics, du,
         *unused, numbers, equation.slope, num_steps, rows, cur.numel() // num_steps,
@@ -192,7 +192,7 @@ def split(
     kpad, npad = _padded(k, 64), _padded(n, 64)
     out = torch.empty(count, taps, kpad, npad, dtype=torch.float16, device=weight.device)
     total = taps * kpad * npad
-    _launch(
+    launch(
         parts.split_weights, (triton.cdiv(total, 1024),), weight, weight if sign is None else sign, amax, out, total,
         *strides, N=n, N0=n0 or n, NPAD=npad, K=k, K0=k0 or k, KPAD=kpad, TAPS=taps, FLIP=flip, SIGN=sign is not None,
         PARTS=count, WIDTH=1024, num_warps=4,
@@ -225,7 +225,7 @@ def products(
     out = torch.empty(shape.images, *here, weight.n, device=a.device)
     grid = triton.cdiv(rows, block), npad // cols
     sums = torch.empty(2, grid[0], weight.n, device=a.device) if stats else (out, out)
-    _launch(
+    launch(
         conv_kernels.products, grid, a, weight.parts, out, weight.amax, out if amax is None else amax, *sums, rows,
         a[0].numel() if a_parts else 0, HO=here[0], WO=here[1], HI=there[0], WI=there[1], K=weight.k, N=weight.n,
         KPAD=kpad, NPAD=npad, SIZE=shape.size, UP=1 if transposed else shape.stride,
@@ -248,7 +248,7 @@ def pooled_products(spk: Tensor, weight: Split, shape: Shape, arg: Tensor | None
     w_parts, _, kpad, npad = weight.parts.shape
     block, cols, depth = 64, min(npad, 64), min(kpad, 64)
     out = torch.empty(shape.num_steps, shape.batch, height, width, weight.n, device=spk.device)
-    _launch(
+    launch(
         conv_kernels.pooled_products, (triton.cdiv(rows, block), npad // cols), spk, weight.parts, weight.amax, out,
         spk if arg is None else arg, rows, HI=shape.height, WI=shape.width, HP=height, WP=width, K=weight.k, N=weight.n,
         KPAD=kpad, NPAD=npad, SIZE=shape.size, STRIDE=shape.stride, PAD=shape.padding, PARTS=w_parts,
@@ -265,7 +265,7 @@ def spread(
     out = torch.empty(count, shape.images, *shape.out, shape.n_out, dtype=torch.float16, device=du.device)
     total = out[0].numel()
     cur, offset, slope, scale = norm or (du, du, du, du)
-    _launch(
+    launch(
         conv_kernels.spread, (triton.cdiv(total, 1024),), du, du if arg is None else arg, cur, offset, slope, scale,
         amax, out, total, HO=shape.out[0], WO=shape.out[1], N=shape.n_out, POOL=shape.pool, NORM=norm is not None,
         PARTS=count, LONG=total >= 2**31, WIDTH=1024, num_warps=4,
@@ -286,7 +286,7 @@ def weight_gradient(spk: Tensor, grad: Tensor, amax: Tensor, shape: Shape) -> Te
     waves = 4 if not large else (1 if size == 1 else 2)
     splits = max(1, min(triton.cdiv(rows, 64), _multiprocessors(spk.device) * waves // tiles))
     part = torch.empty(splits, size, size, n, k, device=spk.device)
-    _launch(
+    launch(
         conv_kernels.weight_gradient, (tiles, splits), spk, grad, amax, part, rows, grad[0].numel(), splits,
         HO=shape.out[0], WO=shape.out[1], HI=shape.height, WI=shape.width, K=k, N=n, SIZE=size, STRIDE=shape.stride,
         PAD=shape.padding, PARTS=grad.shape[0], LONG=_is_long(spk, grad), ROWS=64, KBLOCK=kblock, NBLOCK=nblock,
@@ -321,13 +321,13 @@ def first_forward(
     cols, places, k = _first_cols(shape), shape.pool**2, patch_size(shape, shape.pool)
     blocks = triton.cdiv(shape.n_out, cols)
     split_in = torch.empty(count, blocks, k, places * cols, dtype=torch.float16, device=frames.device)
-    _launch(
+    launch(
         first_kernels.split_weights, (blocks, k // 16), weight, weight if sign is None else sign, amax, split_in,
         C=shape.n_in, N=shape.n_out, SIZE=shape.size, STRIDE=shape.stride, SIDE=shape.patch(shape.pool), K=k,
         PLACES=places, SIGN=sign is not None, PARTS=count, COLS=cols, num_warps=4,
     )  # fmt: skip
     height, width = shape.pooled
-    _launch(
+    launch(
         first_kernels.forward, (triton.cdiv(shape.batch * height * width, 64), blocks),
         frames, split_in, amax, amax if scale is None else scale, amax if shift is None else shift, spk,
         spk if mem is None else mem, spk if arg is None else arg, numbers, shape.num_steps, shape.batch,
@@ -353,7 +353,7 @@ def first_statistics(frames: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
     k, work = patch_size(shape, pool), shape.num_steps * triton.cdiv(shape.batch * windows[0] * windows[1], 64)
     splits = min(work, 4 * _multiprocessors(frames.device))
     products, sums = (torch.empty(splits, *size, device=frames.device) for size in ((k, k), (k,)))
-    _launch(
+    launch(
         first_kernels.patch_products, (splits,), frames, products, sums, shape.num_steps, shape.batch, splits,
         *frames.stride(), **_first_geometry(shape, pool, windows), ROWS=64, num_warps=4 if k <= 64 else 8, num_stages=2,
     )  # fmt: skip
@@ -371,7 +371,7 @@ def first_weight_gradient(
     work = shape.num_steps * triton.cdiv(shape.batch * height * width, 64)
     splits = min(work, 4 * _multiprocessors(frames.device))
     part = torch.empty(splits, blocks, places * cols, k, device=frames.device)
-    _launch(
+    launch(
         first_kernels.weight_gradient, (splits, blocks), frames, du, du if arg is None else arg, amax, part,
         shape.num_steps, shape.batch, splits, *frames.stride(), **_first_geometry(shape, shape.pool, (height, width)),
         N=shape.n_out, PLACES=places, PARTS=count, ROWS=64, COLS=cols, num_warps=8, num_stages=2,
