@@ -25,7 +25,7 @@ class DeviceEvents:
     """
 
     def __init__(self, x, y, t, p, offsets, sensor_size: tuple[int, int, int], device: torch.device | str):
-        offsets = np.asarray(offsets, dtype=np.int64)
+        offsets = np.array(offsets, dtype=np.int64)
         sizes = np.diff(offsets)
         if len(t) == 0:
             raise ValueError("there must be at least one event; got none.")
