@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -25,7 +24,9 @@ NETWORKS = {"SpikingCNN": SpikingCNN, "SpikingResNet": SpikingResNet}
 BETA, SLOPE = 0.9, 25.0
 
 
-def model_of(network: str, norm: str, engine: str = "cuda", like: nn.Module | None = None, **settings) -> SpikingNetwork:
+def model_of(
+    network: str, norm: str, engine: str = "cuda", like: nn.Module | None = None, **settings
+) -> SpikingNetwork:
     """Return a network on the device, without dropout, with the weights of `like` or those of the fixed seed."""
     torch.manual_seed(SEED)
     model = NETWORKS[network](**{"dropout": 0.0, "engine": engine, "norm": norm, **settings})
@@ -184,6 +185,17 @@ def milliseconds(work: Callable[[], object], rounds: int = 9, warm: int = 3) -> 
         torch.cuda.synchronize()
         times.append(start.elapsed_time(stop))
     return statistics.median(times)
+
+
+def allocated(reset: bool = False) -> int:
+    """Return the peak of allocated bytes, or with `reset` what is allocated now, from where peaks count on."""
+    if REHEARSAL:
+        return 0
+    torch.cuda.synchronize()
+    if reset:
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    return torch.cuda.max_memory_allocated()
 
 
 def peak_mib(work: Callable[[], object]) -> float:

@@ -1,13 +1,15 @@
-"""How exact and how fast is the GPU engine, beside the loop, SpikingJelly, torch.compile and a dense network?
+"""Is the GPU engine exact, and how fast is it beside the loop, SpikingJelly, torch.compile and a dense network.
 
-Run `python benchmarks/gpu.py` on a machine with an NVIDIA GPU; no arguments. It checks before it times, every part on its
-own, and ends within four minutes. The table goes to the terminal, all figures to benchmarks/results/gpu.json (or into the
-folder that the environment variable OUT names). SpikingJelly is left out where it is not installed (see `engine.py`).
+Run `python benchmarks/gpu.py` on a machine with an NVIDIA GPU; `--without-compile` leaves out torch.compile, which
+takes two minutes. It checks before it times, every part on its own, and ends within four minutes. The table goes to the
+terminal, all figures to benchmarks/results/gpu.json (or into the folder that the environment variable OUT names).
+SpikingJelly is left out where it is not installed (see `engine.py`).
 Without a GPU it is rehearsed with tiny sizes by torch on the CPU: its figures then mean nothing.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -25,6 +27,7 @@ from _gpu import (
     Lif,
     Recordings,
     SpikingJelly,
+    allocated,
     captured,
     milliseconds,
     model_of,
@@ -112,7 +115,9 @@ def run_watched(model, frames, labels=None):
 def far(grads: dict, exact: dict) -> dict[str, str]:
     size = {name: float((grads[name] - exact[name]).norm() / (exact[name].norm() + 1e-30)) for name in exact}
     worst = max(size, key=size.get)
-    whole = sum(float((grads[n] - exact[n]).norm() ** 2) for n in exact) / sum(float(exact[n].norm() ** 2) for n in exact)
+    whole = sum(float((grads[n] - exact[n]).norm() ** 2) for n in exact) / sum(
+        float(exact[n].norm() ** 2) for n in exact
+    )
     return {"all": f"{whole**0.5:.1e}", "worst": f"{size[worst]:.1e} {worst}"}
 
 
@@ -125,12 +130,14 @@ def check_layers(data: Recordings, network: str, norm: str) -> None:
     say(f"spikes that differ from float32, {network}, norm {norm}", differ)
     say(f"firing, {network}, norm {norm}", {k: round(float(v.float().mean()), 4) for k, v in expected.items()})
     far_from = {"ours from float32": far(grads, plain)}
-    few = slice(0, 32)
+    few, from_exact = slice(0, 32), {}
     exact = model_of(network, norm, "snntorch").double()
-    _, truth = run_watched(exact, frames[:, few].double(), labels[few])
+    fired, truth = run_watched(exact, frames[:, few].double(), labels[few])
     for name, engine in (("ours", "cuda"), ("float32", "snntorch")):
-        _, grads = run_watched(model_of(network, norm, engine), frames[:, few], labels[few])
+        spikes, grads = run_watched(model_of(network, norm, engine), frames[:, few], labels[few])
         far_from[f"{name} from float64, B = 32"] = far(grads, truth)
+        from_exact[name] = {layer: int((spikes[layer] != fired[layer]).sum()) for layer in fired}
+    say(f"spikes that differ from float64, B = 32, {network}, norm {norm}", from_exact)
     say(f"gradients: relative distance, {network}, norm {norm}", far_from)
     with torch.no_grad():
         seen, expected = (run_watched(model.eval(), frames)[0] for model in (ours, loop))
@@ -151,7 +158,11 @@ def check_tf32(data: Recordings) -> None:
 def check_graph(data: Recordings) -> None:
     """Weights after some steps with graphs and without, bit for bit; an odd batch in between."""
     frames, labels = data.batch(T, B)
-    for network, norm, dropout in (("SpikingCNN", "none", 0.0), ("SpikingCNN", "batch", 0.2), ("SpikingResNet", "batch", 0.2)):
+    for network, norm, dropout in (
+        ("SpikingCNN", "none", 0.0),
+        ("SpikingCNN", "batch", 0.2),
+        ("SpikingResNet", "batch", 0.2),
+    ):
         states = []
         for graph in (True, False):
             model = model_of(network, norm, dropout=dropout)
@@ -194,7 +205,7 @@ def check_frames(data: Recordings) -> None:
     say(f"bins that differ from the CPU's, B = {len(chosen)}", differ)
     if REHEARSAL:
         return
-    model, labels = model_of("SpikingCNN", "batch"), torch.from_numpy(store.labels[:]).to(DEVICE)
+    model, labels = model_of("SpikingCNN", "batch"), torch.tensor(store.labels[:].tolist(), device=DEVICE)
     step = train_step(lambda x: model(x).spk_rec, model, graph=True, lr=1e-3)
     steps = 120
     for number in range(steps + 20):
@@ -240,14 +251,17 @@ def measure(data: Recordings, network: str, norm: str, steps: int, batch: int) -
             continue
         try:
             with precision("tf32" if "TF32" in name else "ieee"):
+                before = allocated(reset=True)
                 step, forward, graph = make()
                 slow = name == LOOP
-                train = milliseconds(lambda: step(frames, labels), 3 if slow else 9, 1 if slow else 4)
-                memory = None if graph else round(peak_mib(lambda: step(frames, labels)))
+                train = milliseconds(lambda s=step: s(frames, labels), 3 if slow else 9, 1 if slow else 4)
+                made = round((allocated() - before) / 2**20)  # with weights and their optimiser
+                memory = made if graph else round(peak_mib(lambda s=step: s(frames, labels)))
                 if isinstance(forward, nn.Module):
                     forward.eval()
                 with torch.no_grad():
-                    once = captured(lambda: forward(frames)) if graph else lambda: forward(frames)
+                    once = functools.partial(forward, frames)
+                    once = captured(once) if graph else once
                     infer = milliseconds(once, 3 if slow else 9, 1)
             row = {"network": network, "norm": norm, "T": steps, "B": batch, "name": name, "train ms": round(train, 3)}
             rows.append({**row, "forward ms": round(infer, 3), "peak MiB": memory})
@@ -282,7 +296,10 @@ def profile(data: Recordings, network: str, norm: str) -> None:
     top = sorted(times.items(), key=lambda item: -sum(item[1]))[:24]
     say(
         f"profile, {network}, norm {norm}: {total:.3f} ms on the device, {count} launches",
-        {name: f"{sum(ms):.3f} x{len(ms) // 3} {[round(3 * m, 3) for m in ms[: len(ms) // 3][:8]]}" for name, ms in top},
+        {
+            name: f"{sum(ms):.3f} x{len(ms) // 3} {[round(3 * m, 3) for m in ms[: len(ms) // 3][:8]]}"
+            for name, ms in top
+        },
     )
     for name, ms in top:
         print(f"    {sum(ms):7.3f} ms x{len(ms) // 3:3} {name} {[round(3 * m, 3) for m in ms[: len(ms) // 3][:8]]}")
@@ -302,8 +319,9 @@ def compiled_contender() -> None:
         print(f"compiled in {time.perf_counter() - started:.0f} s", flush=True)
         while not GO.exists():
             time.sleep(0.05)
-        print("RESULT", json.dumps({"train ms": round(milliseconds(lambda: step(frames, labels)), 3),
-                                    "peak MiB": round(peak_mib(lambda: step(frames, labels)))}), flush=True)  # fmt: skip
+        work = functools.partial(step, frames, labels)
+        result = {"train ms": round(milliseconds(work), 3), "peak MiB": round(peak_mib(work))}
+        print("RESULT", json.dumps(result), flush=True)
 
 
 def finish_compiled(process: subprocess.Popen, log: Path) -> None:
@@ -325,10 +343,14 @@ def finish_compiled(process: subprocess.Popen, log: Path) -> None:
 
 
 def show(card: str) -> None:
-    print(f"\n{card}, PyTorch {torch.__version__}\n{'network':14}{'norm':6}{'T':>4}{'B':>5}  {'':34}{'train ms':>10}{'forward ms':>12}{'peak MiB':>10}")
+    print(f"\n{card}, PyTorch {torch.__version__}")
+    print(f"{'network':14}{'norm':6}{'T':>4}{'B':>5}  {'':34}{'train ms':>10}{'forward ms':>12}{'peak MiB':>10}")
     for row in rows:
-        cells = [row[key] if row[key] is not None else "-" for key in ("train ms", "forward ms", "peak MiB")]
-        print(f"{row['network']:14}{row['norm']:6}{row['T']:4}{row['B']:5}  {row['name']:34}{cells[0]:>10}{cells[1]:>12}{cells[2]:>10}")
+        train, forward, peak = (
+            row[key] if row[key] is not None else "-" for key in ("train ms", "forward ms", "peak MiB")
+        )
+        where = f"{row['network']:14}{row['norm']:6}{row['T']:4}{row['B']:5}"
+        print(f"{where}  {row['name']:34}{train:>10}{forward:>12}{peak:>10}")
 
 
 def main() -> int:
@@ -346,10 +368,12 @@ def main() -> int:
     helpers, log = [], OUT / "compile.log"
     if not REHEARSAL:
         GO.unlink(missing_ok=True)
+        wants_compiled = "--without-compile" not in sys.argv
         environment = {**os.environ, "OMP_NUM_THREADS": "2"}
         command = [sys.executable, __file__]
         with log.open("w") as stream:
-            helpers.append(subprocess.Popen([*command, "--compile"], env=environment, stdout=stream, stderr=stream))
+            what = [*command, "--compile"] if wants_compiled else [sys.executable, "-c", ""]
+            helpers.append(subprocess.Popen(what, env=environment, stdout=stream, stderr=stream))
         part("kernels", lambda: compile_kernels(0, max(2, (os.cpu_count() or 2) - 2)))
         helpers.append(subprocess.Popen([*command, "--kernels"], env=environment))
     with precision("ieee"):
@@ -364,12 +388,16 @@ def main() -> int:
         part("checks of frames", lambda: check_frames(data))
         for steps, batch in SIZES:
             for norm in ("none", "batch"):
-                part(f"times, T {steps}, B {batch}", lambda n=norm, s=steps, b=batch: measure(data, "SpikingCNN", n, s, b), 15)
+                part(
+                    f"times, T {steps}, B {batch}",
+                    lambda n=norm, s=steps, b=batch: measure(data, "SpikingCNN", n, s, b),
+                    15,
+                )
             if (steps, batch) == SIZES[0]:
                 part("times of SpikingResNet", lambda: measure(data, "SpikingResNet", "batch", T, B), 20)
                 if not REHEARSAL:
-                    for norm in ("none", "batch"):
-                        part("profile", lambda n=norm: profile(data, "SpikingCNN", n), 20)
+                    for network, norm in (("SpikingCNN", "none"), ("SpikingCNN", "batch"), ("SpikingResNet", "batch")):
+                        part("profile", lambda n=network, m=norm: profile(data, n, m), 20)
     if helpers:
         part("torch.compile", lambda: finish_compiled(helpers[0], log), 5)
     for helper in helpers:

@@ -91,7 +91,10 @@ def test_conv_layer_equals_torch(case):
     bias = (0.1 * torch.randn(n_out)).requires_grad_()
     path, results, up = torch.zeros(count.shape, requires_grad=True) if later else None, [], None
     for ours in (True, False):
-        module, norm = make(threshold=0.8, learn=LEARN[make]), None if state is None else new_norm(n_out, state == "train")
+        module, norm = (
+            make(threshold=0.8, learn=LEARN[make]),
+            None if state is None else new_norm(n_out, state == "train"),
+        )
         leaves = [t for t in (path, weight) if t is not None] + list(module.parameters())
         leaves += [bias] if norm is None else [norm.weight, norm.bias]
         if ours:

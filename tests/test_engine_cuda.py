@@ -39,7 +39,9 @@ def small_layers():
     """Launch each kernel once, on the device "meta"."""
     neuron, device = LEAKY, "meta"
     frames = torch.empty(4, 16, 2, 8, 8, dtype=torch.uint8, device=device)
-    first, second, fully = (torch.empty(s, device=device, requires_grad=True) for s in ((16, 2, 3, 3), (16, 16, 3, 3), (16, 256)))
+    first, second, fully = (
+        torch.empty(s, device=device, requires_grad=True) for s in ((16, 2, 3, 3), (16, 16, 3, 3), (16, 256))
+    )
     norm = BatchNorm(*(torch.empty(16, device=device) for _ in range(4)), True)
     spikes = cuda.conv_layer(frames, first, None, neuron, norm=norm)
     spikes = cuda.conv_layer(cuda.conv_layer(spikes, second, None, neuron, norm=norm), second, None, neuron, pool=2)

@@ -1,9 +1,10 @@
 """Spiking layers on a GPU: all time steps of a layer in a few Triton kernels, with the spikes of float32.
 
-The same three functions as `cpu.py`: `conv_layer`, `linear`, `neurons`. Products run on the tensor cores in float16, twice,
-so that currents are float32's to its last bits (see `parts`); the currents of a first layer are never in memory, those of
-the others only where batch statistics ask for them; membranes are kept after the pool, and all else is computed again on
-the way back. Nothing waits for the device, so that a whole train step fits into a CUDA graph (see `graphs`).
+The same three functions as `cpu.py`: `conv_layer`, `linear`, `neurons`. Products run on the tensor cores in float16,
+twice, so that currents are float32's to its last bits (see `parts`); the currents of a first layer are never in memory,
+those of the others only where batch statistics ask for them; membranes are kept after the pool, and all else is
+computed again on the way back. Nothing waits for the device, so that a whole train step fits into a CUDA graph (see
+`graphs`).
 
 Where Triton is missing or the GPU is older than it needs, and for what no kernel knows, torch's own kernels run, with
 TF32 switched off inside.
@@ -41,14 +42,16 @@ def no_kernels(device: torch.device) -> str | None:
         return "they are not tested on AMD's GPUs"
     capability = torch.cuda.get_device_capability(device)
     if capability < CAPABILITY:
-        return f"they need compute capability {CAPABILITY[0]}.{CAPABILITY[1]}, and this GPU has {capability[0]}.{capability[1]}"
+        needed, has = (".".join(map(str, version)) for version in (CAPABILITY, capability))
+        return f"they need compute capability {needed}, and this GPU has {has}"
     return None
 
 
 @functools.cache
 def _warn(device: torch.device) -> None:
     reason = no_kernels(device)
-    warnings.warn(f"The GPU's kernels do not run here: {reason}. torch's run instead, as exactly but slower.", stacklevel=4)
+    message = f"The GPU's kernels do not run here: {reason}. torch's run instead, as exactly but slower."
+    warnings.warn(message, stacklevel=4)
 
 
 def _usable(device: torch.device) -> bool:
@@ -96,14 +99,12 @@ def _neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
 
 
 def _parts(precision: str, device: torch.device) -> int:
-    """Return how many float16 parts make a weight: two are exact; under autocast, half precision is what was asked for."""
+    """Return how many float16 parts make a weight: two are exact; autocast asks for half precision."""
     half = device.type != "meta" and torch.is_autocast_enabled(device.type)
     return 2 if precision == "exact" and not half else 1
 
 
-def linear(
-    spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None, *, precision: str = "exact"
-) -> Tensor:
+def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None, *, precision: str = "exact") -> Tensor:
     """Fully connected layer on spikes [T, B, ...]; images are flattened. Returns currents [T, B, n_out].
 
     Raises
@@ -167,7 +168,8 @@ def conv_layer(
     stride, padding : int
         As in `torch.nn.Conv2d`.
     precision : {'exact', 'tf32', 'float16'}
-        'exact': spikes are those of float32. The others keep ten or eleven bits of a weight; thousands of spikes differ.
+        'exact': spikes are those of float32. The others keep ten or eleven bits of a weight, and thousands of spikes
+        differ.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Compile kernels before they are needed, several at a time, also for a GPU that is not here.
 
-Triton compiles a kernel when it is first launched: a network has some forty, of five seconds each. Here a network is run
-on torch's "meta" device, where nothing is computed, its launches are taken down, and each is compiled in a process of its
-own into Triton's cache, where the first real launch finds it.
+Triton compiles a kernel when it is first launched: a network has some forty, of five seconds each. Here a network is
+run on torch's "meta" device, where nothing is computed, its launches are taken down, and each is compiled in a process
+of its own into Triton's cache, where the first real launch finds it.
 """
 
 from __future__ import annotations

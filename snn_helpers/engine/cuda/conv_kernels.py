@@ -20,10 +20,10 @@ def products(
     PAD: tl.constexpr, A_PARTS: tl.constexpr, W_PARTS: tl.constexpr, STATS: tl.constexpr, LONG: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """out [rows, N] = sums over SIZE x SIZE taps and K channels of a [images, HI, WI, K] times weight [taps, K, N].
+    """Out [rows, N] = sums over SIZE x SIZE taps and K channels of a [images, HI, WI, K] times weight [taps, K, N].
 
-    Output pixel y reads input pixel (y UP + tap - PAD) / DOWN, where that is whole. `a` is spikes (uint8, A_PARTS 1) or a
-    gradient in A_PARTS of float16. STATS: sums and sums of squares by channel, too, one partial a program.
+    Output pixel y reads input pixel (y UP + tap - PAD) / DOWN, where that is whole. `a` is spikes (uint8, A_PARTS 0) or
+    a gradient in A_PARTS of float16. STATS: sums and sums of squares by channel, too, one partial a program.
     """
     r = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = r < rows
@@ -55,12 +55,14 @@ def products(
         w_at = weight + (tap * KPAD + k0 + k[:, None]) * NPAD + n[None, :]
         a0 = tl.load(a + at[:, None] + k[None, :], mask=mask, other=0).to(tl.float16)
         w0 = tl.load(w_at)
-        if A_PARTS > 1:
-            a1 = tl.load(a + a_part + at[:, None] + k[None, :], mask=mask, other=0).to(tl.float16)
-            acc = tl.dot(a1, w0, acc)
         if W_PARTS > 1:
-            acc = tl.dot(a0, tl.load(w_at + TAPS * KPAD * NPAD), acc)
-        acc = tl.dot(a0, w0, acc)
+            some = tl.dot(a0, tl.load(w_at + TAPS * KPAD * NPAD))
+            if A_PARTS > 1:
+                a1 = tl.load(a + a_part + at[:, None] + k[None, :], mask=mask, other=0).to(tl.float16)
+                some = tl.dot(a1, w0, some)
+            acc += tl.dot(a0, w0, some)
+        else:
+            acc = tl.dot(a0, w0, acc)
     acc = acc * (1.0 / power_of_two(tl.load(amax), WEIGHT_BITS))
     if A_PARTS > 0:
         acc = acc * (1.0 / power_of_two(tl.load(amax_of_a), GRADIENT_BITS))
@@ -79,7 +81,7 @@ def pooled_products(
     PARTS: tl.constexpr, KEEP: tl.constexpr, LONG: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """Spikes to currents after a 2x2 max-pool [images, HP, WP, N], and which of the four won: a quarter of the bytes."""
+    """Spikes to currents after a 2x2 max-pool [images, HP, WP, N], and which of four won: a quarter of the bytes."""
     p = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = p < rows
     image = p // (HP * WP)
@@ -114,14 +116,15 @@ def pooled_products(
         s3 = tl.load(at + STRIDE * (WI + 1) * K, mask=(low & right)[:, None] & known, other=0).to(tl.float16)
         if PARTS > 1:
             w1 = tl.load(w_at + TAPS * KPAD * NPAD)
-            a0 = tl.dot(s0, w1, a0)
-            a1 = tl.dot(s1, w1, a1)
-            a2 = tl.dot(s2, w1, a2)
-            a3 = tl.dot(s3, w1, a3)
-        a0 = tl.dot(s0, w0, a0)
-        a1 = tl.dot(s1, w0, a1)
-        a2 = tl.dot(s2, w0, a2)
-        a3 = tl.dot(s3, w0, a3)
+            a0 += tl.dot(s0, w0, tl.dot(s0, w1))
+            a1 += tl.dot(s1, w0, tl.dot(s1, w1))
+            a2 += tl.dot(s2, w0, tl.dot(s2, w1))
+            a3 += tl.dot(s3, w0, tl.dot(s3, w1))
+        else:
+            a0 = tl.dot(s0, w0, a0)
+            a1 = tl.dot(s1, w0, a1)
+            a2 = tl.dot(s2, w0, a2)
+            a3 = tl.dot(s3, w0, a3)
     where = tl.where(a1 > a0, 1, 0)
     best = tl.maximum(a0, a1, propagate_nan=tl.PropagateNan.ALL)
     where = tl.where(a2 > best, 2, where)
@@ -142,7 +145,7 @@ def spread(
     HO: tl.constexpr, WO: tl.constexpr, N: tl.constexpr, POOL: tl.constexpr, NORM: tl.constexpr, PARTS: tl.constexpr,
     LONG: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the full currents in PARTS of float16, from that of the pooled ones: it goes to where the maximum was.
+    """Spread the gradient of pooled currents to where the maximum was, in PARTS of float16.
 
     NORM: through batch normalisation, scale du + offset + slope cur, by channel.
     """
@@ -164,7 +167,11 @@ def spread(
     else:
         v = tl.load(du + lane, mask=inside, other=0.0)
     if NORM:
-        v = v * tl.load(scale + c) + tl.load(offset + c) + tl.load(slope + c) * tl.load(cur + lane, mask=inside, other=0.0)
+        v = (
+            v * tl.load(scale + c)
+            + tl.load(offset + c)
+            + tl.load(slope + c) * tl.load(cur + lane, mask=inside, other=0.0)
+        )
     v = v * power_of_two(tl.load(amax), GRADIENT_BITS)
     high = v.to(tl.float16)
     tl.store(out + lane, high, mask=inside)
@@ -179,7 +186,7 @@ def weight_gradient(
     SIZE: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, PARTS: tl.constexpr, LONG: tl.constexpr,
     ROWS: tl.constexpr, KBLOCK: tl.constexpr, NBLOCK: tl.constexpr,
 ):  # fmt: skip
-    """part [split, SIZE, SIZE, N, K] = sums over a split's rows of grad [rows, N] times the spikes that each tap sees.
+    """Part [split, SIZE, SIZE, N, K] = sums over a split's rows of grad [rows, N] times the spikes that each tap sees.
 
     A program takes one row of taps, so that it reads the gradient once for all of them.
     """
@@ -209,28 +216,33 @@ def weight_gradient(
         known = (k < K)[None, :]
         s = tl.load(at, mask=(ok & (x >= 0) & (x < WI))[:, None] & known, other=0).to(tl.float16)
         if PARTS > 1:
-            b0 = tl.dot(low, s, b0)
-        b0 = tl.dot(high, s, b0)
+            b0 += tl.dot(high, s, tl.dot(low, s))
+        else:
+            b0 = tl.dot(high, s, b0)
         if SIZE > 1:
             s = tl.load(at + K, mask=(ok & (x + 1 >= 0) & (x + 1 < WI))[:, None] & known, other=0).to(tl.float16)
             if PARTS > 1:
-                b1 = tl.dot(low, s, b1)
-            b1 = tl.dot(high, s, b1)
+                b1 += tl.dot(high, s, tl.dot(low, s))
+            else:
+                b1 = tl.dot(high, s, b1)
         if SIZE > 2:
             s = tl.load(at + 2 * K, mask=(ok & (x + 2 >= 0) & (x + 2 < WI))[:, None] & known, other=0).to(tl.float16)
             if PARTS > 1:
-                b2 = tl.dot(low, s, b2)
-            b2 = tl.dot(high, s, b2)
+                b2 += tl.dot(high, s, tl.dot(low, s))
+            else:
+                b2 = tl.dot(high, s, b2)
         if SIZE > 3:
             s = tl.load(at + 3 * K, mask=(ok & (x + 3 >= 0) & (x + 3 < WI))[:, None] & known, other=0).to(tl.float16)
             if PARTS > 1:
-                b3 = tl.dot(low, s, b3)
-            b3 = tl.dot(high, s, b3)
+                b3 += tl.dot(high, s, tl.dot(low, s))
+            else:
+                b3 = tl.dot(high, s, b3)
         if SIZE > 4:
             s = tl.load(at + 4 * K, mask=(ok & (x + 4 >= 0) & (x + 4 < WI))[:, None] & known, other=0).to(tl.float16)
             if PARTS > 1:
-                b4 = tl.dot(low, s, b4)
-            b4 = tl.dot(high, s, b4)
+                b4 += tl.dot(high, s, tl.dot(low, s))
+            else:
+                b4 = tl.dot(high, s, b4)
     by = 1.0 / power_of_two(tl.load(amax), GRADIENT_BITS)
     to = part + (((split * SIZE + ky) * SIZE) * N + n[:, None]) * K + k[None, :]
     mask = (n < N)[:, None] & (k < K)[None, :]

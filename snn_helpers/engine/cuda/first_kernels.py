@@ -31,10 +31,12 @@ def _patch_at(
 
 @triton.jit
 def forward(
-    frames, weight, amax, scale, shift, spk, mem, arg, numbers, num_steps, batch, step_t, step_b, step_c, step_y, step_x,
+    frames, weight, amax, scale, shift, spk, mem, arg, numbers, num_steps, batch,
+    step_t, step_b, step_c, step_y, step_x,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, SIDE: tl.constexpr, PITCH: tl.constexpr, PAD: tl.constexpr,
     HP: tl.constexpr, WP: tl.constexpr, K: tl.constexpr, N: tl.constexpr, PLACES: tl.constexpr, KIND: tl.constexpr,
-    PARTS: tl.constexpr, SCALE: tl.constexpr, SHIFT: tl.constexpr, KEEP: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    PARTS: tl.constexpr, SCALE: tl.constexpr, SHIFT: tl.constexpr, KEEP: tl.constexpr, ROWS: tl.constexpr,
+    COLS: tl.constexpr,
 ):  # fmt: skip
     """Frames to spikes [T, B, HP, WP, N], membranes and which of the places won."""
     p = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -87,7 +89,7 @@ def patch_products(
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, SIDE: tl.constexpr, PITCH: tl.constexpr, PAD: tl.constexpr,
     HP: tl.constexpr, WP: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Sums over windows and steps of patch patch^T [K, K] and of the patch [K]: one partial a program."""
+    """Add up patch patch^T [K, K] and the patch [K] over windows and steps: one partial a program."""
     products_here = tl.zeros([K, K], tl.float32)
     sums_here = tl.zeros([K], tl.float32)
     blocks = tl.cdiv(batch * (HP * WP), ROWS)
@@ -109,7 +111,7 @@ def weight_gradient(
     HP: tl.constexpr, WP: tl.constexpr, K: tl.constexpr, N: tl.constexpr, PLACES: tl.constexpr, PARTS: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """Sums over windows and steps of the currents' gradient, at the place that won, times the patch.
+    """Add up the currents' gradient, at the place that won, times the patch, over windows and steps.
 
     part [split, channel block, PLACES * COLS, K]; one partial a program.
     """
@@ -135,8 +137,9 @@ def weight_gradient(
             high = tl.reshape(tl.where(won, high[:, None, :], 0.0).to(tl.float16), [ROWS, wide])
             low = tl.reshape(tl.where(won, low[:, None, :], 0.0).to(tl.float16), [ROWS, wide])
         if PARTS > 1:
-            acc = tl.dot(tl.trans(low), a, acc)
-        acc = tl.dot(tl.trans(high), a, acc)
+            acc += tl.dot(tl.trans(high), a, tl.dot(tl.trans(low), a))
+        else:
+            acc = tl.dot(tl.trans(high), a, acc)
     row = tl.arange(0, wide)[:, None]
     to = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)) * (wide * K)
     tl.store(part + to + row * K + tl.arange(0, K)[None, :], acc / up)

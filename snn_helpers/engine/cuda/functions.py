@@ -215,9 +215,7 @@ class Linear(torch.autograd.Function):
             weight = weight.contiguous()
             shape = _linear_shape(count, weight)
             amax, (c, p) = launch.largest(weight), _pixels(count)
-            split = launch.split(
-                weight, amax, parts, k=c * p, k0=c, n=shape.n_out, taps=1, strides=(0, c * p, 1, p, 0)
-            )
+            split = launch.split(weight, amax, parts, k=c * p, k0=c, n=shape.n_out, taps=1, strides=(0, c * p, 1, p, 0))
             out = launch.products(count, split, shape)[0].view(*count.shape[:2], shape.n_out)
             out = out if bias is None else out + bias
         ctx.save_for_backward(count, weight, amax)

@@ -92,6 +92,7 @@ def _multiprocessors(device: torch.device) -> int:
 
 
 def launch(kernel, grid: tuple[int, ...], *args, **meta) -> None:
+    """Launch a kernel; the one place that all launches go through."""
     meta.setdefault("enable_fp_fusion", True)
     kernel[grid](*args, **meta)
 
@@ -111,7 +112,7 @@ def neurons_forward(
     pool: int = 1, scale: Tensor | None = None, shift: Tensor | None = None, spk: Tensor, mem: Tensor | None = None,
     arg: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """Fill `spk`, and `mem` and `arg` where they are given, each [T, rows, channels]; `mem` may be `cur` if pool is 1."""
+    """Fill `spk`, and where given `mem` and `arg`, each [T, rows, channels]; `mem` may be `cur` if pool is 1."""
     num_steps = cur.shape[0]
     cols = min(triton.next_power_of_2(channels), 128)
     block = max(1, (256 if pool == 2 else 512) // cols)
@@ -210,14 +211,14 @@ def products(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Convolve spikes uint8 [images, H, W, K], or (with `amax`) the parts of a gradient [parts, images, H, W, K].
 
-    `transposed` is the gradient of the input. Returns float32 [images, H, W, N], and sums and sums of squares by channel
-    in float64 with `stats`.
+    `transposed` is the gradient of the input. Returns float32 [images, H, W, N], and sums and sums of squares by
+    channel in float64 with `stats`.
     """
     here, there = ((shape.height, shape.width), shape.out) if transposed else (shape.out, (shape.height, shape.width))
     rows = shape.images * here[0] * here[1]
     a_parts = 0 if amax is None else a.shape[0]
     w_parts, _, kpad, npad = weight.parts.shape
-    wide, tall = npad % 128 == 0 and not stats, rows >= 128 * 264
+    tall = rows >= 128 * 264
     block = 128 if tall else 64
     cols = 128 if npad % 128 == 0 and tall else min(npad, 64)
     depth = min(kpad, 64)
@@ -261,7 +262,10 @@ def spread(
     du: Tensor, arg: Tensor | None, amax: Tensor, shape: Shape, count: int,
     norm: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
-    """Gradient of the full currents in float16 parts [count, images, H, W, N]; `norm` is (currents, offset, slope, scale)."""
+    """Return the gradient of the full currents in float16 parts [count, images, H, W, N].
+
+    `norm` is (currents, offset, slope, scale), see `norm.spread_coefficients`.
+    """
     out = torch.empty(count, shape.images, *shape.out, shape.n_out, dtype=torch.float16, device=du.device)
     total = out[0].numel()
     cur, offset, slope, scale = norm or (du, du, du, du)
@@ -317,7 +321,7 @@ def first_forward(
     sign: Tensor | None, scale: Tensor | None, shift: Tensor | None, spk: Tensor, mem: Tensor | None,
     arg: Tensor | None,
 ) -> None:  # fmt: skip
-    """Fill spikes [T, B, HP, WP, N], and where given membranes and winners, from frames [T, B, C, H, W] in any order."""
+    """Fill spikes [T, B, HP, WP, N], and where given membranes and winners, from frames [T, B, C, H, W]."""
     cols, places, k = _first_cols(shape), shape.pool**2, patch_size(shape, shape.pool)
     blocks = triton.cdiv(shape.n_out, cols)
     split_in = torch.empty(count, blocks, k, places * cols, dtype=torch.float16, device=frames.device)
@@ -347,7 +351,7 @@ def _windows(size: int, stride: int, n_in: int, pool: int, device: torch.device)
 
 
 def first_statistics(frames: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Sums over all windows of the convolution of window window^T and of the window, float64 [n, n] and [n]."""
+    """Return window window^T and the window, added up over all that the convolution sees: float64 [n, n] and [n]."""
     pool = 2 if shape.pool == 2 and not any(side % 2 for side in shape.out) else 1
     windows = tuple(side // pool for side in shape.out)
     k, work = patch_size(shape, pool), shape.num_steps * triton.cdiv(shape.batch * windows[0] * windows[1], 64)
@@ -365,7 +369,7 @@ def first_statistics(frames: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
 def first_weight_gradient(
     frames: Tensor, du: Tensor, arg: Tensor | None, amax: Tensor, shape: Shape, count: int
 ) -> Tensor:
-    """Sums over windows and steps of du, at the place that won, times the window that it saw: [N, n_in size^2]."""
+    """Return du times the window that the winner saw, added up over windows and steps: [N, n_in size^2]."""
     cols, places, k = _first_cols(shape), shape.pool**2, patch_size(shape, shape.pool)
     blocks, (height, width) = triton.cdiv(shape.n_out, cols), shape.pooled
     work = shape.num_steps * triton.cdiv(shape.batch * height * width, 64)

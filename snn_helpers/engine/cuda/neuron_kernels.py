@@ -23,7 +23,7 @@ def _above(u, extra, theta, gain, KIND: tl.constexpr):
 
 @triton.jit
 def advance(x, u, s, extra, beta, theta, alpha, rho, gain, KIND: tl.constexpr):
-    """One step of leaky (0), synaptic (1) or adaptive (2) neurons: new membrane, spikes, synaptic current or adaptation."""
+    """Advance leaky (0), synaptic (1) or adaptive (2) neurons by one step; `extra` is the state beside the membrane."""
     if KIND == 1:
         extra = alpha * extra + x
         u = beta * u + extra - s * theta
@@ -101,8 +101,11 @@ def forward(
 
 
 @triton.jit
-def _winner(cur, arg, now, r, c, t, step_cur, mask, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, POOL: tl.constexpr):
-    """The current that won its pool window."""
+def _winner(
+    cur, arg, now, r, c, t, step_cur, mask,
+    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, POOL: tl.constexpr,
+):  # fmt: skip
+    """Load the current that won its pool window."""
     at = r * C + c
     if POOL == 2:
         HP: tl.constexpr = H // 2
@@ -124,8 +127,9 @@ def backward(
     """Gradient of the (pooled) currents du [T, rows, C], and one partial a program of what follows from it.
 
     AMAX: its largest magnitude; SUMS: its sum by channel; NORM: its sum by channel times the normalised current before
-    weight and bias; LEARN: the gradients of the five numbers. The normalised current follows from the membranes of leaky
-    neurons, so that the currents need not be read; where the weight is too small for that, and for other kinds, they are.
+    weight and bias; LEARN: the gradients of the five numbers. The normalised current follows from the membranes of
+    leaky neurons, so that the currents need not be read; where the weight is too small for that, and for other kinds,
+    they are.
     """
     r = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     c = tl.program_id(1) * COLS + tl.arange(0, COLS)[None, :]

@@ -58,7 +58,7 @@ def running(bias: Tensor | None, norm: BatchNorm) -> Scaling:
 
 
 def spread_coefficients(sums: Tensor, products: Tensor, size: int, by: Scaling) -> tuple[Tensor, Tensor, Tensor]:
-    """Return offset, slope and scale [C] with which the gradient passes batch statistics: scale du + offset + slope cur.
+    """Return offset, slope and scale [C]: the gradient behind batch statistics is scale du + offset + slope cur.
 
     `sums` and `products` are those of the gradient du, float64 (see `launch.NeuronGradients`), over `size` currents.
     """

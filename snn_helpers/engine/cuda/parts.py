@@ -1,8 +1,12 @@
 """Numbers in two parts: how products of float16 give sums of float32 quality.
 
 Spikes, and counts up to 255, are exact in float16. A float32 number times a power of two is the sum of two float16
-numbers to 22 bits and a sign: two products on the tensor cores, added up in float32. The power of two follows from the
-largest magnitude of the tensor, on the device, so that nothing waits for it and there is no range to fall out of.
+numbers: two products on the tensor cores, added up in float32. The power of two follows from the largest magnitude of
+the tensor, on the device, so that nothing waits for it and there is no range to fall out of.
+
+Tensor cores cut off, where other units round, what does not fit into a sum: always in one direction, which adds up
+over the time steps in a membrane. Hence they sum over one tap, or few rows, only, and the kernels add those sums up
+themselves.
 """
 
 from __future__ import annotations
@@ -11,12 +15,12 @@ import triton
 import triton.language as tl
 
 WEIGHT_BITS = tl.constexpr(14)  # the largest weight becomes [2^14, 2^15); float16 ends at 65504
-GRADIENT_BITS = tl.constexpr(6)  # leaves room for what batch normalisation adds to a gradient, up to 500 times its largest
+GRADIENT_BITS = tl.constexpr(6)  # leaves room for what batch normalisation adds, up to 500 times the largest
 
 
 @triton.jit
 def power_of_two(amax, TO: tl.constexpr):
-    """The power of two that brings amax into [2^TO, 2^(TO + 1))."""
+    """Return the power of two that brings amax into [2^TO, 2^(TO + 1))."""
     bits = (amax.to(tl.int32, bitcast=True) >> 23) & 255
     bits = tl.where(bits == 0, 127, bits)
     want = tl.minimum(tl.maximum(254 + TO - bits, 4), 250)  # its inverse is a normal number, too
@@ -31,9 +35,9 @@ def split_weights(
 ):  # fmt: skip
     """Weights to [PARTS, TAPS, KPAD, NPAD], zero beyond K and N.
 
-    Column n is that with strides (n // N0, n % N0), and row k likewise, so that weights of images come into the order in
-    which spikes lie in memory. SIGN: times the sign of `sign` [N], so that the largest product wins a pool also where it is scaled by
-    a negative number afterwards.
+    Column n is that with strides (n // N0, n % N0), and row k likewise, so that weights of images come into the order
+    in which spikes lie in memory. SIGN: times the sign of `sign` [N], so that the largest product wins a pool also
+    where it is scaled by a negative number afterwards.
     """
     i = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     n = i % NPAD

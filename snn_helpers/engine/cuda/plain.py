@@ -1,7 +1,7 @@
 """Layers by torch's own kernels, in float32 whatever torch is set to: what runs where the Triton kernels do not.
 
-TF32, which cuDNN uses unless told otherwise, keeps ten bits of a weight, and thousands of spikes differ. The way back is
-a function of its own, since it runs when settings are others.
+TF32, which cuDNN uses unless told otherwise, keeps ten bits of a weight, and thousands of spikes differ. The way back
+is a function of its own, since it runs when settings are others.
 """
 
 from __future__ import annotations
@@ -82,5 +82,3 @@ class _Linear(torch.autograd.Function):
             grad_x = grad @ weight if wanted[0] else None
             grad_weight = rows.t() @ x.flatten(0, -2) if wanted[1] else None
         return grad_x, grad_weight, rows.sum(0) if wanted[2] else None, None
-
-
