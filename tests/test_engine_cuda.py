@@ -4,13 +4,17 @@ import importlib.util
 import os
 import subprocess
 import sys
-import textwrap
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from snn_helpers.engine import cuda, reference
+from snn_helpers.engine.cuda import plain
+from snn_helpers.engine.cuda.frames import DeviceEvents
+from snn_helpers.engine.cuda.graphs import GraphedStep
 from snn_helpers.engine.reference import BatchNorm
 from snn_helpers.engine.spikes import Spikes
 from snn_helpers.neurons import Leaky
@@ -22,38 +26,60 @@ needs_triton = pytest.mark.skipif(
 
 
 @needs_triton
-def test_kernels_equal_the_reference_in_the_interpreter():
+def test_kernels_in_the_interpreter():
     """Run in a process of its own: TRITON_INTERPRET is read when the kernels are defined."""
-    code = """
-        import torch
-        from snn_helpers.engine import cuda, kernels, reference
-        from snn_helpers.neurons import NEURONS
-        for kind in kernels.KINDS:
-            for surrogate in kernels.SURROGATES:
-                neuron = NEURONS[kind](threshold=0.8, surrogate=surrogate).neuron()
-                assert kernels.serves("neurons", neuron, "cuda") is None
-                cur = (0.7 * torch.randn(6, 2, 300)).requires_grad_()
-                up = torch.randn(2, *cur.shape)
-                results = []
-                for function in (reference.run, cuda.neurons):
-                    spk, mem = function(cur, neuron)
-                    results.append((spk, mem, *torch.autograd.grad((up[0] * spk + up[1] * mem).sum(), cur)))
-                (spk, mem, grad), (our_spk, our_mem, our_grad) = results
-                assert torch.equal(spk, our_spk) and torch.equal(mem, our_mem), (kind, surrogate)
-                torch.testing.assert_close(our_grad, grad, rtol=1e-5, atol=1e-6)
-        print("equal")
-    """
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", Path(__file__).parent / "interpreted_cuda.py"],
         capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"}, check=False,
     )  # fmt: skip
-    assert run.stdout.strip() == "equal", run.stderr
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def small_layers():
+    """Launch each kernel once, on the device "meta"."""
+    neuron, device = LEAKY, "meta"
+    frames = torch.empty(4, 16, 2, 8, 8, dtype=torch.uint8, device=device)
+    first, second, fully = (
+        torch.empty(s, device=device, requires_grad=True) for s in ((16, 2, 3, 3), (16, 16, 3, 3), (16, 256))
+    )
+    norm = BatchNorm(*(torch.empty(16, device=device) for _ in range(4)), True)
+    spikes = cuda.conv_layer(frames, first, None, neuron, norm=norm)
+    spikes = cuda.conv_layer(cuda.conv_layer(spikes, second, None, neuron, norm=norm), second, None, neuron, pool=2)
+    cuda.neurons(cuda.linear(spikes, fully), neuron)[0].sum().backward()
+    events = DeviceEvents(*(np.zeros(1, int) for _ in range(4)), [0, 1], (34, 34, 2), device)
+    events.frames(torch.empty(16, dtype=torch.int64, device=device), 4, max_shift=2, drop=0.1, warp=0.1)
+
+
+@needs_triton
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_for_a_gpu_that_is_not_here(capability, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from snn_helpers.engine.cuda import ahead
+
+    with ahead.recording() as launches:
+        small_layers()
+    one_of_each = {(launch.module, launch.name): launch for launch in launches}
+    reports = ahead.compile_launches(list(one_of_each.values()), capability, workers=2)
+    kernels = {(report.launch.module.rpartition(".")[2], report.launch.name) for report in reports}
+    assert {name for _, name in kernels} == {
+        "forward", "backward", "products", "pooled_products", "weight_gradient", "spread", "split_weights",
+        "patch_products", "count",
+    }  # fmt: skip
+    assert [report.error for report in reports if report.error] == []
+    assert [report for report in reports if report.spilled > 0 or report.registers == 0] == []
+    limit = {80: 163, 90: 227}[capability]  # KiB of shared memory that a block may have
+    assert max(report.shared for report in reports) <= limit * 1024
+    assert all(report.tensor_cores for report in reports if "products" in report.launch.name)
 
 
 @pytest.fixture
 def without_triton(monkeypatch):
-    monkeypatch.setattr(cuda, "triton", None)
-    cuda._warn_without_triton.cache_clear()
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
+    for function in (cuda.no_kernels, cuda._warn):
+        function.cache_clear()
+    yield
+    for function in (cuda.no_kernels, cuda._warn):
+        function.cache_clear()
 
 
 def test_neurons_fall_back_with_one_warning(without_triton, recwarn):
@@ -61,10 +87,12 @@ def test_neurons_fall_back_with_one_warning(without_triton, recwarn):
     for _ in range(2):
         spk_rec, _ = cuda.neurons(cur, LEAKY)
     assert torch.equal(spk_rec, reference.run(cur, LEAKY)[0])
-    assert [str(warning.message)[:24] for warning in recwarn] == ["Triton is not installed:"]
+    assert [str(warning.message)[:62] for warning in recwarn] == [
+        "The GPU's kernels do not run here: Triton is not installed. to"
+    ]
 
 
-@pytest.mark.filterwarnings("ignore:Triton is not installed")
+@pytest.mark.filterwarnings("ignore:The GPU")
 def test_layers_equal_torch(without_triton):
     torch.manual_seed(0)
     count = (torch.rand(4, 2, 3, 8, 8) < 0.3).byte()
@@ -85,7 +113,7 @@ def test_layers_equal_torch(without_triton):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:Triton is not installed")
+@pytest.mark.filterwarnings("ignore:The GPU")
 def test_autocast_runs_the_convolution_in_half_and_the_neurons_in_float(without_triton):
     count = (torch.rand(3, 2, 2, 6, 6) < 0.3).byte()
     weight = torch.randn(4, 2, 3, 3, requires_grad=True)
@@ -101,7 +129,7 @@ def test_neurons_refuse_no_steps():
         cuda.neurons(torch.zeros(0, 1, 3), LEAKY)
 
 
-@pytest.mark.filterwarnings("ignore:Triton is not installed")
+@pytest.mark.filterwarnings("ignore:The GPU")
 @pytest.mark.parametrize("autocast", [False, True])
 def test_tf32_is_off_in_both_directions_and_back_on_afterwards(without_triton, monkeypatch, autocast):
     """What cuDNN is told is a setting of the process: looked up where the library is called, and after it."""
@@ -114,9 +142,9 @@ def test_tf32_is_off_in_both_directions_and_back_on_afterwards(without_triton, m
 
         return call
 
-    monkeypatch.setattr(cuda.F, "conv2d", spy(F.conv2d))
-    monkeypatch.setattr(cuda.F, "linear", spy(F.linear))
-    monkeypatch.setattr(cuda, "_convolution_backward", spy(cuda._convolution_backward))
+    monkeypatch.setattr(plain.F, "conv2d", spy(F.conv2d))
+    monkeypatch.setattr(plain.F, "linear", spy(F.linear))
+    monkeypatch.setattr(plain, "_convolution_backward", spy(plain._convolution_backward))
     before = conv.fp32_precision, matmul.fp32_precision
     try:
         conv.fp32_precision = matmul.fp32_precision = "tf32"
@@ -132,7 +160,7 @@ def test_tf32_is_off_in_both_directions_and_back_on_afterwards(without_triton, m
     assert fully.grad.any()
 
 
-@pytest.mark.filterwarnings("ignore:Triton is not installed")
+@pytest.mark.filterwarnings("ignore:The GPU")
 def test_layers_give_all_gradients_of_torchs(without_triton):
     torch.manual_seed(0)
     count = (torch.rand(3, 2, 2, 6, 6) < 0.4).float()
@@ -148,3 +176,63 @@ def test_layers_give_all_gradients_of_torchs(without_triton):
         results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
     for one, other in zip(*results):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:The GPU")
+def test_conv_layer_takes_stride_and_padding(without_triton):
+    count, weight = (torch.rand(2, 1, 2, 9, 8) < 0.5).byte(), torch.randn(4, 2, 5, 5)
+    out = cuda.conv_layer(count, weight, None, LEAKY, stride=2, padding=2)
+    cur = F.conv2d(count.flatten(0, 1).float(), weight, None, 2, 2).unflatten(0, (2, 1))
+    assert torch.equal(out.float(), reference.run(cur, LEAKY)[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight", "options", "match"),
+    [
+        ((2, 1, 2, 4, 4), (4, 2, 3, 3), {"pool": 3}, "`pool` must be one of 1, 2; got 3"),
+        ((2, 1, 2, 4, 4), (4, 2, 3, 2), {}, r"`weight` must be \[n_out, C, size, size\]"),
+        ((2, 1, 3, 4, 4), (4, 2, 3, 3), {}, "with 2 channels on axis 2"),
+        ((2, 1, 2, 4, 4), (4, 2, 5, 5), {"padding": 0}, "at least one step, one recording and one pixel"),
+        ((2, 1, 2, 4, 4), (4, 2, 3, 3), {"precision": "half"}, "`precision` must be one of"),
+    ],
+)
+def test_conv_layer_refuses(shape, weight, options, match):
+    with pytest.raises(ValueError, match=match):
+        cuda.conv_layer(torch.zeros(shape, dtype=torch.uint8), torch.zeros(weight), None, LEAKY, **options)
+
+
+def test_linear_refuses_other_features():
+    with pytest.raises(ValueError, match=r"`spikes` must be \[T, B, 5\]"):
+        cuda.linear(torch.zeros(2, 1, 4, dtype=torch.uint8), torch.zeros(3, 5))
+
+
+def test_a_step_without_a_gpu_is_a_plain_train_step():
+    """Loss, clipping, optimiser and what comes after them, in that order, and the same weights bit for bit."""
+    torch.manual_seed(0)
+    batches, states = [(torch.randn(4, 3), torch.randn(4, 2)) for _ in range(3)], []
+    for graphed in (True, False):
+        torch.manual_seed(1)
+        model = torch.nn.Linear(3, 2)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        step = GraphedStep(
+            lambda x, y, m=model: F.mse_loss(m(x), y), optimizer, clip=0.5,
+            after=lambda m=model: m.bias.data.clamp_(-0.2, 0.2),
+        )  # fmt: skip
+        for x, y in batches:
+            if graphed:
+                (loss,) = step(x, y)
+                assert not loss.requires_grad
+            else:
+                optimizer.zero_grad()
+                F.mse_loss(model(x), y).backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+                optimizer.step()
+                model.bias.data.clamp_(-0.2, 0.2)
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_device_events_say_what_they_take():
+    assert DeviceEvents.nbytes(1000) == 7000
+    with pytest.raises(ValueError, match="at least one event"):
+        DeviceEvents([], [], [], [], [0, 0], (34, 34, 2), "cpu")

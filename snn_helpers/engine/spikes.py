@@ -74,6 +74,15 @@ class Spikes:
         """Return the spikes as [T, B, features], in the order of `torch.flatten` (channels, rows, columns)."""
         return Spikes(self.count.flatten(2), None if self.path is None else self.path.flatten(2), most=self.most)
 
+    def _refuse_wrapped(self, other: Spikes, count: Tensor) -> None:
+        """Refuse a sum that went beyond a byte."""
+        wrapped = (count < self.count).any()
+        if count.is_cuda:  # to look at it would wait for the device, and is impossible in a CUDA graph
+            torch._assert_async(~wrapped, "spikes add up to more than 255, and `Spikes` count to 255")
+        elif not count.is_meta and wrapped:
+            total = int(self.count.int().add(other.count).max())
+            raise ValueError(f"spikes add up to {total}, and `Spikes` count to 255: add them as float tensors instead.")
+
     def __add__(self, other: Spikes) -> Spikes:
         """Add spike by spike (a residual connection): counts add up, the gradient goes both ways.
 
@@ -85,9 +94,8 @@ class Spikes:
         if self.shape != other.shape:
             raise ValueError(f"spikes to be added differ in shape: {tuple(self.shape)} and {tuple(other.shape)}.")
         count, most = self.count + other.count, min(255, self.most + other.most)
-        if self.most + other.most > 255 and (count < self.count).any():  # it has wrapped around
-            total = int(self.count.int().add(other.count).max())
-            raise ValueError(f"spikes add up to {total}, and `Spikes` count to 255: add them as float tensors instead.")
+        if self.most + other.most > 255:
+            self._refuse_wrapped(other, count)
         if self.path is None and other.path is None:
             return Spikes(count, most=most)
         paths = [s.path if s.path is not None else no_path(s.count) for s in (self, other)]
