@@ -24,7 +24,7 @@ from zoo_networks import ZOO, plain_loop
 from snn_helpers.engine import cpu
 from snn_helpers.over_time import accelerate
 
-ROUNDS = 5
+ROUNDS = 3
 LOOP, OURS = "loop", "over time"
 
 
@@ -127,13 +127,10 @@ def main() -> int:
     if args.memory_of:
         memory_of(args.names[0], args.memory_of, args.quick)
         return 0
-    print(
-        f"{torch.get_num_threads()} threads; times in ms, the least of {1 if args.quick else ROUNDS} rounds; memory MB"
-    )
-    print(
-        f"{'network':13}  {'fires':>7}  {'spikes that differ, near':>14} gradients  {'train: loop, ours':>23}", end=""
-    )
-    print(f"  {'forward: loop, ours':>23}  {'memory: loop, ours':>21}")
+    rounds = 1 if args.quick else ROUNDS
+    print(f"{torch.get_num_threads()} threads; ms, the least of {rounds} rounds; MB; loop, over time, loop / over time")
+    print(f"{'network':13}  {'fires':>7}  {'differ':>6}  {'near':>5}  {'gradient':>8}", end="")
+    print("".join(f"  {title:>25}" for title in ("train step", "forward")) + f"  {'peak memory':>22}")
     rows = {}
     for name in args.names or ZOO:
         rows[name] = measure(name, args.quick, not args.no_memory)

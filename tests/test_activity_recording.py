@@ -219,7 +219,7 @@ def test_fractions_and_a_recording_may_listen_together():
         model(frames)
     assert list(fractions) == list(model.spiking_layers())
     assert recording.mem == {}
-    assert float(fractions["hidden"]) == pytest.approx(recording.spk["hidden"].mean())
+    assert fractions["hidden"].item() == pytest.approx(recording.spk["hidden"].mean())
 
 
 def test_graded_spikes_are_kept_as_they_are():

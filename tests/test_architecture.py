@@ -12,7 +12,7 @@ PACKAGE = ROOT / "snn_helpers"
 
 def read_table(text):
     """Return {module: (level, forbidden packages)}."""
-    rows = re.findall(r"^\| (\d) \| `(\w+)` \|[^|]*\|([^|]*)\|$", text, flags=re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|[^|]*\|([^|]*)\|$", text, flags=re.MULTILINE)
     return {
         name: (int(level), {item.strip() for item in forbidden.split(",") if item.strip()})
         for level, name, forbidden in rows

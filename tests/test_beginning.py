@@ -30,7 +30,7 @@ def nothing_is_done(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("work had begun")
 
-    for place in ("training.loop.build_model", "training.loop.load_dataset", "training.protocols.train",
+    for place in ("training.loop.estimate", "training.loop.load_dataset", "training.protocols.train",
                   "datasets.load_dataset", "activity_report.load_model", "batch.series.execute"):  # fmt: skip
         monkeypatch.setattr(f"snn_helpers.{place}", refuse)
 

@@ -91,15 +91,15 @@ def test_package_that_is_not_installed_is_said(monkeypatch):
 def test_engine_that_fell_back_is_said_with_the_reason(monkeypatch):
     from snn_helpers.engine import cpu
     from snn_helpers.engine.cpu_runtime import EngineCompileError
-    from snn_helpers.models import network
+    from snn_helpers.over_time import runner
 
     def fails():
         raise EngineCompileError("the kernel `scatter` could not be compiled")
 
-    network._compile_kernels.cache_clear()
+    runner._ready.cache_clear()
     monkeypatch.setattr(cpu, "warm_up", fails)
     finding = doctor.check_engine()
-    network._compile_kernels.cache_clear()
+    runner._ready.cache_clear()
     assert finding.text.startswith("snntorch (the plain loop), not cpu: ")
     assert "the kernel `scatter` could not be compiled" in finding.text
     assert "numba" in finding.mend

@@ -12,6 +12,8 @@ from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.estimate import Estimate, estimate, expected_memory, free_memory
 from snn_helpers.training.loop import train
 
+FRAME = (2, 34, 34)
+
 STEP = """
 import sys, torch
 from snn_helpers.training.build import build_model, loss_function
@@ -31,7 +33,7 @@ def test_expected_memory_is_near_what_a_step_takes(model, engine):
     done = subprocess.run([sys.executable, "-c", STEP, model, engine], capture_output=True, text=True, check=True)
     taken = int(done.stdout) * 1024
     config = TrainConfig(model=model, engine=engine, time_steps=20, batch_size=32)
-    expected = expected_memory(build_model(config), config)
+    expected = expected_memory(build_model(config), config, FRAME)
     assert 0.7 * taken < expected < 2 * taken
 
 
@@ -40,7 +42,7 @@ def test_expected_memory_grows_with_steps_and_batch_and_leaves_the_model_alone()
     model = build_model(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     sizes = [
-        expected_memory(model, TrainConfig(time_steps=steps, batch_size=size))
+        expected_memory(model, TrainConfig(time_steps=steps, batch_size=size), FRAME)
         for steps, size in ((10, 8), (20, 8), (10, 16), (20, 16))
     ]
     assert sizes[0] < sizes[1] == sizes[2] < sizes[3]
@@ -79,7 +81,7 @@ def found_by(config, model, loader, *processes_here):
 def test_scarce_memory_is_said_by_the_first_process(monkeypatch, capsys):
     config = TrainConfig(time_steps=2, batch_size=2, epochs=3, profile="smoke").resolve()
     model = build_model(config)
-    monkeypatch.setattr(module, "free_memory", lambda device: int(1.2 * expected_memory(model, config)))
+    monkeypatch.setattr(module, "free_memory", lambda device: int(1.2 * expected_memory(model, config, FRAME)))
     found = found_by(config, model, Loader(10))
     assert "Memory may get short" in capsys.readouterr().out
     assert found.seconds > 0
@@ -92,13 +94,13 @@ def test_batch_larger_than_the_data_set_needs_no_more_than_the_data_set(monkeypa
     large, fitting = (TrainConfig(time_steps=2, batch_size=size, epochs=1) for size in (1_000_000, 72))
     model = build_model(large)
     found = [found_by(config, model, Loader(72)).memory for config in (large, fitting)]
-    assert found == 2 * [expected_memory(model, fitting)]
+    assert found == 2 * [expected_memory(model, fitting, FRAME)]
 
 
 def test_processes_share_out_a_batch_and_the_memory_of_their_machine(monkeypatch):
     config = TrainConfig(time_steps=2, batch_size=65, epochs=1)
     model = build_model(config)
-    one = expected_memory(model, config, 17)  # the largest of four parts
+    one = expected_memory(model, config, FRAME, 17)  # the largest of four parts
     monkeypatch.setattr(module, "free_memory", lambda device: 4 * one)
     assert [found_by(config, model, Loader(100, part=(2, 4)), here).memory for here in (1, 2, 4)] == [
         one,

@@ -79,7 +79,9 @@ def test_neurons_of_snntorch_over_time_equal_their_loop(
         if theirs is None:  # a threshold without reset or gradient
             assert ours is None or not ours.any()
         else:
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+            # Some of snnTorch's surrogates overflow far from the threshold: theirs is the truth there, too.
+            largest = float(theirs.nan_to_num().abs().max())
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * largest, equal_nan=True)
 
 
 def test_kernels_serve_what_tutorials_use():

@@ -1,4 +1,4 @@
-"""Generated networks over time equal their loops: layers, neurons, resets, parameters, surrogates, skips, both forms."""
+"""Generated networks over time equal their loops: layers, neurons, resets, parameters, skips, both forms."""
 
 import copy
 import warnings
@@ -47,7 +47,7 @@ def neurons(draw, features, hidden):
         "reset_mechanism": draw(st.sampled_from(["subtract", "zero", "none"])),
         "init_hidden": hidden,
         "learn_threshold": draw(st.booleans()),
-        "learn_beta": draw(st.booleans()),
+        "learn_beta": kind not in ("Alpha", "Lapicque") and draw(st.booleans()),  # cannot be copied then
     }
     beta = draw(st.sampled_from([0.5, 0.9]))
     size = (features[0], 1, 1) if image else (features,)
@@ -56,6 +56,7 @@ def neurons(draw, features, hidden):
     if kind in ("Leaky", "Synaptic"):
         options["reset_delay"] = draw(st.booleans())
         options["inhibition"] = not image and draw(st.integers(0, 4)) == 0
+    if kind == "Leaky":
         options["graded_spikes_factor"] = draw(st.sampled_from([1.0, 1.0, 0.5]))
     if kind in ("RLeaky", "RSynaptic"):
         ways = [{"all_to_all": False, "V": 0.5}]
@@ -128,7 +129,7 @@ def run_loop(net, frames):
     return torch.stack([net(frame) for frame in frames]) if net.hidden else net(frames)
 
 
-@settings(max_examples=25)
+@settings(max_examples=40)
 @given(st.data(), st.booleans(), st.booleans(), st.integers(0, 2**16))
 def test_generated_network_equals_its_loop(data, hidden, training, seed):
     torch.manual_seed(seed)

@@ -149,7 +149,10 @@ def unprivileged(tmp_path):
             capture_output=True, text=True,
         )  # fmt: skip
 
-    probe = run("import numba")
+    try:
+        probe = run("import numba")
+    except PermissionError as err:
+        pytest.skip(f"user {NOBODY} cannot run this environment's Python: {err}")
     if probe.returncode:
         pytest.skip(f"user {NOBODY} cannot run this environment's Python: {probe.stderr.strip().splitlines()[-1]}")
     return run

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from snn_helpers._checks import check_int, check_labels
 from snn_helpers.models.network import SpikeOutput
-from snn_helpers.models.readout import decide, over_all_steps, run_network
+from snn_helpers.models.readout import decide, run_network
+from snn_helpers.over_time import over_time
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def attribute_events(
 
     check_int("path_steps", path_steps, low=2)
     was_training = model.training
-    model = over_all_steps(model).eval()
+    model = over_time(model).eval()
     try:
         with torch.no_grad():
             output = run_network(model, frames)

@@ -11,7 +11,8 @@ from torch import nn
 
 from snn_helpers._checks import check_choice, check_float, check_int, check_labels
 from snn_helpers.activity.measures import check_classes
-from snn_helpers.models.readout import decide, over_all_steps, run_network
+from snn_helpers.models.readout import decide, run_network
+from snn_helpers.over_time import over_time
 from snn_helpers.stats import wilson_interval
 
 CONTROLS = ("as recorded", "shuffled", "reversed", "collapsed", "polarity swapped", "events dropped")
@@ -148,7 +149,7 @@ def _answers(model: nn.Module, frames: np.ndarray, batch_size: int) -> tuple[np.
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    answers, network = [], over_all_steps(model)
+    answers, network = [], over_time(model)
     try:
         with torch.inference_mode():
             for part in np.split(frames, range(batch_size, frames.shape[1], batch_size), axis=1):

@@ -15,7 +15,8 @@ from snn_helpers._checks import check_labels
 from snn_helpers.activity.measures import firing_rates
 from snn_helpers.activity.recording import record
 from snn_helpers.activity.taps import layer_threshold
-from snn_helpers.models.readout import over_all_steps, run_network
+from snn_helpers.models.readout import run_network
+from snn_helpers.over_time import over_time
 
 MOSTLY = 0.9  # of a layer's neurons, from which on the layer itself is called dead or saturated
 LEAST_FIRING = 1e-3  # spikes a neuron and step, below which a layer counts as silent
@@ -111,7 +112,7 @@ def diagnose(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Diagnosis:
     False
     """
     frames, labels = batch
-    patient = over_all_steps(copy.deepcopy(model))
+    patient = over_time(copy.deepcopy(model))
     patient.zero_grad(set_to_none=True)
     with torch.enable_grad(), record(patient) as recording:
         counts = run_network(patient, frames).spk_rec.sum(0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from snn_helpers.activity.measures import firing_rates
 from snn_helpers.activity.recording import record
-from snn_helpers.over_time import INPUT, layer_name, over_time
+from snn_helpers.over_time import INPUT, layer_name, runner_of
 
 
 class LayerRow(NamedTuple):
@@ -42,7 +42,7 @@ def network_rows(model: nn.Module, frames: Tensor) -> list[dict]:
     recording = record(model, frames, what=("spk",))
     rates = firing_rates(recording.spk)
     rows = [LayerRow(INPUT, tuple(frames.shape[2:]), 0, None)]
-    for name, drive in over_time(model).over_time.drives(frames).items():
+    for name, drive in runner_of(model).drives(frames).items():
         modules = (model.get_submodule(path) for path in (drive.weights, drive.norm, drive.neurons) if path)
         parameters = sum(p.numel() for module in modules for p in module.parameters())
         joined_by = None if drive.joined_by is None else layer_name(drive.joined_by)

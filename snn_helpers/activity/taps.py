@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
 from snn_helpers.neurons import SPIKING, Listener
-from snn_helpers.over_time import layer_name
+from snn_helpers.over_time import Accelerated, layer_name
 
 
 class Take(NamedTuple):
@@ -32,6 +32,8 @@ def find_layers(model: nn.Module) -> dict[str, nn.Module]:
         If there is none.
     """
     found = {}
+    if isinstance(model, Accelerated):  # of neurons alone, too, which are their own network
+        model = model.over_time.net
     for path, module in model.named_modules():
         if isinstance(module, SPIKING):
             found[layer_name(path) or type(module).__name__] = module

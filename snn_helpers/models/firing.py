@@ -12,7 +12,7 @@ from snn_helpers._checks import check_float
 from snn_helpers.engine import Spikes
 from snn_helpers.models.readout import frames_for
 from snn_helpers.neurons import Listener
-from snn_helpers.over_time import Drive, over_time
+from snn_helpers.over_time import Drive, over_time, runner_of
 
 BISECTIONS = 12
 TOLERANCE = 0.02  # relative to the share asked for
@@ -51,7 +51,7 @@ def balance_firing(model: nn.Module, frames: Tensor, share: float | Mapping[str,
         If the share is out of range, the frames do not fit the model, or nothing in it could be scaled.
     """
     frames = frames_for(over_time(model), frames)
-    drives = over_time(model).over_time.drives(frames)
+    drives = runner_of(model).drives(frames)
     shares = dict(share) if isinstance(share, Mapping) else dict.fromkeys(drives, share)
     if shares.keys() != drives.keys():
         raise ValueError(f"`share` must name the layers {', '.join(drives)}; got {', '.join(shares)}.")

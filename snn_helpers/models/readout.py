@@ -6,22 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers.models.network import SpikeOutput
-from snn_helpers.over_time import OverTime, accelerate, is_spiking
-
-
-def over_all_steps(network: nn.Module, engine: str = "auto") -> nn.Module:
-    """Return a network that takes frames [T, B, ...]: itself if it does, else accelerated."""
-    neurons = [module for module in network.modules() if is_spiking(module)]
-    takes_time = isinstance(getattr(network, "over_time", None), OverTime)
-    if takes_time or not neurons or not all(getattr(neuron, "init_hidden", False) for neuron in neurons):
-        return network
-    return accelerate(network, engine)
+from snn_helpers.over_time import OverTime, over_time
 
 
 def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
     """Return event counts as a network takes them: bytes where steps are run over time, else in its weights' type."""
     runner = getattr(network, "over_time", None)
-    if frames.is_floating_point() or (isinstance(runner, OverTime) and not runner.loops_itself):
+    steps = isinstance(runner, OverTime) and all(neuron.init_hidden for neuron in runner.neurons)
+    if frames.is_floating_point() or steps:
         return frames
     kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
     return frames.to(next(kinds, torch.get_default_dtype()))
@@ -29,7 +21,7 @@ def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
 
 def run_network(network: nn.Module, frames: Tensor) -> SpikeOutput:
     """Run any network on event counts [T, B, ...]: of one step or over time, ours or not."""
-    network = over_all_steps(network)
+    network = over_time(network)
     return read_output(network(frames_for(network, frames)))
 
 

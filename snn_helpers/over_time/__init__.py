@@ -4,6 +4,7 @@ from snn_helpers.over_time.accelerate import Accelerated as Accelerated
 from snn_helpers.over_time.accelerate import OverTime as OverTime
 from snn_helpers.over_time.accelerate import accelerate as accelerate
 from snn_helpers.over_time.accelerate import over_time as over_time
+from snn_helpers.over_time.accelerate import runner_of as runner_of
 from snn_helpers.over_time.layers import is_spiking as is_spiking
 from snn_helpers.over_time.listen import InputListener as InputListener
 from snn_helpers.over_time.norm import NormOverTime as NormOverTime
@@ -24,4 +25,5 @@ __all__ = [
     "is_spiking",
     "layer_name",
     "over_time",
+    "runner_of",
 ]

@@ -376,14 +376,22 @@ class Accelerated(nn.Module):
         return self._over_time.explain()
 
 
-def over_time(net: nn.Module) -> nn.Module:
-    """Return a network that takes all time at once: itself if it does, else accelerated.
+def over_time(net: nn.Module, engine: str = "auto") -> nn.Module:
+    """Return a network that takes frames [T, B, ...]: accelerated if it is one step, else itself.
 
-    A network takes all time at once if it is accelerated or one of ours, or holds its own loop.
+    It is one step if all its neurons keep their state, and it is not accelerated or one of ours.
     """
-    if isinstance(getattr(net, "over_time", None), OverTime):
+    neurons = [module for module in net.modules() if layers.is_spiking(module)]
+    takes_time = isinstance(getattr(net, "over_time", None), OverTime)
+    if takes_time or not neurons or not all(neuron.init_hidden for neuron in neurons):
         return net
-    return accelerate(net)
+    return accelerate(net, engine)
+
+
+def runner_of(net: nn.Module) -> OverTime:
+    """Return what runs, or could run, a network over time, for example to ask it for `drives` and `sizes`."""
+    net = over_time(net)
+    return net.over_time if isinstance(getattr(net, "over_time", None), OverTime) else accelerate(net).over_time
 
 
 def accelerate(net: nn.Module, engine: str = "auto") -> Accelerated:

@@ -318,6 +318,7 @@ def _kept(module: nn.Module, args, kwargs):
 def _neuron_value(neuron: nn.Module, args, kwargs) -> Any:
     """Return the shapes of what a neuron answers; its state stays as it is."""
     with kept_state([neuron]):
+        neuron.__dict__["inhibition"] = False  # it asks for numbers, and changes no shape
         return neuron.forward(*args, **kwargs)
 
 
@@ -327,6 +328,8 @@ def _meta_copy(net: nn.Module) -> nn.Module:
     for module in net.modules():
         for value in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
             if isinstance(value, Tensor):
+                if value.dim() == 0 and not value.is_floating_point():
+                    continue  # a setting, such as snnTorch's number of the reset, which its code looks at
                 empty = value.detach().to("meta")
                 is_parameter = isinstance(value, nn.Parameter)
                 memo[id(value)] = nn.Parameter(empty, value.requires_grad) if is_parameter else empty

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from snn_helpers._checks import check_choice, check_labels
 from snn_helpers._plugins import VARIABLE, join_plugins
 from snn_helpers.models.network import SpikeOutput
-from snn_helpers.models.readout import over_all_steps
 from snn_helpers.models.registry import MODELS
-from snn_helpers.over_time import WEIGHTS, is_spiking
+from snn_helpers.over_time import WEIGHTS, is_spiking, over_time
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 from snn_helpers.training.config import LOSSES, OWN, TrainConfig
 
@@ -25,7 +24,7 @@ def build_model(config: TrainConfig) -> nn.Module:
     """Build the untrained network that `config` asks for, its weights drawn from `config.seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return over_all_steps(MODELS[config.model].build(vars(config), engine=config.engine), config.engine)
+        return over_time(MODELS[config.model].build(vars(config), engine=config.engine), config.engine)
 
 
 def load_model(
@@ -71,7 +70,7 @@ def network_of(config: TrainConfig, model: nn.Module | None, path: str | os.Path
         raise CheckpointError(f"{path}: was made with the network {config.model!r}. Leave out `model`.")
     if model is None:
         return build_model(config)
-    model = over_all_steps(model, config.engine)
+    model = over_time(model, config.engine)
     if config.engine != "auto" and not hasattr(model, "over_time"):
         raise ValueError(
             f"`engine`: {type(model).__name__} runs by its own loop, whatever is asked for. Leave it out, or hand over "

@@ -13,7 +13,7 @@ from torch import nn
 
 from snn_helpers.datasets import FrameLoader
 from snn_helpers.models.readout import run_network
-from snn_helpers.over_time import over_time
+from snn_helpers.over_time import runner_of
 from snn_helpers.training import network
 from snn_helpers.training.build import Criterion
 from snn_helpers.training.config import TrainConfig
@@ -68,7 +68,7 @@ def expected_memory(
     """
     currents, neurons, engine = 0, 0, "snntorch"  # a network without known neurons has its weights counted alone
     if network.has_neurons(model):
-        runs = over_time(model).over_time
+        runs = runner_of(model)
         engine = runs.engine
         currents, neurons = runs.sizes(torch.zeros(1, 1, *frame, device=next(model.parameters()).device))
     per_current, per_neuron = _BYTES.get(engine, _BYTES["snntorch"])
