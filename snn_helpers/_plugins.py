@@ -35,7 +35,7 @@ def load_plugins(files: str | None) -> str | None:
         return None
     if not isinstance(files, str | os.PathLike):
         raise TypeError(f"`plugins` must be paths joined by commas; got {files!r}.")
-    paths = [Path(part.strip()).absolute() for part in os.fspath(files).split(",") if part.strip()]
+    paths = [Path(part.strip()).expanduser().absolute() for part in os.fspath(files).split(",") if part.strip()]
     for path in paths:
         _load(path)
     return ",".join(map(str, paths))

@@ -145,6 +145,8 @@ def test_settings_of_a_network_do_not_fit_one_that_was_handed_over(make_config, 
         train(make_config(beta=0.5), model=NoNeurons(), splits=splits)
     with pytest.raises(ValueError, match="names 'resnet', and a network was handed over"):
         train(make_config(model="resnet"), model=NoNeurons(), splits=splits)
+    with pytest.raises(ValueError, match=r"`engine`: NoNeurons runs by its own loop, whatever is asked for\."):
+        train(make_config(engine="reference"), model=NoNeurons(), splits=splits)
     with pytest.raises(CheckpointError, match="`model` is 'own': the network is not"):
         train(make_config(model="own"), splits=splits)
     with pytest.raises(ValueError, match="`spike_penalty`: the network has no neurons"):

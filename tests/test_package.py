@@ -36,6 +36,13 @@ def test_command_line_shows_its_flags_without_torch():
     assert loaded.isdisjoint({"torch", "snntorch", "matplotlib", "sklearn", "tonic"})
 
 
+def test_networks_and_training_load_without_torchs_compiler():
+    """It takes longer to load than torch itself, and is for those who compile."""
+    loaded = modules_after("from snn_helpers import SpikingCNN, accelerate, train")
+    assert "torch" in loaded
+    assert loaded.isdisjoint({"sympy", "tonic", "sklearn", "matplotlib", "papermill"})
+
+
 @pytest.mark.parametrize("name", snn_helpers.__all__)
 def test_public_names_are_there(name):
     assert getattr(snn_helpers, name).__name__ == name

@@ -149,6 +149,17 @@ def test_plugins_of_the_environment_are_found_and_kept(plugin, small, monkeypatc
     assert load_model(tmp_path / "run" / "best.pt")[1].model == "mine"
 
 
+def test_parameters_of_a_notebook_may_be_those_of_a_plugin(plugin):
+    from snn_helpers.sweeps import training_rules
+
+    given = {"model": "mine", "plugins": str(plugin), "width": 8, "alpha": 0.2, "digit": 3}
+    assert training_rules().check(given).width == 8
+    with pytest.raises(ValueError, match=r"`width` must be a whole number in \[1, 64\]; got 0"):
+        training_rules().check({**given, "width": 0})
+    assert training_rules().kinds["plugins"] is str
+    assert set(training_rules().private) == {"save_dir", "log_dir", "resume"}
+
+
 def test_help_lists_the_flags_of_the_network_asked_for(plugin, capsys):
     for command, there, absent in (
         (["--model", "mine", "--plugins", str(plugin)], "--width N", "--skip"),

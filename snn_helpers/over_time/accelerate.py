@@ -356,11 +356,14 @@ class Accelerated(nn.Module):
         for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
             object.__setattr__(self, name, getattr(net, name))
 
-    @torch.compiler.disable
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Run the network: frames [T, B, ...], or what its own loop over time takes."""
         if options:
             inputs = inspect.signature(self._over_time.net.forward).bind(*inputs, **options).args
+        if torch.compiler.is_dynamo_compiling():
+            from snn_helpers.over_time.uncompiled import run_uncompiled
+
+            return run_uncompiled(self._over_time, *inputs)
         return self._over_time.run(*inputs)
 
     @property

@@ -68,7 +68,15 @@ def network_of(config: TrainConfig, model: nn.Module | None, path: str | os.Path
         raise CheckpointError(f"{what} is not one of this package's. Build it and hand it over as `model`.")
     if model is not None and config.model != OWN:
         raise CheckpointError(f"{path}: was made with the network {config.model!r}. Leave out `model`.")
-    return build_model(config) if model is None else over_time(model, config.engine)
+    if model is None:
+        return build_model(config)
+    model = over_time(model, config.engine)
+    if config.engine != "auto" and not hasattr(model, "over_time"):
+        raise ValueError(
+            f"`engine`: {type(model).__name__} runs by its own loop, whatever is asked for. Leave it out, or hand over "
+            "`accelerate(net, engine=...)`."
+        )
+    return model
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], path: str | os.PathLike) -> None:
