@@ -48,7 +48,7 @@ def test_command_succeeds_where_all_is_well(capsys, monkeypatch):
 
 @pytest.mark.parametrize("package", ["numba", "torch", "snntorch", "jupyter_client", "psutil", "packaging"])
 def test_package_that_cannot_be_loaded_is_a_finding_and_not_the_end(package, data_home, monkeypatch):
-    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
+    for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
         monkeypatch.setitem(sys.modules, name, None)
     findings = dict(examine({name: doctor.CHECKS[name] for name in CHEAP}))
     assert set(findings) == set(CHEAP)

@@ -127,34 +127,30 @@ def test_folder_that_cannot_be_written_is_refused_by_name(tmp_path):
 
 @pytest.fixture
 def unprivileged(tmp_path):
-    """Return what runs Python code as a user without a home, before a copy of the package that it cannot write to."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become a user who may not write here")
-    package = tmp_path / "package"
-    shutil.copytree(
-        Path(snn_helpers.__file__).parent, package / "snn_helpers", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    temporary = tmp_path / "tmp"
+    """Return what runs Python code as a user without a home, with a copy of the package that it cannot write to."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("only root, by setpriv, can become a user who may not write here")
+    package, temporary = tmp_path / "package", tmp_path / "tmp"
+    source = Path(snn_helpers.__file__).parent
+    shutil.copytree(source, package / "snn_helpers", ignore=shutil.ignore_patterns("__pycache__"))
     temporary.mkdir()
     temporary.chmod(0o1777)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o055)
+    # This Python may lie in root's own home: the user may read all that root may, and write nothing.
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    become += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 
     def run(code):
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(package), "HOME": "/nonexistent"}
         environment |= {"TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            [sys.executable, "-c", code], env=environment, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        command = [*become, sys.executable, "-c", code]
+        return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True)
 
     try:
         probe = run("import numba")
     except PermissionError as err:
         pytest.skip(f"user {NOBODY} cannot run this environment's Python: {err}")
     if probe.returncode:
-        pytest.skip(f"user {NOBODY} cannot run this environment's Python: {probe.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"setpriv cannot be used here: {probe.stderr.strip().splitlines()[-1]}")
     return run
 
 
