@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from snn_helpers.engine import SURROGATES, cpu, cuda, reference, register_kernel, serves
+from snn_helpers.engine import SURROGATES, cpu, reference, register_kernel, serves
 from snn_helpers.engine import neurons as run_neurons
 from snn_helpers.engine.kernels import _KERNELS, Kernel
 from snn_helpers.neurons import NEURONS, Leaky, SpikingNeuron, clamp_parameters, register_neuron
