@@ -332,7 +332,7 @@ def test_wrong_digit_folder_is_named_and_leaves_no_store(folder, data_home):
 
 
 def test_faulty_recording_is_named_and_leaves_no_store(folder, data_home):
-    (folder / "Test" / "3" / "00001.bin").write_bytes(b"1234567")
+    (folder / "Test" / "3" / "00001.bin").write_bytes(bytes(7))
     with pytest.raises(RecordingError, match=r"Test/3/00001\.bin: 7 bytes is not a multiple of 5"):
         load_dataset("nmnist", folder, "test")
     assert [path.name for path in (data_home / "stores").iterdir() if not path.name.endswith(".lock")] == []

@@ -220,8 +220,8 @@ def _write_events(folder: Path, chunks: Iterable[Chunk]) -> tuple[np.ndarray, np
                 largest = 1 if name == "p" else np.iinfo(dtype).max
                 if values.size and (values.max() > largest or values.min() < 0):
                     raise StoreError(
-                        f"`{name}` must be in 0..{largest}; got {values.min()}..{values.max()}. Pass the events through "
-                        "to_events first."
+                        f"`{name}` must be in 0..{largest}; got {values.min()}..{values.max()}. Pass the events "
+                        "through to_events first."
                     )
                 files[name].write(values.astype(dtype).data)
             counts.append(np.asarray(chunk.counts))
