@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from snn_helpers.activity import record as record
     from snn_helpers.datasets import load_dataset as load_dataset
     from snn_helpers.engine import register_surrogate as register_surrogate
+    from snn_helpers.events.convert import to_events as to_events
+    from snn_helpers.events.read import read_events as read_events
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
     from snn_helpers.models.firing import balance_firing as balance_firing
     from snn_helpers.models.registry import register_model as register_model
@@ -41,6 +43,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "accelerate": "over_time",
     "load_dataset": "datasets",
+    "read_events": "events.read",
+    "to_events": "events.convert",
     "SpikingCNN": "models.cnn",
     "SpikingResNet": "models.resnet",
     "balance_firing": "models.firing",

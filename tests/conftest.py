@@ -45,6 +45,15 @@ def real_data():
 
 
 @pytest.fixture(scope="session")
+def format_data():
+    """Return the folder of small recordings in other formats, or skip."""
+    folder = Path(os.environ.get("SNN_FORMAT_DATA") or REPOSITORY.parent / "shared" / "data" / "formats")
+    if not folder.is_dir():
+        pytest.skip(f"no recordings of other formats at {folder}; set SNN_FORMAT_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def make_recording():
     """Return a maker of made-up events: make(rng, label, count, length_us)."""
     return made_up_recording

@@ -113,14 +113,10 @@ def test_folders_of_two_places_do_not_share_a_store(make_folder, data_home):
     assert contents(load_dataset("nmnist", first, "test")) == contents_of_first
 
 
-def test_recording_without_events_gives_empty_frames(folder):
+def test_empty_file_is_refused_by_name(folder):
     (folder / "Test" / "0" / "00001.bin").write_bytes(b"")
-    dataset = load_dataset("nmnist", folder, "test")
-    assert len(dataset.events(0)) == 0
-    frames = dataset.frames([0, 1], num_steps=6)
-    assert frames.shape == (6, 2, 2, 34, 34)
-    assert not frames[:, 0].any()
-    assert frames[:, 1].sum() == 80
+    with pytest.raises(RecordingError, match=r"0/00001\.bin: the file is empty"):
+        load_dataset("nmnist", folder, "test")
 
 
 def test_frames_are_those_of_the_recordings_asked_for(folder):
@@ -336,7 +332,7 @@ def test_wrong_digit_folder_is_named_and_leaves_no_store(folder, data_home):
 
 
 def test_faulty_recording_is_named_and_leaves_no_store(folder, data_home):
-    (folder / "Test" / "3" / "00001.bin").write_bytes(b"1234567")
+    (folder / "Test" / "3" / "00001.bin").write_bytes(bytes(7))
     with pytest.raises(RecordingError, match=r"Test/3/00001\.bin: 7 bytes is not a multiple of 5"):
         load_dataset("nmnist", folder, "test")
     assert [path.name for path in (data_home / "stores").iterdir() if not path.name.endswith(".lock")] == []

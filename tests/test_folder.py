@@ -61,7 +61,7 @@ def test_chunks_hold_every_event_of_every_file(make_folder, monkeypatch):
 
 def test_chunks_name_the_faulty_file(make_folder):
     root = make_folder(per_class={"Train": 2}, digits=(1, 2))
-    (root / "Train" / "2" / "00001.bin").write_bytes(b"1234")
+    (root / "Train" / "2" / "00001.bin").write_bytes(bytes(4))
     with pytest.raises(RecordingError, match=r"2/00001\.bin: 4 bytes"):
         list(folder_chunks(*list_recordings(root / "Train")))
 

@@ -1,13 +1,16 @@
 """Frames, held against tonic's ToFrame bit for bit and against a slow plain formula."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tonic.transforms import ToFrame
 
-from snn_helpers.events.frames import Augment, FrameSpec, bin_frames
-from snn_helpers.events.recording import SENSOR_SIZE, make_events, read_bin
+from snn_helpers.events.convert import to_events
+from snn_helpers.events.frames import Augment, EventsLostWarning, FrameSpec, bin_frames
+from snn_helpers.events.recording import SENSOR_SIZE, RecordingError, make_events, read_bin
 
 
 def frames_of(recordings, spec, indices=None, augment=None, seed=0):
@@ -17,6 +20,13 @@ def frames_of(recordings, spec, indices=None, augment=None, seed=0):
     indices = np.arange(len(recordings)) if indices is None else indices
     flat = tuple(np.ascontiguousarray(events[field]) for field in "xytp")
     return bin_frames(flat, offsets, indices, SENSOR_SIZE, spec, augment, seed)
+
+
+def lossy_frames_of(*args, **options):
+    """Bin without the warning that events are left out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EventsLostWarning)
+        return frames_of(*args, **options)
 
 
 def counted(events, bins, num_steps):
@@ -63,7 +73,7 @@ def test_recording_window_equals_the_plain_formula_when_bins_are_shorter_than_a_
 @given(events=recordings(), num_steps=st.integers(1, 40))
 def test_tonic_window_equals_tonic(events, num_steps):
     expected = ToFrame(sensor_size=SENSOR_SIZE, n_time_bins=num_steps)(events.copy())
-    np.testing.assert_array_equal(frames_of([events], FrameSpec(num_steps, "tonic"))[:, 0], expected)
+    np.testing.assert_array_equal(lossy_frames_of([events], FrameSpec(num_steps, "tonic"))[:, 0], expected)
 
 
 @pytest.mark.parametrize("num_steps", [1, 10, 25, 100])
@@ -96,14 +106,15 @@ def test_last_event_is_in_the_last_bin_and_tonic_drops_it():
 def test_fixed_window_golden_bins():
     # Bins of 100 us from the first event, at 50: [50, 150), [150, 250), [250, 350).
     events = make_events([0, 1, 2, 3, 4], [5] * 5, [50, 149, 150, 349, 350], [1] * 5)
-    frames = frames_of([events], FrameSpec(3, window_us=100))[:, 0]
+    with pytest.warns(EventsLostWarning, match=r"3 bins of 100 µs keep 4 of 5 events \(80\.00%\)"):
+        frames = frames_of([events], FrameSpec(3, window_us=100))[:, 0]
     assert np.argwhere(frames).tolist() == [[0, 1, 5, 0], [0, 1, 5, 1], [1, 1, 5, 2], [2, 1, 5, 3]]
 
 
 @given(events=recordings(), num_steps=st.integers(1, 20), window_us=st.integers(1, 100_000))
 def test_fixed_window_equals_the_plain_formula(events, num_steps, window_us):
     bins = (events["t"] - events["t"][0]) // window_us
-    frames = frames_of([events], FrameSpec(num_steps, window_us=window_us))[:, 0]
+    frames = lossy_frames_of([events], FrameSpec(num_steps, window_us=window_us))[:, 0]
     np.testing.assert_array_equal(frames, counted(events, bins, num_steps))
 
 
@@ -127,7 +138,7 @@ def test_recording_without_events_gives_zeros(spec):
 )
 def test_recording_of_one_event_gives_t_frames(spec, kept):
     # tonic's bins are 0 us wide here and hold nothing.
-    frames = frames_of([make_events([4], [6], [123_456], [1])], spec)
+    frames = lossy_frames_of([make_events([4], [6], [123_456], [1])], spec)
     assert frames.shape == (7, 1, 2, 34, 34)
     assert frames[0, 0, 1, 6, 4] == frames.sum() == kept
 
@@ -319,3 +330,77 @@ def test_warp_loses_what_leaves_the_field_without_wrapping():
         frames = frames_of([at_pixel(33, 33, 100)], FrameSpec(1), augment=Augment(warp=0.5), seed=seed)
         assert not frames[..., :17, :17].any()
         assert frames.sum() <= 100
+
+
+def test_window_unit_mistaken_warns_with_the_share_kept(several):
+    with pytest.warns(EventsLostWarning, match=r"25 bins of 10 µs keep \d+ of 1,950 events \(0\.\d+%\)"):
+        frames_of(several, FrameSpec(25, window_us=10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert frames_of(several, FrameSpec(30, window_us=10_000)).any()
+
+
+def test_tonic_window_warns_where_its_bins_hold_nothing():
+    instant = make_events([1, 2, 3], [1, 2, 3], [7, 7, 7], [1, 0, 1])
+    with pytest.warns(
+        EventsLostWarning, match=r"tonic's bins of whole µs keep 0 of 3 .*window=\"recording\" keeps all"
+    ):
+        assert not frames_of([instant], FrameSpec(4, "tonic")).any()
+    assert frames_of([instant], FrameSpec(4)).sum() == 3
+
+
+def test_polarity_of_minus_one_is_off():
+    flat = (np.array([1, 2, 3]), np.array([1, 1, 1]), np.array([0, 1, 2]), np.array([-1, 1, -1]))
+    frames = bin_frames(flat, np.array([0, 3]), [0], SENSOR_SIZE, FrameSpec(1))
+    assert np.argwhere(frames[0, 0]).tolist() == [[0, 1, 1], [0, 1, 3], [1, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "error", "message"),
+    [
+        ("p", [1, 2, 0], RecordingError, r"event 1 \(x=0, y=0, t=1 µs, p=2\) .*no polarity of 0 or 1"),
+        ("p", [1, 0, -3], RecordingError, r"event 2 .*p=-3"),
+        ("x", [0, 34, 0], RecordingError, r"event 1 \(x=34, .* outside the 34 x 34 sensor"),
+        ("y", [0, -1, 0], RecordingError, r"event 1 \(x=0, y=-1"),
+        ("t", [5, 4, 6], RecordingError, r"event 1 .*comes before its predecessor"),
+        ("t", [0.0, 0.1, 0.2], TypeError, r"`t` must hold whole numbers, times in µs; got float64.*to_events"),
+        ("x", [0.5, 1, 2], TypeError, r"`x` must hold whole numbers"),
+    ],
+)
+def test_columns_that_cannot_be_are_refused(field, values, error, message):
+    flat = {"x": [0, 0, 0], "y": [0, 0, 0], "t": [0, 1, 2], "p": [0, 0, 0], field: values}
+    columns = tuple(np.array(flat[name]) for name in "xytp")
+    with pytest.raises(error, match=message):
+        bin_frames(columns, np.array([0, 3]), [0], SENSOR_SIZE, FrameSpec(2))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_unsigned_columns_are_binned_alike(several, dtype):
+    events = several[0]
+    events["t"] %= 200
+    events = to_events(events, sort=True, unit="us")
+    flat = tuple(events[field].astype(dtype) for field in "xytp")
+    frames = bin_frames(flat, np.array([0, len(events)]), [0], SENSOR_SIZE, FrameSpec(7))
+    np.testing.assert_array_equal(frames, frames_of([events], FrameSpec(7)))
+
+
+def test_origin_zero_keeps_two_streams_in_step():
+    streams = [make_events([1, 1], [1, 1], [50, 350], [1, 1]), make_events([2, 2], [2, 2], [250, 399], [1, 1])]
+    by_clock = frames_of(streams, FrameSpec(4, window_us=100, origin="zero")).sum((2, 3, 4))
+    assert by_clock.tolist() == [[1, 0], [0, 0], [0, 1], [1, 1]]
+    assert frames_of(streams, FrameSpec(4, window_us=100)).sum((2, 3, 4)).tolist() == [[1, 1], [0, 1], [0, 0], [1, 0]]
+    assert frames_of(streams, FrameSpec(4, origin="zero")).sum((2, 3, 4)).tolist() == [[1, 0], [0, 0], [0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("size", [17, (17, 17), (34, 10), (5, 34)])
+def test_pooled_frames_add_up_the_pixels(several, size):
+    wide, high = (size, size) if isinstance(size, int) else size
+    pooled = frames_of(several, FrameSpec(3, size=size))
+    assert pooled.shape == (3, 6, 2, high, wide)
+    whole = frames_of(several, FrameSpec(3)).astype(int)
+    rows, columns = np.arange(34) * high // 34, np.arange(34) * wide // 34
+    expected = np.zeros(pooled.shape, int)
+    for row in range(34):
+        for column in range(34):
+            expected[..., rows[row], columns[column]] += whole[..., row, column]
+    np.testing.assert_array_equal(pooled, expected)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from snn_helpers._paths import user_path
-from snn_helpers.events.recording import RecordingError, read_bin
+from snn_helpers.events.dtype import RecordingError
+from snn_helpers.events.recording import read_bin
 from snn_helpers.events.store import Chunk
 
 _RECORDINGS_PER_CHUNK = 1_000

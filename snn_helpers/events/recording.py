@@ -9,29 +9,19 @@ from numba import njit
 
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
-
-EVENT_DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.int8)])
-"""One event: pixel (x, y), time t in µs from the recording's start, polarity p (1 = ON, 0 = OFF)."""
+from snn_helpers.events.convert import to_events
+from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, make_events
 
 SENSOR_SIZE = (34, 34, 2)
 """N-MNIST's field as (W, H, P): width, height, polarities. Frames are [T, B, P, H, W], the other way round."""
+
+__all__ = ["EVENT_DTYPE", "SENSOR_SIZE", "RecordingError", "make_events", "read_bin", "write_bin"]
 
 BYTES_PER_EVENT = 5
 OVERFLOW_Y = 240
 """A record with this y is no event: it says that the 23-bit clock lost `OVERFLOW_US`."""
 OVERFLOW_US = 2**13
 _LARGEST_T = 2**23 - 1
-
-
-class RecordingError(ValueError):
-    """A recording that cannot be used; the message names the file and what is wrong with it."""
-
-
-def make_events(x, y, t, p) -> np.ndarray:
-    """Join four arrays [N] to one structured array of events, fields x, y, t (µs), p."""
-    events = np.empty(len(t), dtype=EVENT_DTYPE)
-    events["x"], events["y"], events["t"], events["p"] = x, y, t, p
-    return events
 
 
 def read_bin(path: str | os.PathLike, sensor_size: tuple[int, int, int] = SENSOR_SIZE) -> np.ndarray:
@@ -53,13 +43,17 @@ def read_bin(path: str | os.PathLike, sensor_size: tuple[int, int, int] = SENSOR
     Raises
     ------
     RecordingError
-        If the size is no multiple of 5, an event lies outside the sensor, or time runs backwards.
+        If the file is empty or of another format, its size is no multiple of 5, an event lies outside the sensor, or
+        time runs backwards.
     FileNotFoundError
         If there is no such file.
     """
     with open(user_path(path), "rb", buffering=0) as file:
         raw = np.frombuffer(file.read(), dtype=np.uint8)
+    if not raw.size:
+        raise RecordingError(f"{path}: the file is empty, so it is no recording. Copy or unpack it again.")
     if raw.size % BYTES_PER_EVENT:
+        _refuse_other_format(path)
         raise RecordingError(
             f"{path}: {raw.size} bytes is not a multiple of {BYTES_PER_EVENT}, so the file is truncated or is no "
             "N-MNIST recording. Copy or unpack it again."
@@ -96,6 +90,7 @@ def _take_out_overflows(events: np.ndarray) -> np.ndarray:
 
 def _refuse_faults(path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:
     """Name the first event that cannot be; return if there is none (an overflow record looked like one)."""
+    _refuse_other_format(path)
     width, height, _ = sensor_size
     outside = np.flatnonzero((events["x"] >= width) | (events["y"] >= height))
     if outside.size:
@@ -111,6 +106,14 @@ def _refuse_faults(path, events: np.ndarray, sensor_size: tuple[int, int, int]) 
         )
 
 
+def _refuse_other_format(path) -> None:
+    from snn_helpers.events.formats import recognise  # which reads this format, too
+
+    found = recognise(path)
+    if found is not None and found.name != "N-MNIST":
+        raise RecordingError(f"{path}: this is {found.title}, not N-MNIST's .bin. Read it with read_events.")
+
+
 def write_bin(path: str | os.PathLike, events: np.ndarray) -> None:
     """Write one recording in N-MNIST's `.bin` format, through a temporary file beside it.
 
@@ -121,26 +124,25 @@ def write_bin(path: str | os.PathLike, events: np.ndarray) -> None:
     path : path
         The file to write; its folder must exist.
     events : structured array [N] with fields x, y, t, p
-        Sorted by t, with t >= 0 in µs, x in 0..255, y in 0..239, p in {0, 1}.
+        As `to_events` takes them, with x in 0..255 and y in 0..239.
 
     Raises
     ------
     RecordingError
-        If the events do not fit the format.
+        If there are no events or they do not fit the format.
     """
-    records = _encode(path, events)
+    records = _encode(path, to_events(events, unit="us", name=str(path)))
     with whole_file(user_path(path)) as part:
         records.tofile(part)
 
 
 def _encode(path, events: np.ndarray) -> np.ndarray:
+    if not len(events):
+        raise RecordingError(f"{path}: there are no events, and an empty file is no recording.")
     x, y, t, p = (events[field].astype(np.int64) for field in "xytp")
-    limits = (("x", x, 255), ("y", y, OVERFLOW_Y - 1), ("p", p, 1))
-    for name, values, high in limits:
-        if values.size and (values.min() < 0 or values.max() > high):
-            raise RecordingError(f"{path}: `{name}` must be in 0..{high}; got {values.min()}..{values.max()}.")
-    if t.size and (t[0] < 0 or np.any(np.diff(t) < 0)):
-        raise RecordingError(f"{path}: times must start at 0 or later and never run backwards. Sort the events by t.")
+    for name, values, high in (("x", x, 255), ("y", y, OVERFLOW_Y - 1)):
+        if values.max() > high:
+            raise RecordingError(f"{path}: `{name}` must be in 0..{high}; got {values.max()}. Write .npz instead.")
     # An overflow record stands before the first event whose time does not fit, as often as it needs.
     markers_due = np.maximum(0, -(-(t - _LARGEST_T) // OVERFLOW_US))
     markers_before = np.diff(markers_due, prepend=0)

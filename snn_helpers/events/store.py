@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from snn_helpers._paths import user_path
-from snn_helpers.events.recording import make_events
+from snn_helpers.events.dtype import make_events
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -218,8 +218,12 @@ def _write_events(folder: Path, chunks: Iterable[Chunk]) -> tuple[np.ndarray, np
         for chunk in chunks:
             for name, dtype in _EVENT_ARRAYS.items():
                 values = np.asarray(getattr(chunk, name))
-                if values.size and (values.max() > np.iinfo(dtype).max or values.min() < 0):
-                    raise StoreError(f"`{name}` reaches {values.max()}, more than a store holds; split the recording.")
+                largest = 1 if name == "p" else np.iinfo(dtype).max
+                if values.size and (values.max() > largest or values.min() < 0):
+                    raise StoreError(
+                        f"`{name}` must be in 0..{largest}; got {values.min()}..{values.max()}. Pass the events "
+                        "through to_events first."
+                    )
                 files[name].write(values.astype(dtype).data)
             counts.append(np.asarray(chunk.counts))
             labels.append(np.asarray(chunk.labels))

@@ -1,0 +1,179 @@
+"""What a file format has to say of itself, and kinds of files that hold no events but are taken for recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+HEAD_BYTES = 4096
+
+
+class Options(NamedTuple):
+    """What a caller says of a file that does not say it itself.
+
+    Attributes
+    ----------
+    columns, unit
+        As `to_events` takes them.
+    sensor_size : (W, H, P) or None
+    block : int
+        Events a block, as far as the format can be cut; 0 for all at once.
+    """
+
+    columns: Any = None
+    unit: str | None = None
+    sensor_size: tuple[int, int, int] | None = None
+    block: int = 0
+
+
+@dataclass
+class Reading:
+    """A file that is open to be read.
+
+    Attributes
+    ----------
+    blocks : iterator
+        The events, some at a time and in order, each as `to_events` takes them.
+    sensor_size : (W, H, P) or None
+        What the file says; None if it says nothing.
+    unit : str or None
+        Unit of the blocks' times; None if the file does not say.
+    columns : str, sequence of str or None
+        What the blocks' columns are, as `to_events` takes it.
+    """
+
+    blocks: Iterator[Any]
+    sensor_size: tuple[int, int, int] | None = None
+    unit: str | None = "us"
+    columns: Any = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format.
+
+    Attributes
+    ----------
+    name : str
+        Short, as users type it.
+    title : str
+        As messages call a file of it.
+    suffixes : tuple of str
+        Usual endings of names, the first for writing.
+    fits : callable (head, size, path) -> bool
+        Whether a file is of this format, by its first bytes and its size; opens the file only if these do not tell.
+    read : callable (path, Options) -> Reading
+    write : callable (path, events, sensor_size) or None
+        Writes checked events of a sensor; None if the format cannot be written.
+    has_mark : bool
+        Whether its files begin with a mark of their own; those that do not are tried after all other kinds of files.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    fits: Callable[[bytes, int, Path], bool]
+    read: Callable[[Path, Options], Reading]
+    write: Callable[[Path, np.ndarray, tuple[int, int, int]], None] | None = None
+    has_mark: bool = True
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A kind of file that is not read.
+
+    Attributes
+    ----------
+    title : str
+        What it is.
+    advice : str
+        What makes a recording of it.
+    """
+
+    title: str
+    advice: str
+    name: str = field(default="", init=False)
+
+
+_FRAMES = "`simulate_events` makes events of a video's frames."
+_UNPACK = "Unpack it first."
+_FOREIGN = (
+    (b"#ROSBAG", "a ROS bag", "Convert it with the package rosbags: write its event messages to .npz with x, y, t, p."),
+    (b"\x1f\x8b\x08", "a gzip archive", _UNPACK),
+    (b"BZh91AY&SY", "a bzip2 archive", _UNPACK),
+    (b"\xfd7zXZ", "an xz archive", _UNPACK),
+    (b"7z\xbc\xaf", "a 7-Zip archive", _UNPACK),
+    (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
+    (b"\x04\x22\x4d\x18", "an LZ4 archive", _UNPACK),
+    (b"PK\x03\x04", "a ZIP archive", "Unpack it first; a saved PyTorch file holds no recording."),
+    (b"GIF8", "a GIF", _FRAMES),
+    (b"\x89PNG", "a PNG picture", _FRAMES),
+    (b"\xff\xd8\xff", "a JPEG picture", _FRAMES),
+    (b"RIFF", "an AVI video or a sound", _FRAMES),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video", _FRAMES),
+    (b"%PDF", "a PDF", "Choose the recording itself."),
+    (b"\x7fELF", "a program", "Choose the recording itself."),
+    (b"SQLite format 3", "an SQLite database", "A ROS 2 bag is one; convert it with the package rosbags."),
+    (b"\x89MCAP0", "an MCAP (ROS 2) bag", "Convert it with the package rosbags: write its events to .npz."),
+    (b"PAR1", "a Parquet table", "Read it with pandas and hand the data frame to `to_events`."),
+    (b"ARROW1", "a Feather table", "Read it with pandas and hand the data frame to `to_events`."),
+    (b"Event Stream", "an Event Stream without DVS events", "Only its DVS events can be read; choose such a file."),
+    (b"#!AER-DAT1", "AEDAT 1", "Convert it to AEDAT 2 with jAER."),
+    (b"#!AER-DAT", "AEDAT of a version that is not read", "Those of 2.0, 3.1 and 4.0 are. Convert it."),
+    (b"\x80\x04\x95", "a Python pickle", "It could run code when read; save the events with np.savez(x=, y=, t=, p=)."),
+)  # fmt: skip
+
+
+def foreign_kind(head: bytes) -> Foreign | None:
+    """Return which other kind of file begins like this, if it is a known one."""
+    for mark, title, advice in _FOREIGN:
+        if head.startswith(mark):
+            return Foreign(title, advice)
+    if head[4:8] == b"ftyp":
+        return Foreign("an MP4 or MOV video", _FRAMES)
+    if head[257:262] == b"ustar":
+        return Foreign("a tar archive", _UNPACK)
+    return None
+
+
+def read_head(path: Path) -> tuple[bytes, int]:
+    """Return a file's first bytes and its size."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read(HEAD_BYTES), path.stat().st_size
+
+
+def percent_header(head: bytes) -> tuple[dict[str, str], int]:
+    """Return the fields and the length of a header of lines `% key value`, which binary data follow."""
+    fields, at = {}, 0
+    while head[at : at + 1] == b"%":
+        stop = head.find(b"\n", at)
+        line = head[at + 1 : stop]
+        if stop < 0 or not all(32 <= byte < 127 or byte in b"\t\r" for byte in line):
+            break
+        at = stop + 1
+        words = line.decode("ascii").strip()
+        if words == "end":
+            break
+        key, _, value = words.partition(" ")
+        fields[key.lower()] = value.strip()
+    return fields, at
+
+
+def mapped(path: Path, dtype: str | np.dtype, offset: int) -> np.ndarray:
+    """Memory-map the whole items of a file from `offset` on; bytes of a broken last one are left out."""
+    count = max(0, path.stat().st_size - offset) // np.dtype(dtype).itemsize
+    if not count:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,))
+
+
+def stretches(total: int, length: int) -> Iterator[slice]:
+    """Cut 0..total into slices of `length`; 0 for one."""
+    length = length or max(1, total)
+    for start in range(0, total, length):
+        yield slice(start, min(start + length, total))

@@ -1,0 +1,134 @@
+"""HDF5 in the layouts that people use: columns in a group, a compound data set, or a table [N, 4].
+
+Found by name, in this order: `events/{x,y,t,p}` (DSEC, v2e's and others' names for the columns), `CD/events`
+(Prophesee), `events` as a compound or a table, columns at the root, `davis/left/events` (MVSEC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from snn_helpers._files import whole_file
+from snn_helpers.events.convert import ALIASES, UNITS_US
+from snn_helpers.events.dtype import RecordingError
+from snn_helpers.events.formats.base import Format, Options, Reading, stretches
+
+_MARK = b"\x89HDF\r\n\x1a\n"
+_PLACES = ("events", "CD/events", "/", "davis/left/events", "dvs/events", "event")
+_SIZE_NAMES = ("sensor_size", "sensor_resolution", "resolution", "geometry")
+
+
+def _fits(head: bytes, size: int, path: Path) -> bool:
+    return head.startswith(_MARK)
+
+
+def _read(path: Path, options: Options) -> Reading:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            place = _find(path, file, options)
+            shift = (
+                int(file["t_offset"][()]) if "t_offset" in file and isinstance(file["t_offset"], h5py.Dataset) else 0
+            )
+            size = _sensor_size(path, file, place)
+            unit = options.unit or file[place].attrs.get("unit")
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as err:
+        if isinstance(err, RecordingError):
+            raise
+        raise RecordingError(f"{path}: the HDF5 file cannot be read ({err}).") from err
+    unit = unit.decode() if isinstance(unit, bytes) else unit
+    unit = unit if unit in UNITS_US else None
+    return Reading(_blocks(path, place, shift, options.block), size, unit, options.columns)
+
+
+def _find(path: Path, file, options: Options) -> str:
+    import h5py
+
+    for place in _PLACES:
+        if place not in file:
+            continue
+        item = file[place]
+        if isinstance(item, h5py.Group) and _columns(item):
+            return place
+        if isinstance(item, h5py.Dataset) and (item.dtype.names or (item.ndim == 2 and item.shape[1] == 4)):
+            return place
+    names = []
+    file.visit(lambda name: names.append(name) if len(names) < 12 else None)
+    raise RecordingError(
+        f"{path}: no events in this HDF5 file. Expected x, y, t, p in events/, CD/events or at the root; found "
+        f"{', '.join(names) or 'nothing'}."
+    )
+
+
+def _columns(group) -> dict[str, str]:
+    """Return {x: its name, ...} of a group's columns; nothing unless all four are there once."""
+    import h5py
+
+    found = {}
+    for field, names in ALIASES.items():
+        fits = [name for name in group if name.lower() in names and isinstance(group[name], h5py.Dataset)]
+        if len(fits) != 1:
+            return {}
+        found[field] = fits[0]
+    lengths = {group[name].shape for name in found.values()}
+    return found if len(lengths) == 1 and len(next(iter(lengths))) == 1 else {}
+
+
+def _sensor_size(path: Path, file, place: str) -> tuple[int, int, int] | None:
+    """Return the size as an attribute of the file or the events gives it; e2vid's `sensor_resolution` is (H, W)."""
+    for attributes in (file[place].attrs, file.attrs):
+        for name in _SIZE_NAMES:
+            if name not in attributes:
+                continue
+            value = np.ravel(attributes[name])
+            if value.size < 2 or value.dtype.kind not in "iuf":
+                continue
+            first, second = int(value[0]), int(value[1])
+            if not 0 < first <= 2**15 or not 0 < second <= 2**15:
+                raise RecordingError(
+                    f"{path}: its `{name}` is {value.tolist()}; expected a width and a height in pixels."
+                )
+            return (second, first, 2) if name == "sensor_resolution" and second >= first else (first, second, 2)
+    return None
+
+
+def _blocks(path: Path, place: str, shift: int, length: int) -> Iterator:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            item = file[place]
+            if isinstance(item, h5py.Dataset):
+                for part in stretches(len(item), length):
+                    yield item[part]
+                return
+            columns = _columns(item)
+            for part in stretches(item[columns["t"]].shape[0], length):
+                block = {field: item[name][part] for field, name in columns.items()}
+                if shift:
+                    block["t"] = block["t"].astype(np.int64) + shift
+                yield block
+    except OSError as err:
+        raise RecordingError(
+            f"{path}: the HDF5 file cannot be read ({err}). Is it cut short, or its filter missing?"
+        ) from err
+
+
+def _write(path: Path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:
+    import h5py
+
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        group = file.create_group("events")
+        group.attrs["unit"] = "us"
+        group.attrs["sensor_size"] = np.array(sensor_size[:2])
+        for field in "xytp":
+            group.create_dataset(
+                field, data=events[field], compression="gzip" if len(events) else None, shuffle=bool(len(events))
+            )
+
+
+FORMAT = Format("HDF5", "an HDF5 file", (".h5", ".hdf5"), _fits, _read, _write)

@@ -1,0 +1,76 @@
+"""NumPy's `.npy` and `.npz`: a structured array, a table [N, 4], or an array a column."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from snn_helpers._files import whole_file
+from snn_helpers.events.dtype import RecordingError
+from snn_helpers.events.formats.base import Format, Options, Reading, stretches
+
+_NPY = b"\x93NUMPY"
+
+
+def _fits(head: bytes, size: int, path: Path) -> bool:
+    if head.startswith(_NPY):
+        return True
+    if not head.startswith(b"PK\x03\x04"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _read(path: Path, options: Options) -> Reading:
+    try:
+        with open(path, "rb") as file:
+            is_table = file.read(len(_NPY)) == _NPY
+        if is_table:
+            table = np.load(path, mmap_mode="r", allow_pickle=False)
+            return Reading(_rows(path, table, options.block), unit=options.unit, columns=options.columns)
+        with zipfile.ZipFile(path) as archive:
+            unpacked, packed = (sum(getattr(entry, name) for entry in archive.infolist())
+                                for name in ("file_size", "compress_size"))  # fmt: skip
+        if unpacked > 1000 * max(packed, 1 << 10):
+            raise RecordingError(f"{path}: would unpack to {unpacked:,} bytes from {packed:,}; that is no recording.")
+        with np.load(path, allow_pickle=False) as arrays:
+            columns = {name: arrays[name] for name in arrays.files}
+    except RecordingError:
+        raise
+    except Exception as err:  # a damaged header fails in many ways
+        raise RecordingError(f"{path}: the NumPy file cannot be read ({err}).") from err
+    size = columns.pop("sensor_size", None)
+    if size is not None and (size.shape not in ((2,), (3,)) or size.dtype.kind not in "iu" or size.min() < 1):
+        raise RecordingError(f"{path}: its `sensor_size` must be two whole numbers, width and height.")
+    size = (int(size[0]), int(size[1]), 2) if size is not None else None
+    unit = options.unit or ("us" if "sensor_size" in columns or size is not None else None)
+    if "events" in columns:
+        return Reading(_rows(path, columns["events"], options.block), size, unit, options.columns)
+    if len(columns) == 1:
+        return Reading(_rows(path, next(iter(columns.values())), options.block), size, unit, options.columns)
+    return Reading(iter([columns]), size, unit, options.columns)
+
+
+def _rows(path: Path, table: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    if table.ndim == 0 or (table.dtype.names is None and table.ndim != 2):
+        raise RecordingError(f"{path}: an array of shape {list(table.shape)} and type {table.dtype} holds no events.")
+    for part in stretches(len(table), length):
+        yield table[part]
+
+
+def _write(path: Path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:
+    with whole_file(path) as part, open(part, "wb") as file:
+        if path.suffix.lower() == ".npy":
+            np.save(file, events)
+        else:
+            np.savez(file, **{name: events[name] for name in "xytp"}, sensor_size=np.array(sensor_size[:2]))
+
+
+FORMAT = Format("NumPy", "a NumPy file", (".npz", ".npy"), _fits, _read, _write)

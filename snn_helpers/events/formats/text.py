@@ -1,0 +1,98 @@
+"""Text, an event a line: separated by commas, semicolons, tabs or spaces, with a header of names or stated columns."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from snn_helpers._files import whole_file
+from snn_helpers.events.dtype import RecordingError
+from snn_helpers.events.formats.base import Format, Options, Reading
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+_LINES_A_BLOCK = 1 << 20
+_UNITS = {"t_us": "us", "time_us": "us", "timestamp_us": "us"}
+
+
+def _fits(head: bytes, size: int, path: Path) -> bool:
+    try:
+        words = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return size > 0 and all(letter.isprintable() or letter in "\t\r\n" for letter in words)
+
+
+def _split(line: str) -> list[str]:
+    for mark in ",;\t":
+        if mark in line:
+            return [word.strip() for word in line.split(mark)]
+    return line.split()
+
+
+def _read(path: Path, options: Options) -> Reading:
+    names, size, skip, comma, unit = None, None, 0, None, options.unit
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for line in file:
+            words = _split(line.strip().lstrip("#").strip())
+            if not line.strip() or (line.startswith("#") and len(words) != 4):
+                skip += 1
+                continue
+            if all(_NUMBER.match(word) for word in words):
+                if len(words) == 2 and size is None:  # the first line of some sets: width and height
+                    size = (int(float(words[0])), int(float(words[1])), 2)
+                    skip += 1
+                    continue
+                comma = next((mark for mark in ",;\t" if mark in line), None)
+                break
+            if names is not None:
+                raise RecordingError(f"{path}: line {skip + 1} holds no numbers: {line.strip()[:60]!r}.")
+            names, skip = words, skip + 1
+        else:
+            raise RecordingError(f"{path}: this text holds no events: no line of numbers in it.")
+    if len(words) < 4:
+        raise RecordingError(f"{path}: line {skip + 1} has {len(words)} numbers; an event needs x, y, t and p.")
+    columns = options.columns
+    if names is not None and len(names) != len(words):
+        raise RecordingError(f"{path}: the header names {len(names)} columns, but line {skip + 1} has {len(words)}.")
+    if names is None and columns is None:
+        raise RecordingError(
+            f"{path}: nothing says which of its {len(words)} columns is x, y, t and p. Say the order, such as "
+            'columns="txyp" (`--columns txyp`).'
+        )
+    if names is not None:
+        unit = unit or next((_UNITS[name.lower()] for name in names if name.lower() in _UNITS), None)
+    elif len(words) != 4:
+        raise RecordingError(f"{path}: lines of {len(words)} numbers; without a header an event has four.")
+    return Reading(_blocks(path, skip, comma, names, len(words), options.block), size, unit, columns)
+
+
+def _blocks(path: Path, skip: int, comma: str | None, names, width: int, length: int) -> Iterator:
+    lines = length or _LINES_A_BLOCK
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for _ in range(skip):
+            file.readline()
+        while text := "".join(line for _, line in zip(range(lines), file)):
+            try:
+                # float64 holds whole µs up to 2**53, far beyond epoch times.
+                table = np.loadtxt(io.StringIO(text), delimiter=comma, ndmin=2, dtype=np.float64)
+            except ValueError as err:
+                raise RecordingError(f"{path}: not a number where one is expected ({err}).") from err
+            if not len(table):
+                continue
+            if table.shape[1] != width:
+                raise RecordingError(f"{path}: lines of {table.shape[1]} numbers after one of {width}.")
+            yield dict(zip(names, table.T)) if names else table
+
+
+def _write(path: Path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:
+    with whole_file(path) as part, open(part, "w", encoding="utf-8") as file:
+        file.write("t,x,y,p\n")
+        np.savetxt(file, np.stack([events[field] for field in "txyp"], axis=1).reshape(-1, 4), fmt="%d", delimiter=",")
+
+
+FORMAT = Format("text", "a text file", (".csv", ".txt", ".tsv"), _fits, _read, _write, has_mark=False)
