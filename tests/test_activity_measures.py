@@ -110,7 +110,7 @@ def test_bad_input_of_measures_is_refused():
         firing_rates({"toy": np.zeros((4, 1))})
     with pytest.raises(ValueError, match="one a recording, 1"):
         anytime(decisions(TRAINS, TRAINS), np.array([0, 1]))
-    with pytest.raises(ValueError, match=r"`decided` must be in 0..1; got 0..2"):
+    with pytest.raises(ValueError, match=r"`decided` must be in 0\.\.1, the classes of the network; got 0\.\.2"):
         confusion_matrix([0, 1], [0, 2], num_classes=2)
 
 
