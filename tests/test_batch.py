@@ -110,6 +110,6 @@ def test_time_limit_ends_the_kernel_and_keeps_what_was_printed(tmp_path, results
     limit_from_what_is_seen(monkeypatch, lambda parameters: True, '"pid ')
     assert batch.run_series([slow], tmp_path / "out", {}, limits=Limits(seconds=8)) == 1
     assert "TIMEOUT: the time limit of 8 s was over" in capsys.readouterr().out
-    (printed,) = nbformat.read(tmp_path / "out" / "slow.ipynb", as_version=4).cells[-1].outputs
+    printed, *_ = nbformat.read(tmp_path / "out" / "slow.ipynb", as_version=4).cells[-1].outputs
     kernel = int(printed["text"].split()[1])
     wait_for(lambda: not is_alive(kernel))

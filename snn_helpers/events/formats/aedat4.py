@@ -17,7 +17,7 @@ def _read(path: Path, options: Options) -> Reading:
         import aedat
     except ModuleNotFoundError as err:
         raise ModuleNotFoundError(
-            f"{path}: AEDAT 4 is read through the package aedat, which is not installed. Run `pip install aedat`."
+            f"{path}: AEDAT 4 is read through the package aedat, which is not installed. Run `pip install 'snn_helpers[formats]'`."
         ) from err
     try:
         decoder = aedat.Decoder(path)
