@@ -129,7 +129,7 @@ def test_bad_values_are_one_line_and_end_with_1(arguments, message, capsys, data
 
 
 def test_damaged_input_is_one_line_and_ends_with_1(folder, tmp_path, capsys):
-    (folder / "Train" / "4" / "00002.bin").write_bytes(b"123")
+    (folder / "Train" / "4" / "00002.bin").write_bytes(bytes(3))
     command = ["train", "--dataset", "nmnist", "--data_dir", str(folder), "--save_dir", str(tmp_path / "run")]
     assert main(command) == 1
     assert_one_line(capsys.readouterr().err, "00002.bin: 3 bytes is not a multiple of 5")

@@ -17,7 +17,8 @@ def _read(path: Path, options: Options) -> Reading:
         import aedat
     except ModuleNotFoundError as err:
         raise ModuleNotFoundError(
-            f"{path}: AEDAT 4 is read through the package aedat, which is not installed. Run `pip install 'snn_helpers[formats]'`."
+            f"{path}: AEDAT 4 is read through the package aedat, which is not installed. Run "
+            "`pip install 'snn_helpers[formats]'`."
         ) from err
     try:
         decoder = aedat.Decoder(path)
