@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 VARIABLE = "SNN_PLUGINS"
@@ -61,7 +62,7 @@ def _load(path: Path) -> None:
         return
     if before is not None and Path(before.__file__) != path and Path(before.__file__).exists():
         raise ValueError(f"`plugins`: {path} and {before.__file__} have the same name. Give one of them another.")
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
     module = importlib.util.module_from_spec(spec)
     module.source_text = text
     sys.modules[name] = module  # before it runs: dataclasses look their module up
