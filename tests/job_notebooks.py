@@ -135,8 +135,11 @@ def limit_from_what_is_seen(monkeypatch, is_endless, words, see=lambda job: None
 
 
 def _printed(notebook):
-    """Return the outputs of a saved notebook as JSON: its source may hold the same words."""
-    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    """Return the outputs of a saved notebook as JSON, since its source may hold the same words; "" while it is written."""
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    except json.JSONDecodeError:
+        return ""
     return json.dumps([cell.get("outputs", []) for cell in cells])
 
 
