@@ -135,7 +135,7 @@ def limit_from_what_is_seen(monkeypatch, is_endless, words, see=lambda job: None
 
 
 def _printed(notebook):
-    """Return the outputs of a saved notebook as JSON, since its source may hold the same words; "" while it is written."""
+    """Return the outputs of a saved notebook as JSON (its source may hold the same words); "" while it is written."""
     try:
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
     except json.JSONDecodeError:
