@@ -16,7 +16,7 @@ def chromium():
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         context = browser.new_context()  # one for all tests, so that JupyterLab's own files are fetched once
-        context.set_default_timeout(0)  # a busy machine may take its time; pytest's own limit is for what never happens
+        context.set_default_timeout(600_000)  # for what never happens; a busy machine may take its time
         yield context
         browser.close()
 

@@ -109,15 +109,18 @@ class Notebook:
         """Open the notebook and take the kernel that is offered."""
         self.page.goto(f"{self.lab.address}lab/tree/{self.name}?token={self.lab.token}&reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
-        # A first visit asks for the kernel; afterwards it is taken without a question.
-        self.page.wait_for_function(
-            """() => document.querySelector('.jp-Dialog') || (
-                 document.querySelector('.jp-Toolbar-kernelName')?.textContent.includes('Python 3')
-                 && document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle')"""
-        )
-        if self.page.locator(".jp-Dialog").count():
+        # A first visit asks for the kernel; afterwards it is taken without a question. Cells that are run before the
+        # kernel rests may keep JupyterLab from asking it for its widgets until they have ended.
+        while True:
+            asked = self.page.wait_for_function(
+                """() => document.querySelector('.jp-Dialog') ? 'dialog' : (
+                     document.querySelector('.jp-Toolbar-kernelName')?.textContent.includes('Python 3')
+                     && document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle')"""
+            ).json_value()
+            if asked != "dialog":
+                return self
             self.page.click(".jp-Dialog button.jp-mod-accept")
-        return self
+            self.page.wait_for_selector(".jp-Dialog", state="detached")
 
     def menu(self, menu: str, item: str) -> None:
         """Choose an item of JupyterLab's main menu."""
@@ -176,14 +179,7 @@ class Notebook:
 
     def run_cell(self, cell: int) -> str:
         """Run one code cell as a person would, and return what it printed."""
-        place = self.page.locator(".jp-Notebook .jp-CodeCell").nth(cell)
-        before = place.locator(".jp-InputPrompt").text_content()
-        # A slow page shows the new number beside what was printed before.
-        place.locator(".jp-OutputArea-child").evaluate_all("all => all.forEach(node => { node.dataset.old = '' })")
-        place.locator(".jp-InputArea-editor").click()
-        # Leaving a widget sends its state, which another thread of the kernel may take in; people are slower.
-        self.page.wait_for_timeout(200)
-        self.page.keyboard.press("Control+Enter")
+        before = self.start_cell(cell)
         self.page.wait_for_function(
             "([cell, before]) => { const node = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[cell];"
             "const text = node.querySelector('.jp-InputPrompt').textContent;"
@@ -192,6 +188,18 @@ class Notebook:
             arg=[cell, before],
         )
         return self.output(cell)
+
+    def start_cell(self, cell: int) -> str:
+        """Start one code cell as a person would, and return its prompt from before."""
+        place = self.page.locator(".jp-Notebook .jp-CodeCell").nth(cell)
+        before = place.locator(".jp-InputPrompt").text_content()
+        # A slow page shows the new number beside what was printed before.
+        place.locator(".jp-OutputArea-child").evaluate_all("all => all.forEach(node => { node.dataset.old = '' })")
+        place.locator(".jp-InputArea-editor").click()
+        # Leaving a widget sends its state, which another thread of the kernel may take in; people are slower.
+        self.page.wait_for_timeout(200)
+        self.page.keyboard.press("Control+Enter")
+        return before
 
 
 def _bytes(frame) -> bytes:
