@@ -52,7 +52,8 @@ def measure(name: str, quick: bool, memory: bool) -> dict[str, float]:
     """Return what one network costs: seconds, the least of the rounds, and how far it is from its loop."""
     net, inputs, ways = runners(name, quick)
     differs = compare(net, inputs)
-    row = {"fired": differs.fired, "spikes": differs.spikes, "near": differs.near, "gradients": differs.gradients}
+    row = {"fired": differs.fired, "spikes": differs.spikes, "near": differs.near}
+    row |= {"unexplained": differs.unexplained, "gradients": differs.gradients}
     rounds = 1 if quick else ROUNDS
     train = interleaved({way: train_step(run, net, inputs) for way, run in ways.items()}, rounds)
     net.eval()
@@ -94,6 +95,7 @@ def reset_peak() -> None:
 
 def print_row(name: str, row: dict[str, float]) -> None:
     cells = [f"{name:13}", f"{100 * row['fired']:5.1f} %", f"{row['spikes']:6d}", f"{row['near']:5d}"]
+    cells.append(f"{row['unexplained']:5d}")
     cells.append(f"{row['gradients']:8.0e}")
     for work in ("train", "forward"):
         loop, ours = row[f"{work} {LOOP}"], row[f"{work} {OURS}"]
@@ -129,7 +131,7 @@ def main() -> int:
         return 0
     rounds = 1 if args.quick else ROUNDS
     print(f"{torch.get_num_threads()} threads; ms, the least of {rounds} rounds; MB; loop, over time, loop / over time")
-    print(f"{'network':13}  {'fires':>7}  {'differ':>6}  {'near':>5}  {'gradient':>8}", end="")
+    print(f"{'network':13}  {'fires':>7}  {'differ':>6}  {'near':>5}  {'wrong':>5}  {'gradient':>8}", end="")
     print("".join(f"  {title:>25}" for title in ("train step", "forward")) + f"  {'peak memory':>22}")
     rows = {}
     for name in args.names or ZOO:

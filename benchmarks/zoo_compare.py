@@ -16,9 +16,8 @@ from snn_helpers.neurons import SPIKING, Listener, reset
 from snn_helpers.over_time import accelerate
 
 NEAR = 1e-5  # what rounding may decide: a membrane so near its threshold
-FLOOR = (
-    1e-2  # gradients are compared in units of the largest of their tensor, or of this share of the network's largest
-)
+# Gradients are compared in units of the largest of their tensor, or of this share of the network's largest.
+FLOOR = 1e-2
 
 
 @dataclass
@@ -33,6 +32,9 @@ class Difference:
         Spikes of all layers that differ.
     near : int
         Membranes of the loop within `NEAR` of their threshold, which rounding may decide.
+    unexplained : int
+        Spikes that differ although their membrane is not near and no spike differed before: steps before, or layers
+        before in the same step, of the same recording (of the batch, where a normalisation shares its statistics).
     membranes : float
         Largest difference of what the network returns, spikes that differ aside.
     gradients : float
@@ -43,6 +45,7 @@ class Difference:
     fired: float
     spikes: int
     near: int
+    unexplained: int
     membranes: float
     gradients: float
 
@@ -54,15 +57,39 @@ def compare(net: nn.Module, inputs: Tensor, seed: int = 0, engine: str = "auto")
     theirs_rec, ours_rec = _Recorder(loop), _Recorder(ours)
     expected = _run(lambda: plain_loop(loop, inputs), loop, seed)
     got = _run(lambda: accelerate(ours, engine)(inputs), ours, seed)
-    spikes, near, fired, count = 0, 0, 0, 0
+    near, fired, count, layers = 0, 0, 0, []
+    others = ours_rec.whole()
     for name, (spk, mem) in theirs_rec.whole().items():
-        other = ours_rec.whole()[name][0]
-        spikes += int((spk != other).sum())
-        fired, count = fired + int((spk != 0).sum()), count + spk.numel()
+        rounds = torch.zeros_like(spk, dtype=torch.bool)
         if mem is not None:
-            near += int(((mem - loop.get_submodule(name).threshold).abs() < NEAR).sum())
+            rounds = (mem - loop.get_submodule(name).threshold).abs() < NEAR
+        layers.append((spk != others[name][0], rounds))
+        near += int(rounds.sum())
+        fired, count = fired + int((spk != 0).sum()), count + spk.numel()
+    spikes = sum(int(differs.sum()) for differs, _ in layers)
     membranes = max(float((a - b).abs().max()) for a, b in zip(expected, got)) if spikes == 0 else float("nan")
-    return Difference(len(theirs_rec.steps), fired / count, spikes, near, membranes, _gradients(loop, ours))
+    shared = net.training and any(isinstance(module, nn.modules.batchnorm._NormBase) for module in net.modules())
+    unexplained = _unexplained(layers, shared)
+    return Difference(
+        len(theirs_rec.steps), fired / count, spikes, near, unexplained, membranes, _gradients(loop, ours)
+    )
+
+
+def _unexplained(layers: list[tuple[Tensor, Tensor]], shared: bool) -> int:
+    """Return how many spikes differ first, and not by rounding; layers: (differs, near), [calls, B, ...], in order."""
+    steps = min(len(differs) for differs, _ in layers)
+    batch = layers[0][0].shape[1]
+    before, count = torch.zeros(batch, dtype=torch.bool), 0
+    for step in range(steps):
+        for differs, near in layers:
+            calls = len(differs) // steps  # of a module that is used more than once
+            part = slice(step * calls, (step + 1) * calls)
+            here, rounds = (x[part].transpose(0, 1).reshape(batch, -1) for x in (differs, near))
+            count += int((here & ~rounds)[~before].sum())
+            before |= here.any(1)
+            if shared and before.any():
+                return count
+    return count
 
 
 def _run(forward: Callable, net: nn.Module, seed: int) -> list[Tensor]:

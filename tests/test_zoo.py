@@ -47,9 +47,12 @@ def test_network_of_the_zoo_equals_its_plain_loop(name, mode, trained):
     differs = compare(net, inputs)
     assert differs.layers > 1
     assert differs.fired > 0.01
-    assert differs.spikes == 0, f"{differs.near} membranes are within rounding of the threshold"
-    assert differs.membranes <= 1e-4
-    assert differs.gradients <= GRADIENTS
+    assert differs.unexplained == 0
+    if differs.near == 0:
+        assert differs.spikes == 0
+    if differs.spikes == 0:  # else rounding decided, as another processor's would
+        assert differs.membranes <= 1e-4
+        assert differs.gradients <= GRADIENTS
 
 
 @pytest.mark.parametrize("name", ZOO)
