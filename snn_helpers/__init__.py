@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from snn_helpers.engine import register_surrogate as register_surrogate
     from snn_helpers.events.convert import to_events as to_events
     from snn_helpers.events.read import read_events as read_events
+    from snn_helpers.events.video import read_video as read_video
+    from snn_helpers.events.video import simulate_events as simulate_events
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
     from snn_helpers.models.firing import balance_firing as balance_firing
     from snn_helpers.models.registry import register_model as register_model
@@ -44,6 +46,8 @@ _HOMES = {
     "accelerate": "over_time",
     "load_dataset": "datasets",
     "read_events": "events.read",
+    "read_video": "events.video",
+    "simulate_events": "events.video",
     "to_events": "events.convert",
     "SpikingCNN": "models.cnn",
     "SpikingResNet": "models.resnet",

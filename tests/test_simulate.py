@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from snn_helpers.events.camera import Camera
-from snn_helpers.events.simulate import Recordings, log2_table, simulate
+from snn_helpers.events.pixel import log2_table
+from snn_helpers.events.simulate import Recordings, simulate
 
 GOLDEN = "ff2548802f6f74c109e617cd657da09c249cccc2a31ac11d94e29c6a368c19cd"
 QUIET = {"leak_milli_octave_per_s": 0, "noise_milli_hz": 0, "hot_pixel_milli_hz": 0}
@@ -220,6 +221,40 @@ def test_log2_table_is_within_its_stated_error():
 
 def test_log2_table_never_falls():
     assert (np.diff(log2_table(20_000)) >= 0).all()
+
+
+# Paths of one's own ------------------------------------------------------------------------------------------------
+
+
+def test_the_cameras_own_path_given_by_hand_makes_the_same_bits(images):
+    camera = Camera(saccade_jitter_us=0)
+    path = np.array([camera.path_x_milli_px, camera.path_y_milli_px])
+    expected = simulate(images[:4], np.arange(4), camera)
+    assert_same(simulate(images[:4], np.arange(4), paths=path), expected)
+    assert_same(simulate(images[:4], np.arange(4), paths=[path] * 4), expected)
+
+
+def test_each_recording_moves_on_its_own_path_and_lasts_as_long(images):
+    still, right = np.full((2, 11), 3_000), np.array([np.linspace(1_000, 7_000, 31).astype(int), np.full(31, 3_000)])
+    both = simulate(images[:2], [0, 1], Camera(**QUIET), paths=[still, right])
+    assert both.offsets[1] == 0
+    assert both.t.max() > 140_000
+    assert_same(one(both, 1), one(simulate(images[1:2], [1], Camera(**QUIET), paths=right), 0))
+
+
+@pytest.mark.parametrize(
+    ("paths", "error", "message"),
+    [
+        ([np.zeros((2, 5), int)] * 3, ValueError, "one path, or one an image, 4; got 3"),
+        (np.zeros((3, 5), int), ValueError, r"`paths` must have the shape \[2, K\].*got \[3, 5\]"),
+        ([np.zeros((2, 1), int)] * 4, ValueError, r"`paths\[0\]` must have the shape.*at least 2 knots; got \[2, 1\]"),
+        (np.zeros((2, 5)), TypeError, "whole numbers of 1/1000 px; got dtype float64"),
+        (np.full((2, 5), 9_001), ValueError, r"must lie in \[-3000, 9000\].*got 9001"),
+    ],
+)
+def test_simulate_refuses_other_paths(images, paths, error, message):
+    with pytest.raises(error, match=message):
+        simulate(images[:4], np.arange(4), paths=paths)
 
 
 # Guards ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
-"""A simulated event camera in front of which a dark digit on bright ground makes N-MNIST's three saccades.
+"""A dark digit on bright ground moves before the simulated event camera: N-MNIST's three saccades, or any path.
 
-Only integers decide an event, and every random number is a hash of (seed, recording, pixel, purpose), so that every
-machine and every number of threads makes the same bits.
+Whole numbers only, as in `pixel.py`: every machine and every number of threads makes the same bits.
 """
 
 from __future__ import annotations
@@ -13,30 +12,26 @@ import numpy as np
 from numba import njit
 
 from snn_helpers._checks import check_int
-from snn_helpers.events.camera import (
-    DIGIT_PX,
-    FIELD_PX,
-    KNOT_US,
-    NOISE_STEPS,
-    STEP_US,
-    Camera,
+from snn_helpers.events.camera import DIGIT_PX, FIELD_PX, KNOT_US, PATH_RANGE_MILLI_PX, STEP_US, Camera
+from snn_helpers.events.pixel import (
+    FINER,
+    GROUND,
+    as_physics,
+    bell,
+    hash_bits,
+    log2_table,
+    recording_keys,
+    run_pixel,
+    unpack,
 )
 
 _PAUSES_US = ((85_000, 105_000), (210_000, 226_000))  # between the saccades, where a delay can change unseen
 
-_OCTAVE = 1 << 16  # fixed point of the log intensity
-_FINER = 8  # extra bits of what a pixel remembers: the leak of one step is far below 1/65536 octave
-_STEP_BITS = 9  # STEP_US == 1 << _STEP_BITS
-_MARGIN_PX = 10  # bare ground around the digit: a field moved within _PATH_RANGE stays on the canvas
+_MARGIN_PX = 10  # bare ground around the digit: a field moved within PATH_RANGE_MILLI_PX stays on the canvas
 _CELLS = 4  # canvas cells a pixel
 _CANVAS = (DIGIT_PX + 2 * _MARGIN_PX) * _CELLS
-_GROUND = 255 * 16  # light of the bare ground: a grey value and 4 more bits, for the blur
-_X_BIT, _Y_BIT, _T_BIT, _XY_MASK = 1, 7, 13, 63  # an event in one int64 that sorts by time
 _BLOCK = 256  # recordings between two looks at the size of the event buffer
-
-# What a pixel's random numbers are for; the lower 32 bits count the numbers of one purpose.
-_FOR_MISMATCH, _FOR_PHASE, _FOR_NOISE, _FOR_REDRAW = 0 << 32, 1 << 32, 2 << 32, 3 << 32
-_FOR_SACCADES = FIELD_PX * FIELD_PX  # beyond the pixels' own streams of a recording
+_FOR_SACCADES = FIELD_PX * FIELD_PX  # random numbers beyond the pixels' own streams of a recording
 
 
 class Recordings(NamedTuple):
@@ -61,7 +56,9 @@ class Recordings(NamedTuple):
     offsets: np.ndarray
 
 
-def simulate(images: np.ndarray, ids: np.ndarray, camera: Camera | None = None, seed: int = 0) -> Recordings:
+def simulate(
+    images: np.ndarray, ids: np.ndarray, camera: Camera | None = None, seed: int = 0, paths=None
+) -> Recordings:
     """Record each image with the simulated event camera.
 
     Parameters
@@ -74,6 +71,9 @@ def simulate(images: np.ndarray, ids: np.ndarray, camera: Camera | None = None, 
     camera : Camera or None
         Parameters; None for the defaults.
     seed : int, not negative
+    paths : integers [2, K], or a sequence of N of them
+        Where the digit's top-left corner is every 5 ms, x then y, in 1/1000 px: one path for all recordings, or one for
+        each, of a length of its own; None for the camera's. On these paths no saccade comes early or late.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def simulate(images: np.ndarray, ids: np.ndarray, camera: Camera | None = None, 
     Raises
     ------
     TypeError, ValueError
-        If `images`, `ids`, `camera` or `seed` are not as above.
+        If `images`, `ids`, `camera`, `seed` or `paths` are not as above.
 
     Examples
     --------
@@ -94,27 +94,57 @@ def simulate(images: np.ndarray, ids: np.ndarray, camera: Camera | None = None, 
     """
     camera = Camera() if camera is None else camera
     _check_arguments(images, ids, camera)
-    keys = _recording_keys(np.asarray(ids).astype(np.uint64), check_int("seed", seed, 0, 2**63 - 1))
+    keys = recording_keys(np.asarray(ids).astype(np.uint64), check_int("seed", seed, 0, 2**63 - 1))
     images = np.ascontiguousarray(images)
-    physics = _physics(camera)
-    log2 = log2_table(physics.stray + _GROUND + 1)
-    knots = np.array((camera.path_x_milli_px, camera.path_y_milli_px), dtype=np.int64)
+    physics = as_physics(camera)
+    log2 = log2_table(physics.stray + GROUND + 1)
+    if paths is None:
+        paths = np.array((camera.path_x_milli_px, camera.path_y_milli_px), dtype=np.int64)
+    else:
+        paths, physics = _check_paths(paths, len(images)), physics._replace(jitter_us=0)
+    same = isinstance(paths, np.ndarray)
+    knots = paths if same else np.concatenate([*paths, np.empty((2, 0), np.int64)], axis=1)
+    ends = (
+        np.full(len(images), knots.shape[1]) if same else np.cumsum([path.shape[1] for path in paths], dtype=np.int64)
+    )
+    starts = np.zeros(len(images), np.int64) if same else ends - [path.shape[1] for path in paths]
     counts = np.zeros(len(images), dtype=np.int64)
     events = []
     room = 1 << 13  # events a recording; real recordings hold up to about 8,000
     for first in range(0, len(images), _BLOCK):
         block = slice(first, first + _BLOCK)
+        parts = np.stack([starts[block], ends[block]], axis=1)
         while True:
             packed = np.empty((len(images[block]), room), dtype=np.int64)
-            _simulate_block(images[block], keys[block], log2, knots, physics, packed, counts[block])
+            _simulate_block(images[block], keys[block], log2, knots, parts, physics, packed, counts[block])
             if counts[block].max() <= room:
                 break
             room = int(counts[block].max())
-        rows = [np.sort(row[:count]) for row, count in zip(packed, counts[block], strict=True)]
-        events.append(_unpack(np.concatenate(rows)))
-    events.append(_unpack(np.empty(0, dtype=np.int64)))  # no images, no events
+        events += [np.sort(row[:count]) for row, count in zip(packed, counts[block], strict=True)]
+    x, y, p, t = unpack(np.concatenate([*events, np.empty(0, np.int64)]))  # no images, no events
     offsets = np.concatenate(([0], np.cumsum(counts)))
-    return Recordings(*(np.concatenate(field) for field in zip(*events, strict=True)), offsets)
+    return Recordings(x.astype(np.uint8), y.astype(np.uint8), p.astype(np.uint8), t, offsets)
+
+
+def _check_paths(paths, count: int):
+    """Return one path as an array int64 [2, K], or a list of `count` of them."""
+    alone = isinstance(paths, np.ndarray) and paths.ndim == 2
+    if not alone and len(paths) != count:
+        raise ValueError(f"`paths` must be one path, or one an image, {count}; got {len(paths)}.")
+    checked = []
+    for index, path in enumerate([paths] if alone else paths):
+        name, path = "paths" if alone else f"paths[{index}]", np.asarray(path)
+        if path.ndim != 2 or path.shape[0] != 2 or path.shape[1] < 2:
+            raise ValueError(
+                f"`{name}` must have the shape [2, K], x and y of at least 2 knots; got {list(path.shape)}."
+            )
+        if not np.issubdtype(path.dtype, np.integer):
+            raise TypeError(f"`{name}` must be whole numbers of 1/1000 px; got dtype {path.dtype}.")
+        low, high = PATH_RANGE_MILLI_PX
+        if path.min() < low or path.max() > high:
+            raise ValueError(f"`{name}` must lie in [{low}, {high}] (1/1000 px); got {path.min()} to {path.max()}.")
+        checked.append(np.ascontiguousarray(path, dtype=np.int64))
+    return checked[0] if alone else checked
 
 
 def _check_arguments(images: np.ndarray, ids: np.ndarray, camera: Camera) -> None:
@@ -138,106 +168,6 @@ def _check_arguments(images: np.ndarray, ids: np.ndarray, camera: Camera) -> Non
         raise ValueError(f"`ids` must be >= 0; got {ids.min()} among them. Number the images from 0.")
     if not isinstance(camera, Camera):
         raise TypeError(f"`camera` must be a Camera or None; got {type(camera).__name__}. Use Camera(...).")
-
-
-def log2_table(size: int) -> np.ndarray:
-    """Return log2 of 0 .. size - 1 in 1/65536 octave, made by integer arithmetic only.
-
-    Returns
-    -------
-    int32 [size]
-        Never above the exact value, and less than 2/65536 octave below it; entry 0 is 0.
-
-    Examples
-    --------
-    >>> log2_table(9)[[1, 2, 4, 8]] // 65536
-    array([0, 1, 2, 3], dtype=int32)
-    """
-    number = np.maximum(np.arange(size, dtype=np.int64), 1)
-    mantissa = number << 30
-    table = np.zeros(size, dtype=np.int64)
-    while (mantissa >= 1 << 31).any():  # whole octaves; leaves the mantissa in [1, 2) with 30 fractional bits
-        table += np.where(mantissa >= 1 << 31, _OCTAVE, 0)
-        mantissa = np.where(mantissa >= 1 << 31, mantissa >> 1, mantissa)
-    for bit in range(15, -1, -1):  # squaring the mantissa moves the next fractional bit in front of the point
-        mantissa = (mantissa * mantissa) >> 30
-        table += np.where(mantissa >= 1 << 31, 1 << bit, 0)
-        mantissa = np.where(mantissa >= 1 << 31, mantissa >> 1, mantissa)
-    return table.astype(np.int32)
-
-
-class _Physics(NamedTuple):
-    """`Camera` in the units of the kernels: 1/65536 octave, µs, chances in 1/2^32 a noise window."""
-
-    stray: int
-    blur_passes: int
-    jitter_us: int
-    smoothing: int
-    on: int
-    off: int
-    mismatch: int
-    redraw: int
-    refractory_us: int
-    reset_us: int
-    leak: int
-    noise: int
-    hot_x: int
-    hot_y: int
-    hot_noise: int
-
-
-def _physics(camera: Camera) -> _Physics:
-    window_us = NOISE_STEPS * STEP_US
-    return _Physics(
-        stray=max(camera.stray_light_permille * _GROUND // 1000, 1),
-        blur_passes=camera.blur_passes,
-        jitter_us=camera.saccade_jitter_us,
-        smoothing=_OCTAVE * STEP_US // (STEP_US + camera.photoreceptor_us),
-        on=camera.threshold_on_milli_octave * _OCTAVE // 1000,
-        off=camera.threshold_off_milli_octave * _OCTAVE // 1000,
-        mismatch=camera.mismatch_permille,
-        redraw=camera.threshold_noise_permille,
-        refractory_us=camera.refractory_us,
-        reset_us=camera.reset_us,
-        leak=(camera.leak_milli_octave_per_s * STEP_US * _OCTAVE << _FINER) // 10**9,
-        noise=(camera.noise_milli_hz * window_us << 32) // 10**9,
-        hot_x=camera.hot_pixel_x,
-        hot_y=camera.hot_pixel_y,
-        hot_noise=(camera.hot_pixel_milli_hz * window_us << 32) // 10**9,
-    )
-
-
-@njit(cache=True)
-def _hash(key, counter):
-    """Random number `counter` of the stream `key`, 64 bits: splitmix64 (Steele, Lea, Flood 2014)."""
-    bits = key + np.uint64(counter) * np.uint64(0x9E3779B97F4A7C15)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
-
-
-@njit(cache=True)
-def _recording_keys(ids, seed):
-    keys = np.empty(len(ids), dtype=np.uint64)
-    seed_key = _hash(np.uint64(seed), 1)
-    for i in range(len(ids)):
-        keys[i] = _hash(seed_key ^ _hash(ids[i], 1), 2)
-    return keys
-
-
-@njit(cache=True)
-def _bell(bits):
-    """Turn 64 random bits into a bell-shaped number, mean 0, standard deviation 1000, within 3464: four uniforms."""
-    low = np.uint64(0xFFFF)
-    total = np.int64(bits & low) + np.int64((bits >> np.uint64(16)) & low)
-    total += np.int64((bits >> np.uint64(32)) & low) + np.int64(bits >> np.uint64(48))
-    return (total - 131_070) * 1000 // 37_837
-
-
-@njit(cache=True)
-def _varied(threshold, bits, permille):
-    """Vary `threshold` by a standard deviation of `permille`, but never to less than a quarter."""
-    return max(threshold + threshold * permille * _bell(bits) // 1_000_000, threshold >> 2)
 
 
 @njit(cache=True)
@@ -277,7 +207,7 @@ def _digit_light(image, log2, physics, light):
                 line[col] = here
     for row in range(_CANVAS):
         for col in range(_CANVAS):
-            light[row, col] = log2[physics.stray + _GROUND - light[row, col]]
+            light[row, col] = log2[physics.stray + GROUND - light[row, col]]
 
 
 @njit(cache=True)
@@ -289,7 +219,7 @@ def _jittered_views(key, knots, physics):
     """
     delays = np.empty(3, dtype=np.int64)
     for saccade in range(3):
-        delays[saccade] = physics.jitter_us * _bell(_hash(_hash(key, _FOR_SACCADES), saccade)) // 1000
+        delays[saccade] = physics.jitter_us * bell(hash_bits(hash_bits(key, _FOR_SACCADES), saccade)) // 1000
     end_us = (knots.shape[1] - 1) * KNOT_US
     views = np.empty((end_us // STEP_US + 1, 3), dtype=np.int64)
     for step in range(len(views)):
@@ -312,85 +242,14 @@ def _look(light, cell, right, down):
     """Return the log intensity between four cells of the flat canvas, of which `cell` is the top-left one."""
     upper = light[cell] * (256 - right) + light[cell + 1] * right
     lower = light[cell + _CANVAS] * (256 - right) + light[cell + _CANVAS + 1] * right
-    return (upper * (256 - down) + lower * down) >> (16 - _FINER)
+    return (upper * (256 - down) + lower * down) >> (16 - FINER)
 
 
 @njit(cache=True)
-def _crossing(begin, end, level, after, reference, on, off):
-    """Return when, and with which polarity, a level that goes from `level` to `after` leaves its band; -1 for never."""
-    if after - reference > on:
-        ahead, polarity = reference + on - level, 1
-    elif reference - after > off:
-        ahead, polarity = reference - off - level, 0
-    else:
-        return -1, 0
-    if after == level:
-        return begin, polarity
-    return begin + min(max((end - begin) * ahead // (after - level), 0), end - begin - 1), polarity
-
-
-@njit(cache=True)
-def _noise_event(key, step, chance, start):
-    """Return the time and polarity of the noise event in the window that begins with `step`; time -1 for none."""
-    bits = _hash(key, _FOR_NOISE + step // NOISE_STEPS)
-    if np.int64(bits >> np.uint64(32)) >= chance:
-        return -1, 0
-    return start + (np.int64(bits >> np.uint64(1)) & (NOISE_STEPS * STEP_US - 1)), np.int64(bits & np.uint64(1))
-
-
-@njit(cache=True)
-def _sees_change(light, first_cell, views, level, least):
-    """Return whether a pixel's log intensity is more than `least` from `level` at some time, looking every 8 ms."""
-    for step in range(0, len(views), 16):
-        if abs(_look(light, first_cell + views[step, 0], views[step, 1], views[step, 2]) - level) > least:
-            return True
-    return False
-
-
-@njit(cache=True)
-def _pixel(x, y, sees_ink, light, views, key, physics, packed, count):
-    """Append the events of one pixel to `packed`, as far as there is room; returns the new count."""
-    key = _hash(key, y * FIELD_PX + x)
-    base_on = _varied(physics.on << _FINER, _hash(key, _FOR_MISMATCH), physics.mismatch)
-    base_off = _varied(physics.off << _FINER, _hash(key, _FOR_MISMATCH + 1), physics.mismatch)
-    on, off = base_on, base_off
-    noise = physics.hot_noise if x == physics.hot_x and y == physics.hot_y else physics.noise
-    first_cell = (y * _CANVAS + x) * _CELLS
-    level = _look(light, first_cell + views[0, 0], views[0, 1], views[0, 2])
-    # What it saw before has left the reference anywhere in the pixel's band; on bare ground only the leak was at work.
-    moved = sees_ink and _sees_change(light, first_cell, views, level, on >> 1)
-    phase = np.int64(_hash(key, _FOR_PHASE) >> np.uint64(48))
-    reference = level - (((on + off) * phase) >> 16) + off if moved else level - ((on * phase) >> 16)
-    free_us, reset_us, noise_us, noise_polarity, events = 0, -1, -1, 0, 0
-    for step in range(len(views) - 1):
-        start, end = step * STEP_US, (step + 1) * STEP_US
-        if step % NOISE_STEPS == 0:
-            noise_us, noise_polarity = _noise_event(key, step, noise, start)
-        before = level
-        if sees_ink:
-            now = _look(light, first_cell + views[step + 1, 0], views[step + 1, 1], views[step + 1, 2])
-            level += ((now - level) * physics.smoothing) >> 16
-        reference -= physics.leak
-        if start <= reset_us < end:
-            reference = before + (((level - before) * (reset_us - start)) >> _STEP_BITS)
-        begin = max(start, free_us)
-        makes_noise = begin <= noise_us < end
-        if begin >= end or not (makes_noise or level - reference > on or reference - level > off):
-            continue
-        at_begin = before + (((level - before) * (begin - start)) >> _STEP_BITS)
-        t, polarity = _crossing(begin, end, at_begin, level, reference, on, off)
-        if makes_noise and (t < 0 or noise_us < t):
-            t, polarity = noise_us, noise_polarity
-        if count < len(packed):
-            packed[count] = t << _T_BIT | y << _Y_BIT | x << _X_BIT | polarity
-        count += 1
-        free_us, reset_us = t + physics.refractory_us, t + physics.reset_us
-        if reset_us < end:
-            reference = before + (((level - before) * (reset_us - start)) >> _STEP_BITS)
-        bits = _hash(key, _FOR_REDRAW + events)
-        events += 1
-        on, off = _varied(base_on, bits, physics.redraw), _varied(base_off, bits, physics.redraw)
-    return count
+def _levels(light, first_cell, views, levels):
+    """Fill `levels` with what the pixel of that cell sees at every step."""
+    for step in range(len(views)):
+        levels[step] = _look(light, first_cell + views[step, 0], views[step, 1], views[step, 2])
 
 
 @njit(cache=True)
@@ -406,22 +265,21 @@ def _ink_reach(image, knots, physics):
 
 
 @njit(cache=True, parallel=True)
-def _simulate_block(images, keys, log2, knots, physics, packed, counts):
+def _simulate_block(images, keys, log2, knots, parts, physics, packed, counts):
     """Simulate one recording a row of `packed`, pixel by pixel; `counts` may be more events than fit into the row."""
     for i in numba.prange(len(images)):
         light = np.empty((_CANVAS, _CANVAS), dtype=np.int32)
         _digit_light(images[i], log2, physics, light)
-        views = _jittered_views(keys[i], knots, physics)
-        top, bottom, left, right = _ink_reach(images[i], knots, physics)
+        path = knots[:, parts[i, 0] : parts[i, 1]]
+        views = _jittered_views(keys[i], path, physics)
+        levels = np.empty(len(views), dtype=np.int64)
+        top, bottom, left, right = _ink_reach(images[i], path, physics)
         count = 0
         for y in range(FIELD_PX):
             for x in range(FIELD_PX):
                 sees_ink = top <= y <= bottom and left <= x <= right
-                count = _pixel(x, y, sees_ink, light.ravel(), views, keys[i], physics, packed[i], count)
+                seen = views if sees_ink else views[:1]
+                _levels(light.ravel(), (y * _CANVAS + x) * _CELLS, seen, levels)
+                key = hash_bits(keys[i], y * FIELD_PX + x)
+                count = run_pixel(x, y, key, levels, sees_ink, physics, packed[i], count)
         counts[i] = count
-
-
-def _unpack(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return x, y, p and t of packed events."""
-    x, y = (packed >> _X_BIT) & _XY_MASK, (packed >> _Y_BIT) & _XY_MASK
-    return x.astype(np.uint8), y.astype(np.uint8), (packed & 1).astype(np.uint8), packed >> _T_BIT
