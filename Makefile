@@ -2,6 +2,7 @@
 # make test       the same environment and the whole test suite
 # make lab        JupyterLab on the first notebook; its root is here, so that notebooks which runs leave can be opened
 #
+# lab takes JUPYTER, more flags of JupyterLab, as "--no-browser --port=9999".
 # tutorial takes PROFILE=smoke|teach|full, DATASET=simulated|nmnist, DATA_DIR=folder, OUT=folder.
 
 PYTHON ?= python3
@@ -10,6 +11,7 @@ PROFILE ?= teach
 DATASET ?=
 DATA_DIR ?=
 OUT ?= runs/tutorial
+JUPYTER ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -44,7 +46,7 @@ lint: $(READY)
 	$(BIN)/biome lint --error-on-warnings snn_helpers/widgets
 
 lab: $(READY)
-	$(BIN)/jupyter lab --ServerApp.root_dir='$(CURDIR)' notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(JUPYTER) --ServerApp.root_dir='$(CURDIR)' notebooks/00_start_here.ipynb
 
 bench: $(READY)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

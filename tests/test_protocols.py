@@ -64,13 +64,15 @@ def test_finetune_tests_each_real_recording_once_from_a_network_that_saw_none(ma
 
 
 def test_finetune_learns_from_no_recording_of_its_own_test_fold(make_folder, home, monkeypatch):
-    seen, warps = [], []
+    seen, warps, results = [], [], []
     plain = protocols.train
 
     def told(config, splits=None):
         seen.append(splits)
         warps.append(config.warp)
-        return plain(config, splits=splits)
+        if len(seen) <= 2:  # the base and the first fold; what the others were given is all that is asked here
+            results.append(plain(config, splits=splits))
+        return results[-1]
 
     monkeypatch.setattr(protocols, "train", told)
     run_protocol("finetune", TrainConfig(**SMALL), [0], make_folder(per_class={"Train": 5}, count=200))

@@ -1,5 +1,7 @@
 """A run may be stopped at any step, in any way; resumed, it is the uninterrupted run, bit for bit."""
 
+import contextlib
+import json
 import os
 import random
 import signal
@@ -147,29 +149,79 @@ def test_second_ctrl_c_interrupts_at_once():
     assert not isinstance(stopped.value, TrainingStopped)
 
 
-def test_run_killed_at_random_steps_ten_times_ends_as_the_uninterrupted_one(folder, tmp_path):
+# Each life is a process of its own, forked from one that has loaded the packages, which take longer than its training.
+NURSERY = """
+import json, os, sys
+import torch._dynamo
+import snn_helpers.training.loop
+from snn_helpers.cli import main
+for line in sys.stdin:
+    born = os.fork()
+    if born == 0:
+        sys.stdout = open(os.devnull, "w")
+        os._exit(main(json.loads(line)))
+    print(born, flush=True)
+    print(os.waitpid(born, 0)[1], flush=True)
+"""
+
+
+class Nursery:
+    """Runs the command line again and again, each time in a fresh process that may be killed."""
+
+    def __init__(self):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([sys.executable, "-c", NURSERY], **pipes)
+
+    def start(self, arguments):
+        """Start one life and return its process number."""
+        print(json.dumps([*map(str, arguments)]), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def wait(self):
+        """Return how the life ended: 0, or the signal that ended it."""
+        return int(self.process.stdout.readline())
+
+
+def is_running(number):
+    """Return whether a process is there."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def nursery():
+    made = Nursery()
+    yield made
+    made.process.kill()
+    made.process.communicate()
+
+
+def test_run_killed_at_random_steps_ten_times_ends_as_the_uninterrupted_one(folder, tmp_path, nursery):
     settings = {"epochs": 4, "batch_size": 4, "time_steps": 2, "save_every": 1}
     flags = [f"--{name}={value}" for name, value in settings.items()]
     flags += ["--dataset=nmnist", f"--data_dir={folder}", "--event_drop=0.1", "--warp=0.1"]
-    command = [sys.executable, "-m", "snn_helpers", "train", *flags]
     # A process, too: in this one torch may have another number of threads, and sum in another order.
-    subprocess.run([*command, f"--save_dir={tmp_path / 'whole'}"], check=True, capture_output=True)
-    command += [f"--save_dir={tmp_path / 'parts'}", "--resume=auto"]
+    nursery.start(["train", *flags, f"--save_dir={tmp_path / 'whole'}"])
+    assert nursery.wait() == 0
+    command = ["train", *flags, f"--save_dir={tmp_path / 'parts'}", "--resume=auto"]
     last, rng = tmp_path / "parts" / "last.pt", random.Random(0)
     for _ in range(10):
         before = last.stat().st_mtime_ns if last.exists() else 0
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        life = nursery.start(command)
         # Wait for its first checkpoint, then a little: so that each life gets somewhere, and ends anywhere.
-        while process.poll() is None and (last.stat().st_mtime_ns if last.exists() else 0) == before:
+        while (last.stat().st_mtime_ns if last.exists() else 0) == before and is_running(life):
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.2))
-        process.kill()
-        assert process.wait() in (0, -signal.SIGKILL), process.stderr.read()
-        process.stderr.close()
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(life, signal.SIGKILL)
+        assert nursery.wait() in (0, signal.SIGKILL)
     state = load_checkpoint(last)
     assert state["epoch"] * 20 + state["step"] >= 10
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    nursery.start(command)
+    assert nursery.wait() == 0
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
