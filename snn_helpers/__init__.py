@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from snn_helpers._settings import setting as setting
     from snn_helpers.activity import diagnose as diagnose
     from snn_helpers.activity import record as record
-    from snn_helpers.datasets import load_dataset as load_dataset
+    from snn_helpers.data import load_dataset as load_dataset
     from snn_helpers.engine import register_surrogate as register_surrogate
     from snn_helpers.events.convert import to_events as to_events
     from snn_helpers.events.read import read_events as read_events
@@ -44,7 +44,7 @@ __version__ = "0.1.0"
 # What is public, and the module that brings it; loaded on first use, so that the import itself costs nothing.
 _HOMES = {
     "accelerate": "over_time",
-    "load_dataset": "datasets",
+    "load_dataset": "data",
     "read_events": "events.read",
     "read_video": "events.video",
     "simulate_events": "events.video",

@@ -21,11 +21,10 @@ from snn_helpers import activity, plots
 from snn_helpers._checks import check_choice, check_int
 from snn_helpers._files import writable_folder
 from snn_helpers._paths import runs_home, user_path
-from snn_helpers.datasets import EventDataset, load_dataset
+from snn_helpers.data import EventDataset, load_dataset
 from snn_helpers.models.readout import frames_for
 from snn_helpers.training.build import load_model
 
-RECORDING_MS = 300.0
 _ATTRIBUTED = 6
 _MAPS, _TRACES, _ROWS, _FEW = 32, 5, 100, 16
 
@@ -65,10 +64,15 @@ class Subject:
         """Return frames as the network takes them."""
         return frames_for(self.model, torch.from_numpy(frames))
 
-    @property
+    @cached_property
     def step_ms(self) -> float:
-        """Length of a step, for N-MNIST's 300 ms."""
-        return RECORDING_MS / self.config.time_steps
+        """Length of a step in ms, the recordings' median."""
+        return self.dataset.step_ms(self.config.time_steps)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of an answer by chance, in %."""
+        return 100 / self.dataset.num_classes
 
     @cached_property
     def recording(self) -> activity.Recording:
@@ -120,10 +124,11 @@ def spread(spk: np.ndarray, count: int) -> np.ndarray:
 
 
 def _draw_events(subject: Subject) -> tuple[Figure, Caption]:
-    events, label = subject.dataset.events(subject.sample), subject.labels[subject.sample]
-    figure = plots.draw_recording_sheet(events, subject.frames[:, subject.sample], f"digit {label}", "")
+    dataset, index = subject.dataset, subject.sample
+    title = dataset.name_of(int(subject.labels[index]))
+    figure = plots.draw_recording_sheet(dataset.events(index), subject.frames[:, index], title, "", dataset.is_nmnist)
     sentence = "One recording as the camera saw it, and below the frames that the network gets."
-    return figure, Caption("What goes in", sentence, "Events over time, event rate with saccades, and frames.")
+    return figure, Caption("What goes in", sentence, "Events over time, event rate, and frames.")
 
 
 def _draw_network(subject: Subject) -> tuple[Figure, Caption]:
@@ -204,12 +209,12 @@ def _draw_race(subject: Subject) -> tuple[Figure, Caption]:
     shown = [subject.sample, *wrong[:1]]
     figure, axes = plots.new_figure(1, len(shown), height=2.8, squeeze=False)
     for index, ax in zip(shown, axes[0]):
-        words = f"digit {subject.labels[index]}, decided {subject.decided.final[index]}"
+        words = f"{subject.dataset.name_of(int(subject.labels[index]))}, decided {subject.decided.final[index]}"
         counts = activity.output_race(subject.recording.spk[subject.output], index)
         plots.race(counts, ax, subject.step_ms, int(subject.labels[index])).set(title=words)
     return figure, Caption(
         "The output neurons' race",
-        "Spikes so far of each output neuron: green the true digit, vermilion its rivals.",
+        "Spikes so far of each output neuron: green the true class, vermilion its rivals.",
         "Stepped lines, one an output neuron.",
     )
 
@@ -224,7 +229,7 @@ def _draw_tsne(subject: Subject) -> tuple[Figure, Caption]:
             activity.spike_counts(subject.frames if name == "input" else spikes[name]), subject.labels
         )
         plots.embedding(one.points, subject.labels, ax)
-        ax.set(title=f"{name}: trustworthy {one.trustworthiness:.2f}\nneighbours of one digit {100 * agree:.0f} %")
+        ax.set(title=f"{name}: trustworthy {one.trustworthiness:.2f}\nneighbours of one class {100 * agree:.0f} %")
     setting = next(iter(found.values()))
     sentence = (
         f"t-SNE (perplexity {setting.perplexity:.3g}, seed {setting.seed}) of event counts and of spike counts; "
@@ -258,8 +263,8 @@ def _draw_controls(subject: Subject) -> tuple[Figure, Caption]:
     scores = activity.score_controls(subject.model, subject.frames, subject.labels)
     rows = [(name, score.accuracy, score.low, score.high) for name, score in scores.items()]
     figure, ax = plots.new_figure(height=2.8)
-    plots.accuracy_bars([*rows[1:], rows[0]], ax).axvline(10, color=plots.GREY, linestyle=":")
-    ax.text(10, 1, " chance", transform=ax.get_xaxis_transform(), va="bottom", color=plots.GREY, fontsize=8)
+    plots.accuracy_bars([*rows[1:], rows[0]], ax).axvline(subject.chance, color=plots.GREY, linestyle=":")
+    ax.text(subject.chance, 1, " chance", transform=ax.get_xaxis_transform(), va="bottom", color=plots.GREY, fontsize=8)
     sentence = "Accuracy of this network on spoilt recordings: what it needs shows in what it cannot do without."
     return figure, Caption("Controls", sentence, "Bars of accuracy with 95 % intervals, one a control.")
 
@@ -359,6 +364,7 @@ def write_activity_report(
     model, config = load_model(checkpoint, plugins=plugins)
     same = dataset in (None, config.dataset)
     recordings = load_dataset(dataset or config.dataset, data_dir or (config.data_dir if same else None), split)
+    recordings = recordings.pooled(config.image_size)
     chosen = recordings.take(check_int("num_samples", num_samples, low=10))
     subject = Subject(checkpoint, chosen, sample, (model, config))
     paths, sections = [], []

@@ -11,11 +11,10 @@ from dataclasses import Field, fields
 from typing import Any
 
 from snn_helpers._checks import check_int
-from snn_helpers._files import writable_folder
-from snn_helpers._paths import user_path
 from snn_helpers._plugins import load_plugins
 from snn_helpers._settings import choices_of, kind_of, names_of
 from snn_helpers.cli_batch import add_batch_commands
+from snn_helpers.cli_data import add_data_commands
 from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import TrainConfig
 
@@ -112,15 +111,7 @@ def _make_parser(model: str) -> argparse.ArgumentParser:
     _add_config_flags(protocol, model, hidden=_CHOSEN["protocol"])
     protocol.set_defaults(command=_protocol, parser=protocol)
 
-    view = commands.add_parser("visualize-data", help="draw recordings as figures", allow_abbrev=False)
-    view.add_argument("--dataset", default="simulated", choices=("simulated", "nmnist"), help="default simulated")
-    view.add_argument("--data_dir", help="folder of recordings (nmnist) or of built stores (simulated)")
-    view.add_argument("--split", default="train", choices=("train", "valid", "test"), help="default train")
-    view.add_argument("--num_samples", type=int, default=10, help="recordings to draw (default 10)")
-    view.add_argument("--time_steps", type=int, default=10, help="frames a recording, T (default 10)")
-    view.add_argument("--log_dir", default="logs/data", help="folder for the figures (default logs/data)")
-    view.set_defaults(command=_visualize_data, parser=view)
-
+    add_data_commands(commands)
     _add_activation_flags(commands)
     add_batch_commands(commands)
     doctor = commands.add_parser("doctor", help="say what is wrong here, and what mends it", allow_abbrev=False)
@@ -135,8 +126,8 @@ def _add_activation_flags(commands) -> None:
     look.add_argument("--model", default="cnn", choices=tuple(MODELS), help="default cnn")
     look.add_argument("--plugins", metavar="FILES", help="plugin files of the network, where they were moved")
     look.add_argument("--resume", help="checkpoint to look at; default the newest best.pt of this model")
-    look.add_argument("--dataset", choices=("simulated", "nmnist"), help="default what it was trained on")
-    look.add_argument("--data_dir", help="folder of recordings (nmnist) or of built stores (simulated)")
+    look.add_argument("--dataset", help="default what it was trained on")
+    look.add_argument("--data_dir", help="folder of recordings (nmnist) or of built stores (simulated, motion)")
     look.add_argument("--split", default="valid", choices=("train", "valid", "test"), help="default valid")
     look.add_argument("--num_samples", type=int, default=200, help="recordings to look at (default 200)")
     look.add_argument("--sample", type=int, default=0, help="which of them is shown alone (default 0)")
@@ -256,23 +247,6 @@ def _doctor(args: argparse.Namespace) -> int:
     from snn_helpers.doctor import report
 
     return int(report() > 0)
-
-
-def _visualize_data(args: argparse.Namespace) -> None:
-    from snn_helpers.datasets import load_dataset
-    from snn_helpers.plots import draw_recording_sheet
-
-    check_int("--num_samples", args.num_samples, low=1)
-    check_int("--time_steps", args.time_steps, low=1)
-    folder = writable_folder("--log_dir", user_path(args.log_dir))
-    dataset = load_dataset(args.dataset, args.data_dir, args.split).take(args.num_samples)
-    for index in range(len(dataset)):
-        frames = dataset.frames([index], args.time_steps)[:, 0]
-        label = int(dataset.labels[index])
-        figure = draw_recording_sheet(dataset.events(index), frames, f"digit {label}", str(dataset.provenance))
-        path = folder / f"{args.dataset}-{args.split}-{index:03d}-digit{label}.png"
-        figure.savefig(path)
-        print(path)
 
 
 def _visualize_activations(args: argparse.Namespace) -> None:

@@ -10,12 +10,11 @@ from matplotlib import pyplot as plt
 
 from snn_helpers import plots
 from snn_helpers.activity import confusion_matrix, layer_threshold
-from snn_helpers.datasets import load_dataset
 from snn_helpers.models.readout import decide, run_network
 from snn_helpers.training import network
 from snn_helpers.training.build import load_model
 from snn_helpers.training.config import TrainConfig
-from snn_helpers.training.loop import TrainResult
+from snn_helpers.training.loop import TrainResult, recordings_of
 
 RECORDINGS = 500  # of the test split, at most
 _BATCH = 50
@@ -40,7 +39,7 @@ def write_run_figures(result: TrainResult) -> list[Path]:
     config = TrainConfig.from_params(result.metrics["config"])
     checkpoint = Path(config.resume) if config.test_only else result.paths[config.select]
     model, trained = load_model(checkpoint)
-    test_set = load_dataset(config.dataset, config.data_dir, "test").take(RECORDINGS)
+    test_set = recordings_of(config, "test").take(RECORDINGS)
     matrix, firing, first = _what_it_does(model, test_set, config.time_steps)
     provenance = f"{test_set.provenance}, seed {trained.seed}"
 
@@ -49,7 +48,9 @@ def write_run_figures(result: TrainResult) -> list[Path]:
     plots.confusion(matrix, ax)
     drawn["confusion"] = confusion
     output, (above, below) = plots.new_figure(2, 1, height=4.2)
-    plots.raster(first[0], above).set(title=f"output neurons on one test recording, digit {test_set.labels[0]}")
+    plots.raster(first[0], above).set(
+        title=f"output neurons on one test recording, {test_set.name_of(test_set.labels[0])}"
+    )
     plots.membrane_traces(first[1], layer_threshold(model, [*firing][-1]) if firing else None, below)
     drawn["output"] = output
     if result.history:

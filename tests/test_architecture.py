@@ -63,8 +63,8 @@ def test_module_imports_only_what_stands_above(path):
     ("room", "source"),
     [
         ("events", "import torch"),
-        ("events", "from snn_helpers.datasets import load_dataset"),
-        ("neurons", "def f():\n    from snn_helpers import datasets"),
+        ("events", "from snn_helpers.data import load_dataset"),
+        ("neurons", "def f():\n    from snn_helpers import data"),
         ("plots", "from snn_helpers.training.loop import train"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 from tonic import download_utils
 from tonic.datasets import NMNIST
 
-from snn_helpers.datasets import DownloadError, find_real_recordings, load_dataset
+from snn_helpers.data import DownloadError, find_real_recordings, load_dataset
 from snn_helpers.events import digits
 from snn_helpers.events.frames import Augment
 from snn_helpers.events.recording import RecordingError, read_bin

@@ -10,7 +10,7 @@ import watching
 from torch.nn import functional as F
 
 from snn_helpers.activity import firing_fractions
-from snn_helpers.datasets import load_dataset
+from snn_helpers.data import load_dataset
 from snn_helpers.engine.cpu_runtime import EngineCompileError
 from snn_helpers.events.folder import folder_chunks, list_recordings
 from snn_helpers.events.frames import FrameSpec, bin_frames

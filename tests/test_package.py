@@ -61,7 +61,7 @@ def test_unknown_name_is_an_attribute_error():
 
 def test_importing_everything_uses_no_network():
     # Any attempt to reach another machine ends the process with an error.
-    modules = "datasets, neurons, plots, activity, activity_report, cli, batch, models.cnn, training.loop, "
+    modules = "data, neurons, plots, activity, activity_report, cli, batch, models.cnn, training.loop, "
     modules += "training.baselines, events.simulate"
     script = (
         "import socket\n"

@@ -17,7 +17,7 @@ from snn_helpers.batch import SweepPlan
 from snn_helpers.batch.report import read_sweep
 from snn_helpers.batch.series import run_series
 from snn_helpers.cli import main
-from snn_helpers.datasets import find_real_recordings, load_dataset, load_folds
+from snn_helpers.data import find_real_recordings, load_dataset, load_folds
 from snn_helpers.events.folder import list_recordings
 from snn_helpers.events.recording import read_bin, write_bin
 from snn_helpers.events.store import open_store

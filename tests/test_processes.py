@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from snn_helpers.datasets import load_dataset
+from snn_helpers.data import load_dataset
 from snn_helpers.training.checkpoint import load_checkpoint
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train

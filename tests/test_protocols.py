@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snn_helpers.cli import main
-from snn_helpers.datasets import load_folds
+from snn_helpers.data import load_folds
 from snn_helpers.training import protocols
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.protocols import run_protocol

@@ -11,9 +11,11 @@ import textwrap
 import numpy as np
 import pytest
 
-from snn_helpers.events.store import Chunk, StoreError, ensure_store, open_store
+from snn_helpers.events import store as stores
+from snn_helpers.events.store import Chunk, Geometry, StoreError, open_store
 
 PARAMS = {"source": "test", "seed": 3}
+GEOMETRY = Geometry((34, 34, 2), tuple("0123456789"))
 COUNTS = (3, 0, 5, 1)
 LABELS = (7, 1, 0, 7)
 
@@ -23,6 +25,10 @@ def chunk(counts=COUNTS, labels=LABELS, seed=0):
     total = sum(counts)
     x, y = rng.integers(0, 34, (2, total))
     return Chunk(x, y, np.arange(total) * 1_000, rng.integers(0, 2, total), np.array(counts), np.array(labels))
+
+
+def ensure_store(path, params, chunks):
+    return stores.ensure_store(path, params, chunks, GEOMETRY)
 
 
 def never():
@@ -187,8 +193,9 @@ from pathlib import Path
 import numpy as np
 from filelock import Timeout
 from snn_helpers.events import store
-from snn_helpers.events.store import Chunk, ensure_store
+from snn_helpers.events.store import Chunk, Geometry, ensure_store
 
+geometry = Geometry((34, 34, 2), tuple("0123456789"))
 folder, role = Path(sys.argv[1]), sys.argv[2]
 ones = np.ones(4, int)
 
@@ -210,7 +217,7 @@ class TellingLock(store.FileLock):
 
 if role == "second":
     store.FileLock = TellingLock
-print(len(ensure_store(folder / "store", {"seed": 3, "source": "test"}, chunks)), flush=True)
+print(len(ensure_store(folder / "store", {"seed": 3, "source": "test"}, chunks, geometry)), flush=True)
 """
 
 

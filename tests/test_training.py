@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snn_helpers.cli import main
-from snn_helpers.datasets import load_dataset
+from snn_helpers.data import load_dataset
 from snn_helpers.models.network import SpikeOutput
 from snn_helpers.training import loop
 from snn_helpers.training.build import build_model, load_model, make_optimizer

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,29 @@ from filelock import FileLock
 from snn_helpers._paths import user_path
 from snn_helpers.events.dtype import make_events
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-_EVENT_ARRAYS = {"x": "uint8", "y": "uint8", "t": "int32", "p": "uint8"}
-_ARRAYS = {**_EVENT_ARRAYS, "offsets": "int64", "labels": "int64"}
+_EVENT_ARRAYS = ("x", "y", "t", "p")
+
+
+class Geometry(NamedTuple):
+    """What all recordings of a store have in common.
+
+    Attributes
+    ----------
+    sensor_size : (W, H, P)
+        Width, height, polarities.
+    classes : tuple of str
+        Names of the classes, by label.
+    """
+
+    sensor_size: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+    def dtypes(self) -> dict[str, str]:
+        """Return the types of a store's arrays: places on a small sensor take a byte."""
+        place = "uint8" if max(self.sensor_size[:2]) <= 256 else "uint16"
+        return {"x": place, "y": place, "t": "int32", "p": "uint8", "offsets": "int64", "labels": "int64"}
 
 
 class StoreError(RuntimeError):
@@ -36,7 +55,7 @@ class Chunk(NamedTuple):
     x, y, t, p : flat arrays [M]
         Events, recording after recording; t in µs, sorted within each.
     counts : int array [N]
-        Events of each recording.
+        Events of each recording. A long one may come in several chunks: the last has its count, the others none.
     labels : int array [N]
         Class of each recording.
     """
@@ -79,6 +98,17 @@ class EventStore:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __reduce__(self):
+        """Pickle, as a data loader's workers do, by the place: the arrays are mapped again, not copied."""
+        if "format" in self.manifest:
+            return _map_store, (self.path, self.manifest)
+        return EventStore, tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sensor and classes, which the manifest says."""
+        return Geometry(tuple(self.manifest["sensor_size"]), tuple(self.manifest["classes"]))
+
     def events(self, index: int) -> np.ndarray:
         """Return recording `index` as a structured array with fields x, y, t (µs), p."""
         if not 0 <= index < len(self):
@@ -95,10 +125,13 @@ class EventStore:
             f"{number}/{name}": sha for number, told in enumerate(manifests) for name, sha in told["checksums"].items()
         }
         labels = np.concatenate([self.labels, other.labels])
-        return EventStore(self.path, **arrays, offsets=offsets, labels=labels, manifest={"checksums": checksums})
+        manifest = {"checksums": checksums, **self.geometry._asdict()}
+        return EventStore(self.path, **arrays, offsets=offsets, labels=labels, manifest=manifest)
 
 
-def ensure_store(path: Path, params: dict[str, Any], chunks: Callable[[], Iterable[Chunk]]) -> EventStore:
+def ensure_store(
+    path: Path, params: dict[str, Any], chunks: Callable[[], Iterable[Chunk]], geometry: Geometry
+) -> EventStore:
     """Open the store at `path`, building it first if there is none or it was made from other parameters.
 
     Two processes that ask at once do not build twice: the second waits for the first one's lock. The arrays are
@@ -112,6 +145,8 @@ def ensure_store(path: Path, params: dict[str, Any], chunks: Callable[[], Iterab
         Everything the content depends on; a store with other parameters is rebuilt.
     chunks : callable
         Gives the recordings, called only if the store must be built.
+    geometry : Geometry
+        Sensor and classes, kept in the manifest.
 
     Raises
     ------
@@ -122,9 +157,9 @@ def ensure_store(path: Path, params: dict[str, Any], chunks: Callable[[], Iterab
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            if _matches(path, params):
+            if _matches(path, params, geometry):
                 return open_store(path)
-            _build(path, params, chunks())
+            _build(path, params, chunks(), geometry)
             return open_store(path)
     except OSError as err:
         raise StoreError(
@@ -145,11 +180,19 @@ def open_store(path: Path) -> EventStore:
     manifest = _read_manifest(path)
     if manifest is None:
         raise StoreError(f"{path}: there is no event store here.")
-    arrays = {}
-    for name, dtype in _ARRAYS.items():
+    if manifest["format"] != FORMAT_VERSION:
+        raise StoreError(f"{path}: this event store was made by another release. Delete the folder and make it again.")
+    for name in Geometry(tuple(manifest["sensor_size"]), ()).dtypes():
         file = path / f"{name}.raw"
         if not file.is_file() or _checksum(file) != manifest["checksums"].get(name):
             raise _damaged(path, f"{file.name} is missing or not as it was written")
+    return _map_store(path, manifest)
+
+
+def _map_store(path: Path, manifest: dict[str, Any]) -> EventStore:
+    arrays = {}
+    for name, dtype in Geometry(tuple(manifest["sensor_size"]), ()).dtypes().items():
+        file = path / f"{name}.raw"
         # An empty file cannot be memory-mapped.
         arrays[name] = np.memmap(file, dtype=dtype, mode="r") if file.stat().st_size else np.empty(0, dtype)
     return EventStore(path, **arrays, manifest=manifest)
@@ -163,20 +206,26 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if {"format", "params", "checksums"} <= manifest.keys():
+            if manifest["format"] == FORMAT_VERSION:
+                width, height, polarities = manifest["sensor_size"]
+                if not all(isinstance(name, str) for name in manifest["classes"]) or min(width, height, polarities) < 1:
+                    raise ValueError
             return manifest
         raise ValueError
     except FileNotFoundError as err:
         if path.exists():
             raise _damaged(path, f"{MANIFEST} is missing") from err
         return None
-    except (ValueError, AttributeError) as err:
+    except (ValueError, AttributeError, KeyError, TypeError) as err:
         raise _damaged(path, f"{MANIFEST} cannot be read") from err
 
 
-def _matches(path: Path, params: dict[str, Any]) -> bool:
+def _matches(path: Path, params: dict[str, Any], geometry: Geometry) -> bool:
     manifest = _read_manifest(path)
-    plain = json.loads(json.dumps(params))
-    return manifest is not None and manifest["format"] == FORMAT_VERSION and manifest["params"] == plain
+    if manifest is None or manifest["format"] != FORMAT_VERSION:
+        return False
+    plain = json.loads(json.dumps({"params": params, **geometry._asdict()}))
+    return all(manifest[key] == value for key, value in plain.items())
 
 
 def _checksum(file: Path) -> str:
@@ -184,13 +233,13 @@ def _checksum(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _build(path: Path, params: dict[str, Any], chunks: Iterable[Chunk]) -> None:
+def _build(path: Path, params: dict[str, Any], chunks: Iterable[Chunk], geometry: Geometry) -> None:
     for left_over in path.parent.glob(f".{path.name}.building-*"):  # of a builder that was killed; we hold the lock
         shutil.rmtree(left_over)
     building = path.with_name(f".{path.name}.building-{os.getpid()}")
     building.mkdir()
     try:
-        counts, labels = _write_events(building, chunks)
+        counts, labels = _write_events(building, chunks, geometry)
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64).tofile(building / "offsets.raw")
         labels.astype(np.int64).tofile(building / "labels.raw")
         manifest = {
@@ -198,8 +247,9 @@ def _build(path: Path, params: dict[str, Any], chunks: Iterable[Chunk]) -> None:
             "params": params,
             "recordings": len(labels),
             "events": int(counts.sum()),
-            "dtypes": _ARRAYS,
-            "checksums": {name: _checksum(building / f"{name}.raw") for name in _ARRAYS},
+            **geometry._asdict(),
+            "dtypes": geometry.dtypes(),
+            "checksums": {name: _checksum(building / f"{name}.raw") for name in geometry.dtypes()},
         }
         (building / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         outdated = building.with_name(f"{building.name}-outdated")
@@ -211,20 +261,22 @@ def _build(path: Path, params: dict[str, Any], chunks: Iterable[Chunk]) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _write_events(folder: Path, chunks: Iterable[Chunk]) -> tuple[np.ndarray, np.ndarray]:
+def _write_events(folder: Path, chunks: Iterable[Chunk], geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     counts, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    width, height, polarities = geometry.sensor_size
+    limits = {"x": width - 1, "y": height - 1, "t": np.iinfo(np.int32).max, "p": polarities - 1}
+    dtypes = geometry.dtypes()
     with ExitStack() as stack:
         files = {name: stack.enter_context(open(folder / f"{name}.raw", "wb")) for name in _EVENT_ARRAYS}
         for chunk in chunks:
-            for name, dtype in _EVENT_ARRAYS.items():
+            for name, largest in limits.items():
                 values = np.asarray(getattr(chunk, name))
-                largest = 1 if name == "p" else np.iinfo(dtype).max
                 if values.size and (values.max() > largest or values.min() < 0):
                     raise StoreError(
                         f"`{name}` must be in 0..{largest}; got {values.min()}..{values.max()}. Pass the events "
                         "through to_events first."
                     )
-                files[name].write(values.astype(dtype).data)
+                files[name].write(values.astype(dtypes[name]).data)
             counts.append(np.asarray(chunk.counts))
             labels.append(np.asarray(chunk.labels))
     return np.concatenate(counts), np.concatenate(labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_float
-from snn_helpers.models.network import SpikingNetwork, spiking_layer
+from snn_helpers.models.network import SpikingNetwork, frame_size, spiking_layer
 from snn_helpers.neurons import Leaky
 
 CHANNELS = (32, 64, 128)
@@ -38,8 +38,10 @@ class SpikingCNN(SpikingNetwork):
         "batch": batch normalisation over time and batch, which therefore sees whole recordings: layer by layer.
     num_classes : int
         Output neurons.
-    in_channels, image_size : int
-        Polarities and side length of the frames.
+    in_channels : int
+        Polarities of the frames.
+    image_size : int or (W, H)
+        Pixels of the frames; one number for a square.
     surrogate : {"fast_sigmoid", "compact"}
         Gradient of a spike; "compact" is zero far from the threshold, which makes the backward pass faster and the
         gradients different.
@@ -61,7 +63,7 @@ class SpikingCNN(SpikingNetwork):
         norm: str = "batch",
         num_classes: int = 10,
         in_channels: int = 2,
-        image_size: int = 34,
+        image_size: int | tuple[int, int] = 34,
         surrogate: str = "fast_sigmoid",
         learn: tuple[str, ...] = (),
     ):
@@ -75,11 +77,11 @@ class SpikingCNN(SpikingNetwork):
             return layer(name, nn.Conv2d(before, after, 3, padding=1, bias=norm == "none"), pool=2)
 
         first, second, third = CHANNELS
-        pixels = (image_size // 2 ** len(CHANNELS)) ** 2
+        width, height = (side // 2 ** len(CHANNELS) for side in frame_size(image_size))
         self.conv1 = conv("conv1", in_channels, first)
         self.conv2 = conv("conv2", first, second)
         self.conv3 = conv("conv3", second, third)
-        self.hidden = layer("hidden", nn.Linear(third * pixels, HIDDEN, bias=norm == "none"))
+        self.hidden = layer("hidden", nn.Linear(third * width * height, HIDDEN, bias=norm == "none"))
         self.dropout = nn.Dropout(check_float("dropout", dropout, low=0, high=0.999))
         self.output = layer("output", nn.Linear(HIDDEN, num_classes), norm="none", output=True)
 

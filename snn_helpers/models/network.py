@@ -74,6 +74,12 @@ def spiking_layer(
     return nn.Sequential(layer)
 
 
+def frame_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (W, H) of frames that a network is built for; refuse those that vanish when they are pooled."""
+    width, height = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return check_int("image_size", width, low=2**POOLINGS), check_int("image_size", height, low=2**POOLINGS)
+
+
 class SpikingNetwork(nn.Module):
     """A network for event frames; a subclass defines `step`, one time step of it, and is run over all of them.
 
@@ -85,17 +91,20 @@ class SpikingNetwork(nn.Module):
         Normalisation.
     num_classes : int
         Output neurons.
-    in_channels, image_size : int
-        Polarities and side length of the frames.
+    in_channels : int
+        Polarities of the frames.
+    image_size : int or (W, H)
+        Pixels of the frames; one number for a square.
     """
 
-    def __init__(self, engine: str, norm: str, num_classes: int, in_channels: int, image_size: int):
+    def __init__(self, engine: str, norm: str, num_classes: int, in_channels: int, image_size: int | tuple[int, int]):
         super().__init__()
         self.over_time = OverTime(self, "step", engine)
         self.norm = check_choice("norm", norm, NORMS)
         self.num_classes = check_int("num_classes", num_classes, low=2)
         self.in_channels = check_int("in_channels", in_channels, low=1)
-        self.image_size = check_int("image_size", image_size, low=2**POOLINGS)
+        width, height = frame_size(image_size)
+        self.image_size = width if width == height else (width, height)
 
     def step(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Compute one time step: a frame [B, C, H, W] to output spikes and membranes [B, num_classes]."""
@@ -132,7 +141,8 @@ class SpikingNetwork(nn.Module):
         return {name: module for name, module in self.named_modules() if hasattr(module, "neurons")}
 
     def _check_frames(self, frames: Tensor) -> None:
-        built_for = (self.in_channels, self.image_size, self.image_size)
+        width, height = frame_size(self.image_size)
+        built_for = (self.in_channels, height, width)
         if frames.dim() != 5:
             raise ValueError(f"`frames` must be [T, B, C, H, W], 5 axes; got {frames.dim()}: {tuple(frames.shape)}.")
         if tuple(frames.shape[2:]) != built_for:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_float, check_int
-from snn_helpers.models.network import SpikingNetwork, spiking_layer
+from snn_helpers.models.network import SpikingNetwork, frame_size, spiking_layer
 from snn_helpers.neurons import ALIF, Leaky, Synaptic
 
 SKIPS = ("spike", "membrane", "none")
@@ -108,8 +108,10 @@ class SpikingResNet(SpikingNetwork):
         Synaptic neurons.
     num_classes : int
         Output neurons.
-    in_channels, image_size : int
-        Polarities and side length of the frames.
+    in_channels : int
+        Polarities of the frames.
+    image_size : int or (W, H)
+        Pixels of the frames; one number for a square.
     surrogate : {"fast_sigmoid", "compact"}
         Gradient of a spike; see `SpikingCNN`.
     learn : tuple of str
@@ -137,7 +139,7 @@ class SpikingResNet(SpikingNetwork):
         hidden: int = HIDDEN,
         num_classes: int = 10,
         in_channels: int = 2,
-        image_size: int = 34,
+        image_size: int | tuple[int, int] = 34,
         surrogate: str = "fast_sigmoid",
         learn: tuple[str, ...] = (),
     ):
@@ -162,12 +164,14 @@ class SpikingResNet(SpikingNetwork):
             return ResidualBlock(width, beta, threshold, skip, norm, surrogate, here)
 
         first, second = channels
-        inputs = second * (image_size // 4) ** 2
+        width, height = (side // 4 for side in frame_size(image_size))
         self.stem = layer("stem", conv(in_channels, first), ALIF, pool=2, rho=rho, adaptation=adaptation * threshold)
         self.block1 = block(first)
         self.down = layer("down", conv(first, second), pool=2)
         self.block2 = block(second)
-        self.hidden = layer("hidden", nn.Linear(inputs, hidden, bias=norm == "none"), Synaptic, alpha=alpha)
+        self.hidden = layer(
+            "hidden", nn.Linear(second * width * height, hidden, bias=norm == "none"), Synaptic, alpha=alpha
+        )
         self.dropout = nn.Dropout(check_float("dropout", dropout, low=0, high=0.999))
         self.output = layer("output", nn.Linear(hidden, num_classes), norm="none", output=True)
 

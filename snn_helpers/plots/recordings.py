@@ -98,12 +98,16 @@ def rate_curves(curves: Mapping[str, np.ndarray], ax: Axes | None = None, bin_ms
     return ax
 
 
-def draw_recording_sheet(events: np.ndarray, frames: np.ndarray, title: str, provenance: str) -> Figure:
-    """Draw one recording on one page: event cloud, event rate and frames [T, 2, H, W]."""
+def draw_recording_sheet(
+    events: np.ndarray, frames: np.ndarray, title: str, provenance: str, saccades: bool = True
+) -> Figure:
+    """Draw one recording on one page: event cloud, event rate and frames [T, 2, H, W]; shade N-MNIST's saccades."""
     duration_ms = (events["t"][-1] - events["t"][0]) / 1000 if len(events) else 0.0
     figure, axes = new_figure(3, 1, height=6.0, height_ratios=[2, 1.1, 1.1])
     event_cloud(events, axes[0]).set_title(f"{title}: {len(events):,} events in {duration_ms:.0f} ms")
-    shade_saccades(event_rate(events, axes[1]))
+    event_rate(events, axes[1])
+    if saccades:
+        shade_saccades(axes[1])
     axes[0].set_xlim(axes[1].get_xlim())
     frames_strip(frames, axes[2], duration_ms / len(frames))
     return stamp(figure, provenance)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snn_helpers.datasets import EventDataset
+from snn_helpers.data import EventDataset
 from snn_helpers.stats import wilson_interval
 
 _CHUNK = 250

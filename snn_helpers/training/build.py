@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,11 +20,16 @@ from snn_helpers.training.config import LOSSES, OWN, TrainConfig
 Criterion = Callable[[SpikeOutput, Tensor], Tensor]
 
 
-def build_model(config: TrainConfig) -> nn.Module:
-    """Build the untrained network that `config` asks for, its weights drawn from `config.seed`."""
+def build_model(config: TrainConfig, geometry: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build the untrained network that `config` asks for, its weights drawn from `config.seed`.
+
+    `geometry` is that of a data set, `EventDataset.geometry`; None leaves the network's own defaults.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return over_time(MODELS[config.model].build(vars(config), engine=config.engine), config.engine)
+        return over_time(
+            MODELS[config.model].build(vars(config), engine=config.engine, **(geometry or {})), config.engine
+        )
 
 
 def load_model(
@@ -50,7 +55,7 @@ def load_model(
     """
     state = load_checkpoint(path)
     config = saved_config(state, plugins)
-    model = network_of(config, model, path)
+    model = network_of(config, model, path, state["geometry"])
     load_weights(model, state, path)
     return model.eval(), config
 
@@ -61,7 +66,12 @@ def saved_config(state: dict[str, Any], plugins: str | None = None) -> TrainConf
     return TrainConfig.from_params({**state["config"], "plugins": found})
 
 
-def network_of(config: TrainConfig, model: nn.Module | None, path: str | os.PathLike | None = None) -> nn.Module:
+def network_of(
+    config: TrainConfig,
+    model: nn.Module | None,
+    path: str | os.PathLike | None = None,
+    geometry: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Return the network that a config asks for, or the one that was handed over, to take all steps."""
     if model is None and config.model == OWN:
         what = f"{path}: its network" if path else "`model` is 'own': the network"
@@ -69,7 +79,7 @@ def network_of(config: TrainConfig, model: nn.Module | None, path: str | os.Path
     if model is not None and config.model != OWN:
         raise CheckpointError(f"{path}: was made with the network {config.model!r}. Leave out `model`.")
     if model is None:
-        return build_model(config)
+        return build_model(config, geometry)
     model = over_time(model, config.engine)
     if config.engine != "auto" and not hasattr(model, "over_time"):
         raise ValueError(

@@ -14,8 +14,8 @@ from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
 
 KEYS = ("model", "optimizer", "scheduler", "scaler", "epoch", "step", "partial", "config", "history", "rng")
-KEYS += ("initial_firing", "seconds", "speed", "data", "threads")
-FORMAT_VERSION = 3
+KEYS += ("initial_firing", "seconds", "speed", "data", "geometry", "threads")
+FORMAT_VERSION = 4
 LAST, BEST, PREVIOUS = "last.pt", "best.pt", "previous.pt"
 
 

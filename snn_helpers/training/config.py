@@ -56,9 +56,17 @@ class TrainConfig:
         scope="data",
         choices=PROFILES,
     )
-    dataset: str | None = setting(None, "recordings to learn from", scope="data", choices=("simulated", "nmnist"))
+    dataset: str | None = setting(
+        None, "recordings to learn from: simulated, motion, nmnist, or what was imported", scope="data"
+    )
     data_dir: str | None = setting(
-        None, "folder of recordings (nmnist) or of built stores (simulated)", scope="here", path=True
+        None, "folder of recordings (nmnist) or of built stores (simulated, motion)", scope="here", path=True
+    )
+    image_size: int | None = setting(
+        None,
+        "pixels of the longer side, to which frames are pooled; default the sensor's own up to 64",
+        scope="model",
+        low=8,
     )
     num_samples: int | None = setting(
         None, "training recordings to use, the same share of every class", scope="data", low=1

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snn_helpers.datasets import FrameLoader
+from snn_helpers.data import FrameLoader
 from snn_helpers.models.readout import run_network
 from snn_helpers.over_time import runner_of
 from snn_helpers.training import network

@@ -21,9 +21,10 @@ from snn_helpers._files import writable_folder, write_whole
 from snn_helpers._paths import logs_home, runs_home
 from snn_helpers._settings import names_of
 from snn_helpers._versions import release
-from snn_helpers.datasets import EventDataset, load_dataset
+from snn_helpers.data import EventDataset, load_dataset
 from snn_helpers.stats import wilson_interval
 from snn_helpers.training.build import (
+    build_model,
     choose_device,
     load_weights,
     loss_function,
@@ -125,20 +126,22 @@ def train(
     config = config if model is None else _of_own(config)
     config, state = _find_resume(config)
     config = _adopt(config, state, named) if state else config.resolve()
-    model = network_of(config, model, config.resume)
+    if model is not None or config.model == OWN:  # refused, where it is, before anything is read
+        model = network_of(config, model, config.resume)
     with joined_processes(choose_device(config)) as (processes, device), _own_folder(config, processes) as folder:
         if config.visualize and processes.first:
             writable_folder("--log_dir", _log_dir(config, folder) / "figures")
         criterion = loss_function(config.loss, threshold_of(config))
-        model = model.to(device)
         if config.test_only:
-            load_weights(model, state, config.resume)
             test_set = splits.test if splits else _test_set(config)
+            model = (model or build_model(config, state["geometry"])).to(device)
+            load_weights(model, state, config.resume)
             check_network(model, {"test": test_set}, config.time_steps, device)
             return _test_only(config, model, test_set, criterion, device, processes, folder, state)
+        splits = splits or _load_splits(config)
+        model = (model or build_model(config, splits.train.geometry)).to(device)
         if config.init_from and not state:
             _begin_from(config, model)
-        splits = splits or _load_splits(config)
         check_network(model, splits._asdict(), config.time_steps, device)
         check_batch(model, config.time_steps, _smallest_batch(config, len(splits.train), processes.size))
         if config.spike_penalty and not has_neurons(model):
@@ -209,14 +212,18 @@ def _smallest_batch(config: TrainConfig, recordings: int, processes: int) -> int
 
 
 def _load_splits(config: TrainConfig) -> Splits:
-    train_set = load_dataset(config.dataset, config.data_dir, "train").take(config.num_samples)
-    valid_set = load_dataset(config.dataset, config.data_dir, "valid").take(_VALID_LIMITS[config.profile])
+    train_set = recordings_of(config, "train").take(config.num_samples)
+    valid_set = recordings_of(config, "valid").take(_VALID_LIMITS[config.profile])
     return Splits(train_set, valid_set, _test_set(config))
 
 
+def recordings_of(config: TrainConfig, split: str) -> EventDataset:
+    """Return a split of the data set that a config names, its frames of the size that it asks for."""
+    return load_dataset(config.dataset, config.data_dir, split).pooled(config.image_size)
+
+
 def _test_set(config: TrainConfig) -> EventDataset:
-    test_set = load_dataset(config.dataset, config.data_dir, "test")
-    return test_set.take(_SMOKE_RECORDINGS if config.profile == "smoke" else None)
+    return recordings_of(config, "test").take(_SMOKE_RECORDINGS if config.profile == "smoke" else None)
 
 
 def _test_batches(test_set: EventDataset, config: TrainConfig, processes: Processes):

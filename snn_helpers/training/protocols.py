@@ -24,7 +24,7 @@ from snn_helpers._checks import check_choice, check_int
 from snn_helpers._files import writable_folder, write_whole
 from snn_helpers._paths import results_home, runs_home, user_path
 from snn_helpers._settings import names_of
-from snn_helpers.datasets import EventDataset, find_real_recordings, load_dataset, load_folds, same_recordings
+from snn_helpers.data import EventDataset, find_real_recordings, load_dataset, load_folds, same_recordings
 from snn_helpers.stats import wilson_interval
 from snn_helpers.training.checkpoint import LAST
 from snn_helpers.training.config import TrainConfig

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import update_bn
 
 from snn_helpers._checks import NotANumberError
 from snn_helpers.activity import firing_rates, record
-from snn_helpers.datasets import Augment, EventDataset, same_recordings
+from snn_helpers.data import Augment, EventDataset, same_recordings
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.readout import frames_for, read_output
 from snn_helpers.neurons import clamp_parameters
@@ -113,6 +113,7 @@ class Run:
             part=part,
             least=max(LEAST_BATCH, processes.size),
         )
+        self.geometry = train_set.geometry
         self.data = {"train": train_set.provenance.as_dict(), "valid": valid_set.provenance.as_dict()}
         self.valid_loader = valid_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=part)
         self.plain_loader = train_set.take(_MEASURED_ON).loader(EVAL_BATCH, config.time_steps, seed=config.seed)
@@ -311,6 +312,7 @@ class Run:
             "initial_firing": self.initial_firing,
             "seconds": time.perf_counter() - self._began,
             "speed": self._speed,
+            "geometry": self.geometry,
             "data": {**self.data, "steps_an_epoch": len(self.loader)},
             "threads": torch.get_num_threads(),
         }

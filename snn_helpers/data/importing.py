@@ -1,0 +1,358 @@
+"""Bring anyone's recordings in: find files and classes, look through them, write one store a split."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from snn_helpers._checks import check_int
+from snn_helpers._paths import user_path
+from snn_helpers.data.sources import SPLITS, split_indices
+from snn_helpers.data.sources.imported import folder_of, imports_home
+from snn_helpers.events.convert import find_sensor_size
+from snn_helpers.events.dtype import RecordingError
+from snn_helpers.events.read import RecordingBlocks
+from snn_helpers.events.store import Chunk, Geometry, ensure_store
+
+SPLIT_OF = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid"}
+SPLIT_OF |= {"test": "test", "testing": "test"}
+_LONGEST_US = np.iinfo(np.int32).max
+_SHOWN = 10  # problems told one by one
+_SAID_BY = {
+    "stated": "as stated",
+    "file": "as the files say",
+    "events": "the smallest common one that holds all events",
+}
+
+
+class Item(NamedTuple):
+    """One recording to be: a file, or a part of it, its class and, where it was set apart, its split."""
+
+    path: Path
+    label: str
+    split: str | None = None
+    start_us: int | None = None
+    stop_us: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an import would bring in, before anything is written.
+
+    Attributes
+    ----------
+    items : list of Item
+        The recordings, those that cannot be read left out.
+    classes : tuple of str
+        Names of the classes, sorted: as numbers, where all are.
+    sensor_size : (W, H, P)
+        The largest of all files.
+    sensor_from : str
+        Who says so: "stated", "file", or "events", the smallest common sensor that holds them.
+    formats : tuple of str
+        The files' formats.
+    seconds : float
+        Length of all recordings together.
+    events : int
+        Events of all of them.
+    problems : dict of Path to str
+        Files that cannot be read, and why.
+    """
+
+    items: list[Item]
+    classes: tuple[str, ...]
+    sensor_size: tuple[int, int, int]
+    sensor_from: str
+    formats: tuple[str, ...]
+    seconds: float
+    events: int
+    problems: dict[Path, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        width, height, _ = self.sensor_size
+        rate = f", {self.events / self.seconds:,.0f} events a second" if self.seconds else ""
+        counts = {name: sum(item.label == name for item in self.items) for name in self.classes}
+        lines = [
+            f"{len(self.items):,} recordings ({', '.join(self.formats)}), {self.seconds:,.1f} s, "
+            f"{self.events:,} events{rate}",
+            f"sensor {width} x {height}, {_SAID_BY[self.sensor_from]}",
+            f"{len(self.classes)} classes: " + ", ".join(f"{name} ({count:,})" for name, count in counts.items()),
+        ]
+        lines += [f"left out, {path}: {why}" for path, why in [*self.problems.items()][:_SHOWN]]
+        if len(self.problems) > _SHOWN:
+            lines.append(f"and {len(self.problems) - _SHOWN:,} more files left out")
+        return "\n".join(lines)
+
+
+def find_recordings(
+    sources: Sequence[str | Path], labels: str | Path | None = None, sensor_size: Sequence[int] | None = None, **reading
+) -> Found:
+    """Look for recordings and through them, writing nothing.
+
+    Parameters
+    ----------
+    sources : sequence of path
+        Files, or folders laid out as `<split>/<class>/<file>` or `<class>/<file>`. With `labels`, files and folders
+        in which the named files lie.
+    labels : path or None
+        A CSV file with the columns `file` and `label`, and where wanted `start_us`, `stop_us` (a part of the file) and
+        `split`.
+    sensor_size : (W, H) or None
+        Of the camera; None takes what the files say or, where they do not, the smallest common sensor.
+    **reading
+        `columns`, `unit`, `sort` of `read_events`.
+
+    Raises
+    ------
+    ValueError
+        If there are no recordings, no classes, or a table does not fit the files.
+    """
+    roots = [user_path(source) for source in sources]
+    for root in roots:
+        if not root.exists():
+            raise ValueError(f"{root}: no such file or folder.")
+    items = _items_of_table(user_path(labels), roots) if labels else [item for root in roots for item in _items(root)]
+    if not items:
+        raise ValueError(
+            f"{', '.join(map(str, roots))}: no recordings found. Expected files in <split>/<class>/ or <class>/, or "
+            "files and a table of labels (--labels)."
+        )
+    sizes, origins, formats, problems, seconds, events = [], set(), set(), {}, 0.0, 0
+    for path in dict.fromkeys(item.path for item in items):
+        try:
+            blocks = RecordingBlocks(path, sensor_size=sensor_size, **reading)
+            count, first, last, largest = 0, None, 0, (0, 0)
+            for block in blocks:
+                first = int(block["t"][0]) if first is None else first
+                last, count = int(block["t"][-1]), count + len(block)
+                largest = max(largest[0], int(block["x"].max())), max(largest[1], int(block["y"].max()))
+            if not count:
+                raise RecordingError(f"{path}: holds no events.")
+        except (RecordingError, OSError, ImportError) as err:
+            problems[path] = str(err).removeprefix(f"{path}: ")
+            continue
+        sizes.append(blocks.sensor_size or find_sensor_size(*largest))
+        origins.add(blocks.sensor_from)
+        formats.add(blocks.format)
+        seconds, events = seconds + (last - first) / 1e6, events + count
+    items = [item for item in items if item.path not in problems]
+    if not items:
+        told = "\n".join(f"{path}: {why}" for path, why in [*problems.items()][:_SHOWN])
+        raise ValueError(f"none of the {len(problems)} files can be read:\n{told}")
+    names = {item.label for item in items}
+    classes = tuple(sorted(names, key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name)))
+    if len(classes) < 2:
+        raise ValueError(f"all recordings are of one class, {classes[0]!r}. A network needs two classes or more.")
+    size = tuple(max(side) for side in zip(*sizes))
+    origin = next(name for name in ("events", "file", "stated") if name in origins)
+    return Found(items, classes, size, origin, tuple(sorted(formats)), seconds, events, problems)
+
+
+def import_recordings(
+    found: Found,
+    name: str,
+    slice_us: int | None = None,
+    overlap: float = 0.0,
+    replace_it: bool = False,
+    **reading,
+) -> Path:
+    """Write what was found as a data set of that name, whole or not at all.
+
+    Parameters
+    ----------
+    found : Found
+        From `find_recordings`.
+    name : str
+        Letters, digits, `-` and `_`: what `load_dataset` and `--dataset` take from now on.
+    slice_us : int or None
+        Cut recordings into slices of this length in µs; a rest that is shorter is left out. All slices of a recording
+        come into one split.
+    overlap : float in [0, 0.9]
+        Share of a slice that the next one repeats.
+    replace_it : bool
+        Take the place of a data set of that name.
+    **reading
+        `columns`, `unit`, `sort` of `read_events`.
+
+    Returns
+    -------
+    Path
+        The data set's folder.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken or no name, or a recording is too long to be kept whole or too short for a slice.
+    """
+    if not re.fullmatch(r"[A-Za-z][\w-]*", name) or name in ("simulated", "motion", "nmnist"):
+        raise ValueError(f"`name`: {name!r} cannot be the name of a data set. Take letters, digits, - and _.")
+    if slice_us is not None:
+        check_int("slice_us", slice_us, low=1)
+    if not 0 <= overlap <= 0.9:
+        raise ValueError(f"`overlap` must be in [0, 0.9]; got {overlap}.")
+    folder = imports_home() / name
+    if folder_of(folder) and not replace_it:
+        raise ValueError(f"there is a data set {name!r} already ({folder}). Choose another name, or add --replace.")
+    items = _with_splits(found)
+    geometry = Geometry(found.sensor_size, found.classes)
+    source = f"imported {name} ({', '.join(found.formats)})"
+    building = folder.with_name(f".{name}.importing")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        for split in SPLITS:
+            part = [item for item in items if item.split == split]
+            if not part:
+                continue
+            stamps = [
+                (str(item.path), (stat := item.path.stat()).st_size, stat.st_mtime_ns, *item[1:]) for item in part
+            ]
+            digest = hashlib.sha256(repr(stamps).encode()).hexdigest()
+            params = {"source": source, "listing": digest, "slice_us": slice_us, "overlap": overlap}
+            chunks = _chunks(part, found, slice_us, overlap, reading)
+            ensure_store(building / split, params, lambda chunks=chunks: chunks, geometry)
+        if folder.exists():
+            shutil.rmtree(folder)
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _items(root: Path) -> list[Item]:
+    """Return the recordings of a folder <split>/<class>/<file> or <class>/<file>."""
+    if root.is_file():
+        raise ValueError(f"{root}: a single file needs a class. Put it into a folder named after it, or use --labels.")
+    items = []
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        parts = path.relative_to(root).parts
+        if any(part.startswith(".") for part in parts) or len(parts) not in (2, 3):
+            continue
+        split = SPLIT_OF.get(parts[0].lower()) if len(parts) == 3 else None
+        if len(parts) == 3 and split is None:
+            raise ValueError(
+                f"{root}: {parts[0]!r} is no split. Name the folders above the classes train, valid and test, or give "
+                f"the folder {root / parts[0]} itself."
+            )
+        if len(parts) == 2 and parts[0].lower() in SPLIT_OF:
+            raise ValueError(f"{path}: lies in a split without a folder of its class. Expected <split>/<class>/<file>.")
+        items.append(Item(path, parts[-2], split))
+    if len({item.split is None for item in items}) > 1:
+        raise ValueError(f"{root}: some recordings lie in splits and some do not. Arrange all of them the same way.")
+    return items
+
+
+def _items_of_table(table: Path, roots: Sequence[Path]) -> list[Item]:
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream, skipinitialspace=True))
+    except OSError as err:
+        raise ValueError(f"--labels: {table} cannot be read ({err.strerror or err}).") from err
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise ValueError(f"--labels: {table} is no CSV text ({err}).") from None
+    if not rows or not {"file", "label"} <= rows[0].keys():
+        have = ", ".join(rows[0]) if rows else "nothing"
+        raise ValueError(f"--labels: {table} must have the columns file and label; it has {have}.")
+    items = []
+    for number, row in enumerate(rows, 2):
+        where = f"--labels: {table}, line {number}"
+        places = [root if root.is_file() and root.name == row["file"] else root / row["file"] for root in roots]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise ValueError(f"{where}: there is no file {row['file']!r} in {', '.join(map(str, roots))}.")
+        split = (row.get("split") or "").strip().lower() or None
+        if split is not None and split not in SPLIT_OF:
+            raise ValueError(f"{where}: {split!r} is no split; there are train, valid and test.")
+        try:
+            times = [int(row[name]) if (row.get(name) or "").strip() else None for name in ("start_us", "stop_us")]
+        except ValueError:
+            raise ValueError(f"{where}: start_us and stop_us must be whole numbers of µs.") from None
+        if None not in times and times[0] >= times[1]:
+            raise ValueError(f"{where}: ends at {times[1]} µs, before it starts at {times[0]}.")
+        if not (row["label"] or "").strip():
+            raise ValueError(f"{where}: has no label.")
+        items.append(Item(path, row["label"].strip(), SPLIT_OF.get(split), *times))
+    return items
+
+
+def _with_splits(found: Found) -> list[Item]:
+    """Give every recording a split: its own, or one of those that are missing, the same share of every class."""
+    items = found.items
+    has = {split: any(item.split == split for item in items) for split in SPLITS}
+    open_ones = [i for i, item in enumerate(items) if item.split in (None, "train")]
+    labels = np.array([found.classes.index(items[i].label) for i in open_ones], dtype=np.int64)
+    given = list(items)
+    for split in SPLITS:
+        for place in split_indices(labels, split, has["test"], has["valid"]):
+            index = open_ones[int(place)]
+            given[index] = items[index]._replace(split=split)
+    return given
+
+
+def _chunks(items, found: Found, slice_us: int | None, overlap: float, reading: dict) -> Iterator[Chunk]:
+    """Yield the recordings, or their slices, never more than a block of a file and a slice in memory."""
+    for item in items:
+        label, count = found.classes.index(item.label), 0
+        if slice_us is None:
+            first = None
+            for block in _part(item, found, reading):
+                first = int(block["t"][0]) if first is None else first
+                last = int(block["t"][-1]) - first
+                if last > _LONGEST_US:
+                    raise ValueError(
+                        f"{item.path}: is longer than {_LONGEST_US / 6e7:.0f} minutes. Cut it: --slice_us."
+                    )
+                yield Chunk(block["x"], block["y"], block["t"] - first, block["p"], np.empty(0, int), np.empty(0, int))
+                count += len(block)
+            if not count:
+                raise ValueError(f"{item.path}: has no events between {item.start_us} and {item.stop_us} µs.")
+            yield _ending(count, label)
+            continue
+        for events, start in _slices(_part(item, found, reading), slice_us, max(1, round(slice_us * (1 - overlap)))):
+            t = events["t"] - start
+            yield Chunk(events["x"], events["y"], t, events["p"], np.array([len(t)]), np.array([label]))
+            count += 1
+        if not count:
+            raise ValueError(f"{item.path}: is shorter than a slice of {slice_us} µs. Choose shorter slices.")
+
+
+def _ending(count: int, label: int) -> Chunk:
+    nothing = np.empty(0, np.int64)
+    return Chunk(nothing, nothing, nothing, nothing, np.array([count]), np.array([label]))
+
+
+def _part(item: Item, found: Found, reading: dict) -> Iterator[np.ndarray]:
+    """Yield the events of a recording, block by block; times of a part are those of its file's first event on."""
+    origin = None
+    for block in RecordingBlocks(item.path, sensor_size=found.sensor_size[:2], **reading):
+        origin = int(block["t"][0]) if origin is None else origin
+        start = origin if item.start_us is None else item.start_us
+        stop = np.inf if item.stop_us is None else item.stop_us
+        inside = block[(block["t"] >= start) & (block["t"] < stop)]
+        if len(inside):
+            yield inside
+        if block["t"][-1] >= stop:
+            return
+
+
+def _slices(blocks: Iterator[np.ndarray], length: int, stride: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield (events, start) of each whole slice that has events; the first starts at the first event."""
+    kept, start = None, None
+    for block in blocks:
+        kept = block if kept is None or not len(kept) else np.concatenate([kept, block])
+        start = int(kept["t"][0]) if start is None else start
+        while len(kept) and kept["t"][-1] >= start + length:
+            inside = kept[: np.searchsorted(kept["t"], start + length)]
+            if len(inside):
+                yield inside, start
+            start += stride
+            kept = kept[np.searchsorted(kept["t"], start) :]
+    if kept is not None and len(kept) and kept["t"][-1] >= start + length - 1:
+        yield kept, start

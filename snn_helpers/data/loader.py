@@ -1,0 +1,88 @@
+"""Batches of frames as torch tensors, in an order that depends on the seed and the epoch only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from snn_helpers._checks import check_int
+from snn_helpers.events.frames import Augment, FrameSpec
+
+if TYPE_CHECKING:
+    from snn_helpers.data.dataset import EventDataset
+
+
+class FrameLoader:
+    """Batches of frames in an order that depends on (seed, epoch) only.
+
+    Iterating gives epoch `self.epoch`, which then counts up, so that a plain `for` loop sees a new order each time;
+    `batches(epoch)` gives a chosen one. There are no worker processes: a batch is binned in about a millisecond.
+
+    With `part = (rank, size)` a batch is shared out over `size` processes, of which this one, `rank`, gets its part. A
+    last batch of fewer than `least` recordings is left out, unless it is the only one.
+    """
+
+    def __init__(
+        self,
+        dataset: EventDataset,
+        batch_size: int,
+        spec: FrameSpec,
+        shuffle: bool,
+        seed: int,
+        augment: Augment | None,
+        part: tuple[int, int] = (0, 1),
+        least: int = 1,
+    ):
+        self.dataset = dataset
+        self.batch_size = check_int("batch_size", batch_size, low=1)
+        self.spec = spec
+        self.shuffle = shuffle
+        self.seed = check_int("seed", seed, low=0)
+        self.augment = augment
+        self.part = part
+        self.least = check_int("least", least, low=1)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Return how many batches an epoch has."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole + bool(rest and (rest >= self.least or not whole))
+
+    def whole(self) -> FrameLoader:
+        """Return the loader of whole batches, not only of this process's part."""
+        return FrameLoader(
+            self.dataset, self.batch_size, self.spec, self.shuffle, self.seed, self.augment, least=self.least
+        )
+
+    def weight(self, size: int, step: int) -> float:
+        """Return the factor by which a part of `size` recordings counts in the mean over the processes."""
+        in_batch = min(self.batch_size, len(self.dataset) - step * self.batch_size)
+        return size * self.part[1] / in_batch
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        epoch = self.epoch
+        self.epoch += 1
+        return self.batches(epoch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the order of the recordings in `epoch`, int64 [N]."""
+        if not self.shuffle:
+            return np.arange(len(self.dataset))
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield (frames uint8 [T, B, P, H, W], labels int64 [B]) from batch `first` on; the last may be smaller."""
+        order = self.order(epoch)
+        augment_seed = int(np.random.SeedSequence([self.seed, epoch, 1]).generate_state(1, np.uint64)[0])
+        spec, (rank, size) = self.spec, self.part
+        for number in range(first, len(self)):
+            chosen = order[number * self.batch_size : (number + 1) * self.batch_size][rank::size]
+            if not len(chosen):  # the few recordings of a last batch to score went to other processes
+                continue
+            frames = self.dataset.frames(
+                chosen, spec.num_steps, spec.window, spec.window_us, self.augment, augment_seed
+            )
+            yield torch.from_numpy(frames), torch.from_numpy(self.dataset.labels[chosen])

@@ -1,0 +1,51 @@
+"""Recordings that were imported: one folder a data set, in it one store a split."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from snn_helpers._paths import data_home, user_path
+from snn_helpers.data.dataset import EventDataset, Provenance, checksum_of
+from snn_helpers.events.store import MANIFEST, open_store
+
+SPLITS = ("train", "valid", "test")
+
+
+def imports_home() -> Path:
+    """Return the folder of all imported data sets."""
+    return data_home() / "imported"
+
+
+def imported_names() -> tuple[str, ...]:
+    """Return the names of the data sets that were imported on this machine."""
+    return tuple(sorted(path.parents[1].name for path in imports_home().glob(f"*/train/{MANIFEST}")))
+
+
+def folder_of(name: str | os.PathLike) -> Path | None:
+    """Return the folder of an imported data set, given its name or the folder itself; None if there is none."""
+    for folder in (imports_home() / str(name), user_path(name)):
+        if any((folder / split / MANIFEST).is_file() for split in SPLITS):
+            return folder
+    return None
+
+
+def load_imported(folder: Path, name: str, split: str) -> EventDataset:
+    """Open a split of an imported data set.
+
+    Raises
+    ------
+    ValueError
+        If it has no recordings in this split.
+    """
+    if not (folder / split / MANIFEST).is_file():
+        have = ", ".join(part for part in SPLITS if (folder / part / MANIFEST).is_file())
+        raise ValueError(
+            f"`dataset`: {name} has no {split} recordings, only {have}: too few were imported to set some apart. "
+            "Import three recordings of a class or more."
+        )
+    store = open_store(folder / split)
+    provenance = Provenance(Path(name).name, split, store.manifest["params"]["source"], len(store), checksum_of(store))
+    return EventDataset(store, np.arange(len(store)), provenance)
