@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from snn_helpers.activity import diagnose as diagnose
     from snn_helpers.activity import record as record
     from snn_helpers.data import load_dataset as load_dataset
+    from snn_helpers.data import register_source as register_source
     from snn_helpers.engine import register_surrogate as register_surrogate
     from snn_helpers.events.convert import to_events as to_events
     from snn_helpers.events.read import read_events as read_events
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "accelerate": "over_time",
     "load_dataset": "data",
+    "register_source": "data",
     "read_events": "events.read",
     "read_video": "events.video",
     "simulate_events": "events.video",

@@ -41,6 +41,16 @@ def data_home() -> Path:
     return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "snn_helpers"
 
 
+def imports_home() -> Path:
+    """Return the folder of the data sets that were imported, one folder each, by name."""
+    return data_home() / "imported"
+
+
+def imported_names() -> tuple[str, ...]:
+    """Return the names of the data sets that were imported on this machine."""
+    return tuple(sorted(path.name for path in imports_home().glob("*") if (path / "train").is_dir()))
+
+
 def results_home() -> Path:
     """Return the folder of the notebooks' findings: SNN_RESULTS_DIR, else `results/` of the project."""
     return user_path(os.environ.get("SNN_RESULTS_DIR") or project_root() / "results")

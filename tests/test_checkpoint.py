@@ -32,6 +32,7 @@ def state(**changes):
         "initial_firing": {"conv1": 0.08},
         "speed": {"samples_per_s": 100.0},
         "data": {"steps_an_epoch": 3},
+        "geometry": {"num_classes": 10, "in_channels": 2, "image_size": 34},
         "threads": 2,
     }
     return {**plain, **changes}

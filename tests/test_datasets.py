@@ -307,7 +307,11 @@ def test_loader_refuses_bad_values(folder, arguments, message):
 @pytest.mark.parametrize(
     ("name", "split", "message"),
     [
-        ("nmist", "train", "`dataset` must be one of 'simulated', 'nmnist'; got 'nmist'. Did you mean 'nmnist'"),
+        (
+            "nmist",
+            "train",
+            "`dataset` must be one of 'simulated', 'motion', 'nmnist'; got 'nmist'. Did you mean 'nmnist'",
+        ),
         ("nmnist", "vaild", "`split` must be one of .* Did you mean 'valid'"),
     ],
 )

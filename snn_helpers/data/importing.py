@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from snn_helpers._checks import check_int
-from snn_helpers._paths import user_path
+from snn_helpers._datasets import DATASETS
+from snn_helpers._paths import imports_home, user_path
 from snn_helpers.data.sources import SPLITS, split_indices
-from snn_helpers.data.sources.imported import folder_of, imports_home
+from snn_helpers.data.sources.imported import folder_of
 from snn_helpers.events.convert import find_sensor_size
 from snn_helpers.events.dtype import RecordingError
 from snn_helpers.events.read import RecordingBlocks
@@ -192,7 +193,7 @@ def import_recordings(
     ValueError
         If the name is taken or no name, or a recording is too long to be kept whole or too short for a slice.
     """
-    if not re.fullmatch(r"[A-Za-z][\w-]*", name) or name in ("simulated", "motion", "nmnist"):
+    if not re.fullmatch(r"[A-Za-z][\w-]*", name) or name in DATASETS:
         raise ValueError(f"`name`: {name!r} cannot be the name of a data set. Take letters, digits, - and _.")
     if slice_us is not None:
         check_int("slice_us", slice_us, low=1)

@@ -76,7 +76,7 @@ def spiking_layer(
 
 def frame_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """Return (W, H) of frames that a network is built for; refuse those that vanish when they are pooled."""
-    width, height = (image_size, image_size) if isinstance(image_size, int) else image_size
+    width, height = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
     return check_int("image_size", width, low=2**POOLINGS), check_int("image_size", height, low=2**POOLINGS)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from snn_helpers._checks import check_choice
+from snn_helpers._datasets import dataset_names
 from snn_helpers._plugins import load_plugins
 from snn_helpers._settings import check_class, check_settings, names_of, setting
 from snn_helpers.models.registry import MODELS
@@ -57,7 +58,7 @@ class TrainConfig:
         choices=PROFILES,
     )
     dataset: str | None = setting(
-        None, "recordings to learn from: simulated, motion, nmnist, or what was imported", scope="data"
+        None, "recordings to learn from, also what `snn-helpers import` made", scope="data", choices=dataset_names
     )
     data_dir: str | None = setting(
         None, "folder of recordings (nmnist) or of built stores (simulated, motion)", scope="here", path=True

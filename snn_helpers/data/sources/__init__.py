@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from snn_helpers._checks import check_choice, register
+from snn_helpers._datasets import DATASETS, REGISTERED, dataset_names
 from snn_helpers._paths import data_home, user_path
 from snn_helpers.data.dataset import EventDataset
 
@@ -19,8 +20,6 @@ TEST_SHARE = 0.2
 """Share of all recordings that is kept to test on, where nobody has set some apart."""
 
 Source = Callable[[str | os.PathLike | None, str], EventDataset]
-_OWN = ("simulated", "motion", "nmnist")  # each registers its data set; loaded when one is asked for
-_SOURCES: dict[str, Source] = {}
 
 
 def register_source(name: str) -> Callable[[Source], Source]:
@@ -36,7 +35,7 @@ def register_source(name: str) -> Callable[[Source], Source]:
     """
 
     def enter(source: Source) -> Source:
-        register(_SOURCES, name, source)
+        register(REGISTERED, name, source)
         return source
 
     return enter
@@ -73,11 +72,11 @@ def load_dataset(name: str | os.PathLike = "simulated", data_dir: str | os.PathL
         If the event store is damaged or cannot be written.
     """
     check_choice("split", split, SPLITS)
-    for own in _OWN:
+    for own in DATASETS:
         importlib.import_module(f"{__name__}.{own}")
-    if isinstance(name, str) and name in _SOURCES:
-        return _SOURCES[name](data_dir, split)
-    from snn_helpers.data.sources.imported import folder_of, imported_names, load_imported
+    if isinstance(name, str) and name in REGISTERED:
+        return REGISTERED[name](data_dir, split)
+    from snn_helpers.data.sources.imported import folder_of, load_imported
 
     folder = folder_of(name)
     if folder is None:
@@ -86,7 +85,7 @@ def load_dataset(name: str | os.PathLike = "simulated", data_dir: str | os.PathL
                 f"`dataset`: {name} is a folder, but holds no imported recordings. Import it once: `snn-helpers import "
                 f"{name} --out NAME`, then use NAME."
             )
-        check_choice("dataset", str(name), (*_SOURCES, *imported_names()))
+        check_choice("dataset", str(name), dataset_names())
     return load_imported(folder, str(name), split)
 
 

@@ -7,21 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_helpers._paths import data_home, user_path
+from snn_helpers._paths import imports_home, user_path
 from snn_helpers.data.dataset import EventDataset, Provenance, checksum_of
 from snn_helpers.events.store import MANIFEST, open_store
 
 SPLITS = ("train", "valid", "test")
-
-
-def imports_home() -> Path:
-    """Return the folder of all imported data sets."""
-    return data_home() / "imported"
-
-
-def imported_names() -> tuple[str, ...]:
-    """Return the names of the data sets that were imported on this machine."""
-    return tuple(sorted(path.parents[1].name for path in imports_home().glob(f"*/train/{MANIFEST}")))
 
 
 def folder_of(name: str | os.PathLike) -> Path | None:

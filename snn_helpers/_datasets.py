@@ -1,0 +1,18 @@
+"""Names of data sets, without torch, so that flags and checks do not load it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snn_helpers._paths import imported_names
+
+DATASETS = ("simulated", "motion", "nmnist")
+"""Those of this package: each is a file of `data/sources/`, which registers it when one is asked for."""
+
+REGISTERED: dict[str, Any] = {}
+"""What `register_source` has entered: name to source."""
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Return the names of all data sets: of this package, of plugins, and those that were imported here."""
+    return (*dict.fromkeys((*DATASETS, *REGISTERED, *imported_names())),)
