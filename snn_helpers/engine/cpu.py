@@ -16,13 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers._checks import NotANumberError, check_choice
-from snn_helpers.engine import kernels
+from snn_helpers.engine import cpu_generated, kernels
 from snn_helpers.engine.cpu_functions import (
     ConvCurrents,
     ConvNeurons,
     CurrentNeurons,
     Linear,
-    Neurons,
     count_events,
     current_sums,
 )
@@ -261,12 +260,16 @@ def warm_up() -> None:
     weight = torch.full((8, 1, 3, 3), 0.25, requires_grad=True)
     inner, outer = torch.full((8, 8, 3, 3), 0.1, requires_grad=True), torch.full((2, 32), 0.1, requires_grad=True)
     norm = BatchNorm(torch.ones(8), torch.zeros(8), torch.zeros(8), torch.ones(8), True)
-    neuron = Neuron("leaky", None, {"beta": 0.9, "threshold": 1.0})  # kernels do not call the equation
+    neuron = Neuron("leaky", _leaky, {"beta": 0.9, "threshold": 1.0})
     spikes = conv_layer(count, weight, None, neuron, norm=norm, path="events")
     spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="events")
     spikes = conv_layer(spikes, inner, None, neuron, norm=norm, pool=2, path="dense")
     spk_rec, mem_rec = neurons(linear(spikes, outer), neuron)
     (spk_rec + mem_rec).sum().backward()
+
+
+def _leaky(cur, spk, mem, *, beta, threshold):
+    return (beta * mem + cur - spk.detach() * threshold,)
 
 
 def _check_supported(name: str, *tensors: Tensor | None) -> None:
@@ -324,11 +327,7 @@ def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, norm: BatchN
         raise ValueError("batch statistics need more than one value a channel: more steps, recordings or pixels.")
 
 
-def _neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    return Neurons.apply(cur, neuron, *number_tensors(neuron))
-
-
 for _kind in KINDS:
-    kernels.register_kernel("cpu", "neurons", _kind, Kernel(_neurons, SURROGATES))
     kernels.register_kernel("cpu", "conv_layer", _kind, Kernel(_conv_layer, SURROGATES))
 kernels.register_kernel("cpu", "linear", None, Kernel(linear))
+kernels.register_maker("cpu", "neurons", cpu_generated.make)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_neurons, cpu_norm
+from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_norm
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
 from snn_helpers.engine.kernels import KINDS, SURROGATES
@@ -38,42 +38,6 @@ def number_gradients(ctx, sums: Tensor, first: int) -> tuple[Tensor | None, ...]
     """Spread the sums float64 [chunks, 5] over the five number arguments, from the `first` on."""
     totals = sums.sum(0).float()
     return tuple(totals[k] if ctx.needs_input_grad[first + k] else None for k in range(5))
-
-
-class Neurons(torch.autograd.Function):
-    """cur [T, B, ...] to spikes and membranes [T, B, ...]."""
-
-    @staticmethod
-    def forward(ctx, cur, neuron, *numbers):
-        """Compute the outputs, and keep what the way back needs."""
-        num_steps, total = cur.shape[0], cur[0].numel()
-        mem, spk = empty(num_steps, total), empty(num_steps, total, dtype=np.uint8)
-        values = numbers_array(neuron, numbers)
-        run_chunks(
-            cpu_neurons.neurons_forward, -(-total // cpu_neurons.BLOCK),
-            array(cur, num_steps, total), values, mem.numpy(), spk.numpy(),
-        )  # fmt: skip
-        ctx.values = values
-        mem_rec = mem.view(cur.shape)
-        ctx.save_for_backward(mem_rec, spk)
-        ctx.set_materialize_grads(False)
-        return spk.view(cur.shape).float(), mem_rec
-
-    @staticmethod
-    def backward(ctx, grad_spk, grad_mem):
-        """Compute a gradient for each argument of `forward`."""
-        mem, spk = ctx.saved_tensors
-        num_steps, total = spk.shape
-        grad_spk = torch.zeros(spk.shape) if grad_spk is None else grad_spk
-        grad_mem = torch.empty(0, total) if grad_mem is None else grad_mem
-        grad_cur, chunks = empty(num_steps, total), -(-total // cpu_neurons.BLOCK)
-        sums = torch.zeros(chunks, 5, dtype=torch.float64)
-        run_chunks(
-            cpu_neurons.neurons_backward, chunks, array(grad_spk, num_steps, total), array(grad_mem, -1, total),
-            ctx.values, array(mem, num_steps, total), spk.numpy(), any(ctx.needs_input_grad[2:]), grad_cur.numpy(),
-            sums.numpy(),
-        )  # fmt: skip
-        return grad_cur.view(mem.shape), None, *number_gradients(ctx, sums, 2)
 
 
 def _outputs(ctx, batch, pixels, n_out, pool, train, keep_mem):

@@ -221,13 +221,18 @@ class OverTime:
                     rows.append(f"{names:<40} {self._how(action, stage.steps)}")
         return "\n".join(rows)
 
+    def _example(self) -> Tensor:
+        """Return an empty tensor of the network's type, where it is."""
+        device = next((p.device for p in self.net.parameters()), "cpu")
+        return torch.empty(0, dtype=self._dtype, device=device)
+
     def _how(self, action: Action, steps) -> str:
         if not isinstance(action, Neurons | ConvLayer):
             return action.how
         neuron = self.runner.equation(self.net.get_submodule(steps[action.indices[-1]].target))
         if isinstance(neuron, str):
             return f"the module's own code, step by step: {neuron}"
-        return action.how if isinstance(action, ConvLayer) else f"all steps in one kernel ({neuron.kind})"
+        return action.how if isinstance(action, ConvLayer) else self.runner.how(neuron, self._example())
 
 
 def _name(op) -> str:

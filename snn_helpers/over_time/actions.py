@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,10 @@ from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op
 # Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
 PIECE = 2**20
 BYTE = 256
+FEW, WORTH = (
+    0.1,
+    2**20,
+)  # share of non-zero inputs, and products a step, at which a fully connected layer is event-driven
 
 
 @dataclass
@@ -312,21 +317,31 @@ class Neurons(Action):
 
 
 class Linear(Action):
-    """A fully connected layer: event-driven where its input is spikes in bytes."""
+    """A fully connected layer: event-driven where its input is spikes in bytes, or few events."""
 
-    how = "event-driven after spikes in bytes, else torch, all steps at once"
+    how = "event-driven after spikes in bytes or few events, else torch, all steps at once"
 
     def run(self, ctx: Context) -> None:
         """Connect fully; a `Flatten` before it is part of it."""
         *_, last = self.indices
-        source = ctx.steps[self.indices[0]].args[0]
-        value, module = ctx.values[source.index], ctx.net.get_submodule(ctx.steps[last].target)
-        if isinstance(value, Spikes) and ctx.engine is not None:
+        ref = ctx.steps[self.indices[0]].args[0]
+        module, value = ctx.net.get_submodule(ctx.steps[last].target), ctx.values[ref.index]
+        if not isinstance(value, Spikes):
+            value = as_spikes(ctx, ref) if self._few(ctx, value, module) else None
+        if value is not None and ctx.engine is not None:
             for listener in input_listeners(module):
                 listener.on_rows(value.count.flatten(2).flatten(0, 1), 1)
             ctx.values[last] = ctx.engine.linear(value, module.weight, module.bias)
         else:
             Fold(self.indices).run(ctx)
+
+    @staticmethod
+    def _few(ctx: Context, value: Any, module: nn.Linear) -> bool:
+        """Whether an input in floats is so empty that its events are worth being looked for."""
+        if ctx.engine is None or isinstance(value, Same) or value.dtype != torch.float32 or value.dim() not in (3, 5):
+            return False
+        large = value[0].numel() * module.out_features >= WORTH and module.weight.dtype == torch.float32
+        return large and value.device.type == "cpu" and int(torch.count_nonzero(value)) < FEW * value.numel()
 
 
 @dataclass
@@ -352,7 +367,11 @@ class ConvLayer(Action):
     def run(self, ctx: Context) -> None:
         """Run the layer in one pass if it can."""
         conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
-        spikes = None if ctx.engine is None or isinstance(ctx.runner.equation(neuron), str) else self._spikes(ctx)
+        spikes = (
+            None
+            if ctx.engine is None or isinstance(ctx.runner.equation(neuron), str)
+            else as_spikes(ctx, ctx.steps[self.indices[0]].args[0])
+        )
         if spikes is None:
             for action in self.apart:
                 action.run(ctx)
@@ -362,19 +381,21 @@ class ConvLayer(Action):
         norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
         ctx.values[self.indices[-1]] = ctx.runner.conv_layer(ctx.engine, spikes, conv, norm, self.pool, neuron)
 
-    def _spikes(self, ctx: Context) -> Spikes | None:
-        """Return the layer's input as bytes, if it is spikes or event counts."""
-        ref = ctx.steps[self.indices[0]].args[0]
-        value = ctx.values[ref.index]
-        if isinstance(value, Spikes):
-            return value
-        if isinstance(value, Same) or value.dtype != torch.float32:
-            return None
-        op = ctx.steps[ref.index]
-        if is_neuron_op(op, ctx.net) and not isinstance(ctx.runner.equation(ctx.net.get_submodule(op.target)), str):
+
+def as_spikes(ctx: Context, ref: Now) -> Spikes | None:
+    """Return a value over time as bytes, if it is spikes or event counts."""
+    value = ctx.values[ref.index]
+    if isinstance(value, Spikes):
+        return value
+    if isinstance(value, Same) or value.dtype != torch.float32:
+        return None
+    op = ctx.steps[ref.index]
+    if is_neuron_op(op, ctx.net) and not isinstance(ctx.runner.equation(ctx.net.get_submodule(op.target)), str):
+        with contextlib.suppress(ValueError):  # graded
             return Spikes.of(value)
-        whole = not value.requires_grad and bool(((value >= 0) & (value < BYTE) & (value == value.round())).all())
-        return Spikes(value.to(torch.uint8)) if whole else None
+        return None
+    whole = not value.requires_grad and bool(((value >= 0) & (value < BYTE) & (value == value.round())).all())
+    return Spikes(value.to(torch.uint8)) if whole else None
 
 
 class StepByStep(Action):

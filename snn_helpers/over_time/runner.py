@@ -57,6 +57,15 @@ class Runner:
         """Return the equation of a layer of neurons and its numbers, or why it runs by its own code."""
         return "engine 'snntorch' was asked for" if self.engine == "snntorch" else as_neuron(module)
 
+    def how(self, neuron: Neuron, like: Tensor) -> str:
+        """Say what runs neurons over time for currents like these."""
+        engine = self.on(like)
+        found = kernels.find_kernel("neurons", neuron, engine) if engine in ("cpu", "cuda") else "no kernel is asked"
+        if isinstance(found, str):
+            return f"the equation in torch, step by step ({neuron.kind}): {found}"
+        steps = "all steps" if neuron.recurrence is None else "its recurrence, each step"
+        return f"{steps} in one kernel ({neuron.kind}){', generated from its equation' if found.generated else ''}"
+
     def neurons(self, module: nn.Module, cur: Tensor, states: list[Any], places: list[int], plain: bool) -> Any:
         """Run a layer over currents [T, B, ...]; return what the module returns, over time.
 
