@@ -123,7 +123,7 @@ class Generated:
                     learned = [v for v in learned if v is not None and v.requires_grad]
                     wanted = [some, *learned] if isinstance(total, Tensor) else []
                     grads = torch.autograd.grad(total, wanted, allow_unused=True) if wanted else ()
-                    results.append((outs, [g for g in grads]))
+                    results.append((outs, list(grads)))
             (outs, grads), (our_outs, our_grads) = results
             if not all(
                 np.array_equal(a.detach().numpy(), b.detach().numpy(), equal_nan=True) for a, b in zip(outs, our_outs)

@@ -48,7 +48,7 @@ class RecurrentRun(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        made, source, (cur, weight, bias, *saved) = ctx.made, ctx.made.source, ctx.saved_tensors
+        made, source, (cur, weight, _, *saved) = ctx.made, ctx.made.source, ctx.saved_tensors
         shape = saved[0].shape
         (num_steps, batch, n), total = shape, shape[1:].numel()
         cur = np.empty((0, total), np.float32) if cur is None else array(cur, num_steps, total)

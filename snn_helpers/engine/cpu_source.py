@@ -19,8 +19,8 @@ LITERALS = {("const", 0.0): "ZERO", ("const", 1.0): "ONE"}
 class Source:
     """The source of two kernels, `forward` and `backward`, and what they take.
 
-    Spikes are state 0. Records of states are float32 [T, N]; of spikes and of "mem" always, of others where the way back
-    needs them.
+    Spikes are state 0. Records of states are float32 [T, N]; of spikes and of "mem" always, of others where the way
+    back needs them.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Source:
         self._backward(lines, values, read, mem)
 
     def _follows(self, k: int, mem: int) -> bool:
-        """Whether a state follows from itself, spikes and membranes before: it is then computed again on the way back."""
+        """Whether a state follows from itself, spikes and membranes: the way back then computes it again."""
         return set(self._body([self.after[k]], {})[2]) <= {f"s{k}_in", "s0_in", f"s{mem}_in"}
 
     def _body(self, wanted: list[int], cuts: dict[int, str]) -> tuple[list[str], list[str], list[str]]:
@@ -130,8 +130,9 @@ class Source:
     def _begin(self, name: str, args: list[str]) -> list[str]:
         unpack = [f"n{k} = numbers[{k}]" for k in range(len(self.numbers))]
         rows = [f"row{k} = rows[{k}, low:high]" for k in range(len(self.rows))]
+        first = ["chunk", "block", *["now", "drive"] * self.driven, "cur", "numbers", "rows"]
         return [
-            f"\n\n@kernel\ndef {name}(chunk, block, {'now, drive, ' * self.driven}cur, numbers, rows, {', '.join(args)}):",
+            f"\n\n@kernel\ndef {name}({', '.join([*first, *args])}):",
             "if chunk < 0:\n        return",
             "num_steps, total = rec0.shape",
             "low, high = chunk * block, min(total, (chunk + 1) * block)",

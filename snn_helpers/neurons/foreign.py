@@ -15,7 +15,6 @@ from snn_helpers.neurons.base import SpikingNeuron
 from snn_helpers.neurons.leaky import Leaky
 from snn_helpers.neurons.synaptic import Synaptic
 
-
 _STATES = {
     snntorch.Leaky: ("mem",),
     snntorch.Lapicque: ("mem",),

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx.node import map_aggregate
@@ -18,7 +19,6 @@ from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op
 
 # Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
 PIECE = 2**20
-BYTE = 256
 FEW, WORTH = (
     0.1,
     2**20,
@@ -328,6 +328,7 @@ class Linear(Action):
         module, value = ctx.net.get_submodule(ctx.steps[last].target), ctx.values[ref.index]
         if not isinstance(value, Spikes):
             value = as_spikes(ctx, ref) if self._few(ctx, value, module) else None
+            value = None if value is None or np.count_nonzero(value.count) > FEW * value.count.numel() else value
         if value is not None and ctx.engine is not None:
             for listener in input_listeners(module):
                 listener.on_rows(value.count.flatten(2).flatten(0, 1), 1)
@@ -341,7 +342,7 @@ class Linear(Action):
         if ctx.engine is None or isinstance(value, Same) or value.dtype != torch.float32 or value.dim() not in (3, 5):
             return False
         large = value[0].numel() * module.out_features >= WORTH and module.weight.dtype == torch.float32
-        return large and value.device.type == "cpu" and int(torch.count_nonzero(value)) < FEW * value.numel()
+        return large and value.device.type == "cpu" and int(torch.count_nonzero(value[-1])) < 2 * FEW * value[0].numel()
 
 
 @dataclass
@@ -367,11 +368,8 @@ class ConvLayer(Action):
     def run(self, ctx: Context) -> None:
         """Run the layer in one pass if it can."""
         conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
-        spikes = (
-            None
-            if ctx.engine is None or isinstance(ctx.runner.equation(neuron), str)
-            else as_spikes(ctx, ctx.steps[self.indices[0]].args[0])
-        )
+        source = ctx.steps[self.indices[0]].args[0]
+        spikes = None if ctx.engine is None or ctx.runner.in_parts(neuron, conv) else as_spikes(ctx, source)
         if spikes is None:
             for action in self.apart:
                 action.run(ctx)
@@ -394,8 +392,13 @@ def as_spikes(ctx: Context, ref: Now) -> Spikes | None:
         with contextlib.suppress(ValueError):  # graded
             return Spikes.of(value)
         return None
-    whole = not value.requires_grad and bool(((value >= 0) & (value < BYTE) & (value == value.round())).all())
-    return Spikes(value.to(torch.uint8)) if whole else None
+    if value.requires_grad:
+        return None
+    count = torch.empty_like(value, dtype=torch.uint8)
+    for one, bytes_ in zip(value, count):  # each stays in the cache
+        if not torch.equal(bytes_.copy_(one).to(value.dtype), one):
+            return None
+    return Spikes(count)
 
 
 class StepByStep(Action):

@@ -57,6 +57,11 @@ class Runner:
         """Return the equation of a layer of neurons and its numbers, or why it runs by its own code."""
         return "engine 'snntorch' was asked for" if self.engine == "snntorch" else as_neuron(module)
 
+    def in_parts(self, module: nn.Module, conv: nn.Module) -> bool:
+        """Whether a convolution and its neurons have no kernel in common."""
+        neuron = self.equation(module)
+        return isinstance(neuron, str) or kernels.serves("conv_layer", neuron, conv.weight.device) is not None
+
     def how(self, neuron: Neuron, like: Tensor) -> str:
         """Say what runs neurons over time for currents like these."""
         engine = self.on(like)
