@@ -168,7 +168,8 @@ def expressions():
     def grow(inner):
         two = st.tuples(inner, inner)
         return st.one_of(
-            two.map("({0[0]} + {0[1]})".format), two.map("({0[0]} - {0[1]})".format), two.map("({0[0]} * {0[1]})".format),
+            two.map("({0[0]} + {0[1]})".format),
+            two.map("({0[0]} - {0[1]})".format), two.map("({0[0]} * {0[1]})".format),
             two.map("torch.where(mem > other, {0[0]} + zero, {0[1]} + zero)".format),
             two.map("torch.maximum({0[0]} + zero, {0[1]} + zero)".format),
             inner.map("({0} + zero).clamp(-1, 1)".format), inner.map("({0} / (1 + mem * mem))".format),
@@ -257,7 +258,8 @@ def test_slopes_share_one_kernel():
 
 def test_explain_says_that_a_kernel_was_generated_or_why_none_was():
     net = nn.Sequential(
-        nn.Linear(4, 6), snntorch.Lapicque(0.9, init_hidden=True), nn.Linear(6, 3), snntorch.Leaky(0.9, init_hidden=True),
+        nn.Linear(4, 6), snntorch.Lapicque(0.9, init_hidden=True), nn.Linear(6, 3),
+        snntorch.Leaky(0.9, init_hidden=True),
         snntorch.Leaky(0.9, init_hidden=True, spike_grad=surrogate.SSO()),
     )  # fmt: skip
     fast = accelerate(net)

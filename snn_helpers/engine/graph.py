@@ -95,8 +95,8 @@ class Step:
     Attributes
     ----------
     graph : Graph
-        Its inputs are "x", the current; "y", that of a recurrence, where there is one; "s0_in", the spikes before, and "s1_in", ..., the states before; "p0", ..., the
-        numbers; "g0", "g1", ..., the gradients of spikes and states.
+        Its inputs are "x", the current; "y", that of a recurrence, where there is one; "s0_in", the spikes before, and
+        "s1_in", ..., the states before; "p0", ..., the numbers; "g0", "g1", ..., the gradients of spikes and states.
     after : list of int
         The nodes of spikes and states after the step.
     grads : dict of str to int

@@ -59,8 +59,10 @@ class Runner:
 
     def in_parts(self, module: nn.Module, conv: nn.Module) -> bool:
         """Whether a convolution and its neurons have no kernel in common."""
-        neuron = self.equation(module)
-        return isinstance(neuron, str) or kernels.serves("conv_layer", neuron, conv.weight.device) is not None
+        neuron, device = self.equation(module), conv.weight.device
+        if device.type == "cuda" and (conv.kernel_size, conv.padding) != ((3, 3), (1, 1)):
+            return True
+        return isinstance(neuron, str) or kernels.serves("conv_layer", neuron, device) is not None
 
     def how(self, neuron: Neuron, like: Tensor) -> str:
         """Say what runs neurons over time for currents like these."""
@@ -99,7 +101,10 @@ class Runner:
         norm = None if norm is None else BatchNorm.of(norm)
         keep_mem = any(listener.mem for listener in layers.listeners(module))
         neuron = self.equation(module)
-        spk = engine.conv_layer(spikes, conv.weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem)
+        options = {} if conv.padding == (1, 1) else {"padding": conv.padding[0]}
+        spk = engine.conv_layer(
+            spikes, conv.weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem, **options
+        )
         self.tell(module, spk, spk.mem)
         return layers.as_returned(module, spk, None)
 
