@@ -1,5 +1,6 @@
 """Kernels generated from a neuron's equation equal snnTorch's loop bit for bit, and say what they cannot be made of."""
 
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -249,6 +250,15 @@ def test_a_surrogate_that_changes_is_noticed():
     for settings["slope"] in (1.0, 3.0):
         grads.append(torch.autograd.grad(cpu.neurons(cur, neuron)[0].sum(), cur)[0])
     torch.testing.assert_close(grads[1][-1], 3 * grads[0][-1])
+
+
+def test_a_first_call_in_inference_mode_has_its_kernel():
+    neuron, cur = own(lambda cur, spk, mem, beta, threshold: (0.5 * beta * mem + cur,)), currents(4, 2, 5)
+    with torch.inference_mode():
+        numbers = {name: torch.tensor(value) for name, value in neuron.numbers.items()}
+        cpu.neurons(cur.detach(), dataclasses.replace(neuron, numbers=numbers))
+    assert cpu_generated.generate(neuron).reason is None
+    assert_equal(cpu.neurons(cur, neuron), reference.run(cur, neuron), cur, [])
 
 
 def test_slopes_share_one_kernel():

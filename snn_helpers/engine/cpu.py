@@ -35,7 +35,8 @@ __all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
 # Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
-# (`_keeps_currents`), measured on layers of 2 to 64 channels and 34 x 34 to 8 x 8 pixels, two cores.
+# (`_keeps_currents`), measured on layers of 2 to 64 channels and 34 x 34 to 8 x 8 pixels, 3x3, two cores. A wider
+# window has more taps an event, where the library gains: there it is 3 / side of that.
 DENSE_FROM = {(1, False): 0.2, (1, True): 0.12, (2, False): 0.3, (2, True): 0.2}
 
 MOST = 7  # side of a convolution's window
@@ -174,7 +175,7 @@ def _conv_layer(spikes, weight, bias, padding, neuron, norm, pool, path, keep_me
     capacity, total = spikes.events or count_events(count)
     shift = torch.zeros(len(weight)) if bias is None else bias
     keep_cur = _keeps_currents(spikes, norm, pool, weight.shape[2] == 3 and padding == 1)
-    if path == "dense" or (path == "auto" and total > DENSE_FROM[pool, keep_cur] * count.numel()):
+    if path == "dense" or (path == "auto" and total > _dense_from(pool, keep_cur, weight.shape[2]) * count.numel()):
         cur = F.conv2d(
             spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=padding
         )
@@ -194,6 +195,10 @@ def _conv_layer(spikes, weight, bias, padding, neuron, norm, pool, path, keep_me
     out_count, out_path, mem = result
     mem = None if mem is None else channels_first(mem)
     return Spikes(channels_first(out_count), out_path, mem, count_events(out_count), most=1)
+
+
+def _dense_from(pool: int, keep_cur: bool, side: int) -> float:
+    return DENSE_FROM[pool, keep_cur] * min(1.0, 3 / side)
 
 
 def _with_affine(norm: BatchNorm, channels: int) -> BatchNorm:

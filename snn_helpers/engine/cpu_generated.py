@@ -6,6 +6,7 @@ before its first use: spikes and membranes must equal the reference's bit for bi
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -22,7 +23,7 @@ from torch import Tensor
 from snn_helpers._paths import kernel_sources
 from snn_helpers.engine.cpu_memory import array, empty
 from snn_helpers.engine.cpu_recurrent import RecurrentRun
-from snn_helpers.engine.cpu_runtime import run_chunks
+from snn_helpers.engine.cpu_runtime import EngineCompileError, run_chunks
 from snn_helpers.engine.cpu_source import Source
 from snn_helpers.engine.graph import SHAPE, CannotGenerateError, trace_step
 from snn_helpers.engine.kernels import Kernel
@@ -50,9 +51,9 @@ class Generated:
 
     def __init__(self, neuron: Neuron, vectors: tuple[str, ...], learned: tuple[str, ...]):
         self.names = tuple(neuron.numbers)
-        self.probe, self.graph = _probe(neuron), None
         places = {name: f"p{k}" for k, name in enumerate(self.names)}
         step = trace_step(neuron, learned)
+        self.probe = _probe(neuron)
         self.graph = step.graph
         mem = 1 + neuron.states.index("mem")
         self.source = Source(
@@ -101,38 +102,47 @@ class Generated:
         found = []
         for k, own in enumerate(shapes):
             one = sums.get(f"p{k}")
-            if one is not None and f"p{k}" in self.source.vectors:
-                one = one.view(shape).double().sum_to_size(own).float()
-            found.append(one if one is None or one.shape == own else one.double().sum().float().view(own))
+            if one is not None:
+                one = one.double()
+                one = one.view(shape).sum_to_size(own) if f"p{k}" in self.source.vectors else one.sum().view(own)
+            found.append(None if one is None else one.float())
         return found
 
     def try_out(self, cur: Tensor, neuron: Neuron) -> str | None:
         """Return None where the kernels do what the reference does, on a few steps, else how they differ."""
         with _LOCK:
-            if self.tried:
-                return self.reason
-            with torch.random.fork_rng(devices=[]), torch.enable_grad():
-                torch.manual_seed(0)  # a surrogate may draw
-                some = torch.cat([0.3 + 0.8 * torch.randn(5, *cur.shape[1:]), cur.detach()[:3]]).requires_grad_()
-                up = torch.randn(2, *some.shape)
-                results = []
-                for function in (run, functools.partial(self._apply, exact=True)):
-                    outs = function(some, neuron)
-                    total = sum((one * out).sum() for one, out in zip(up, outs) if out.requires_grad)
-                    learned = [*neuron.tensors(cur).values(), *(neuron.recurrence or ())]
-                    learned = [v for v in learned if v is not None and v.requires_grad]
-                    wanted = [some, *learned] if isinstance(total, Tensor) else []
-                    grads = torch.autograd.grad(total, wanted, allow_unused=True) if wanted else ()
-                    results.append((outs, list(grads)))
-            (outs, grads), (our_outs, our_grads) = results
-            if not all(
-                np.array_equal(a.detach().numpy(), b.detach().numpy(), equal_nan=True) for a, b in zip(outs, our_outs)
-            ):
-                self.reason = "a kernel generated from its equation does not compute the same"
-            elif not all(_alike(a, b) for a, b in zip(our_grads, grads)):
-                self.reason = "a kernel generated from its equation has other gradients"
-            self.tried = True
+            if not self.tried:
+                try:
+                    self.reason = self._differs(cur, neuron)
+                except (EngineCompileError, OSError) as err:
+                    self.reason = f"the kernel generated from its equation cannot be built: {err}"
+                self.tried = True
             return self.reason
+
+    @torch.inference_mode(False)
+    def _differs(self, cur: Tensor, neuron: Neuron) -> str | None:
+        numbers = {k: v.clone() if isinstance(v, Tensor) and v.is_inference() else v for k, v in neuron.numbers.items()}
+        neuron, results = dataclasses.replace(neuron, numbers=numbers), []
+        learned = [*neuron.tensors(cur).values(), *(neuron.recurrence or ())]
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(0)  # a surrogate may draw
+            some = torch.cat([0.3 + 0.8 * torch.randn(5, *cur.shape[1:]), cur.detach()[:3]]).requires_grad_()
+            up = torch.randn(2, *some.shape)
+            leaves = [some, *(v for v in learned if v is not None and v.requires_grad)]
+            for function in (run, functools.partial(self._apply, exact=True)):
+                outs = function(some, neuron)
+                pairs = [(out, one) for out, one in zip(outs, up) if out.requires_grad]
+                grads = [None] * len(leaves)
+                if pairs:
+                    got, given = zip(*pairs)
+                    grads = torch.autograd.grad(got, leaves, given, allow_unused=True, retain_graph=True)
+                results.append(([out.detach().numpy() for out in outs], grads))
+        (outs, grads), (our_outs, our_grads) = results
+        if not all(np.array_equal(*two, equal_nan=True) for two in zip(outs, our_outs)):
+            return "a kernel generated from its equation does not compute the same"
+        if not all(map(_alike, our_grads, grads)):
+            return "a kernel generated from its equation has other gradients"
+        return None
 
     def is_still(self, neuron: Neuron) -> bool:
         """Whether the functions of these neurons compute what they did when the kernels were generated."""
@@ -159,14 +169,16 @@ def _alike(ours: Tensor | None, theirs: Tensor | None) -> bool:
 
 def _probe(neuron: Neuron) -> tuple[Tensor, ...]:
     """Return what one step and its gradient give for some numbers: by it, a function that has changed is noticed."""
-    generator = torch.Generator().manual_seed(1)
+    generator, options = torch.Generator().manual_seed(1), {"dtype": torch.float32, "device": "cpu"}
     with torch.enable_grad():
-        draw = [torch.rand(SHAPE, generator=generator).requires_grad_() for _ in range(2 + len(neuron.states))]
+        draw = [torch.rand(SHAPE, generator=generator, **options) for _ in range(2 + len(neuron.states))]
+        draw = [one.requires_grad_() for one in draw]
         names = [*neuron.numbers, *["drive"] * (neuron.recurrence is not None)]
-        numbers = {name: torch.rand((), generator=generator) * 0.5 + 0.25 for name in names}
+        numbers = {name: torch.rand((), generator=generator, **options) * 0.5 + 0.25 for name in names}
         spk, state = neuron.step(draw[0], draw[1], draw[2:], numbers)
         outs = [out for out in (spk, *state) if out.requires_grad]
-        grads = torch.autograd.grad(outs, draw, [torch.ones_like(out) for out in outs], allow_unused=True)
+        up = [torch.ones_like(out) for out in outs]
+        grads = torch.autograd.grad(outs, draw, up, allow_unused=True) if outs else ()
     return tuple(value.detach() for value in (spk, *state, *grads) if value is not None)
 
 
@@ -174,6 +186,7 @@ _MADE: dict[tuple, Generated | str] = {}  # guarded by the lock; the newest last
 _MOST = 256
 
 
+@torch.inference_mode(False)
 def generate(neuron: Neuron) -> Generated | str:
     """Return the kernels of these neurons, or why there are none."""
     tensors = {name: value for name, value in neuron.numbers.items() if isinstance(value, Tensor)}

@@ -145,7 +145,8 @@ def trace_step(neuron: Neuron, learn: Collection[str]) -> Step:
         return [spk, *after, *found]
 
     generator = torch.Generator().manual_seed(0)
-    examples = [torch.rand(SHAPE, generator=generator) * 0.5 + 0.25 for _ in range(len(names) + len(states))]
+    options = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
+    examples = [torch.rand(SHAPE, **options) * 0.5 + 0.25 for _ in range(len(names) + len(states))]
     table = torch._decomp.get_decompositions([getattr(torch.ops.aten, name) for name in _DECOMPOSED])
     try:
         module = make_fx(forward, decomposition_table=table)(*examples)
