@@ -326,23 +326,61 @@ class Linear(Action):
         *_, last = self.indices
         ref = ctx.steps[self.indices[0]].args[0]
         module, value = ctx.net.get_submodule(ctx.steps[last].target), ctx.values[ref.index]
-        if not isinstance(value, Spikes):
-            value = as_spikes(ctx, ref) if self._few(ctx, value, module) else None
-            value = None if value is None or np.count_nonzero(value.count) > FEW * value.count.numel() else value
-        if value is not None and ctx.engine is not None:
-            for listener in input_listeners(module):
-                listener.on_rows(value.count.flatten(2).flatten(0, 1), 1)
-            ctx.values[last] = ctx.engine.linear(value, module.weight, module.bias)
-        else:
+        spikes = value if isinstance(value, Spikes) else few_events(ctx, ref, module.out_features, FEW)
+        if spikes is None or ctx.engine is None:
             Fold(self.indices).run(ctx)
+            return
+        for listener in input_listeners(module):
+            listener.on_rows(spikes.count.flatten(2).flatten(0, 1), 1)
+        ctx.values[last] = ctx.engine.linear(spikes, module.weight, module.bias)
 
-    @staticmethod
-    def _few(ctx: Context, value: Any, module: nn.Linear) -> bool:
-        """Whether an input in floats is so empty that its events are worth being looked for."""
-        if ctx.engine is None or isinstance(value, Same) or value.dtype != torch.float32 or value.dim() not in (3, 5):
-            return False
-        large = value[0].numel() * module.out_features >= WORTH and module.weight.dtype == torch.float32
-        return large and value.device.type == "cpu" and int(torch.count_nonzero(value[-1])) < 2 * FEW * value[0].numel()
+
+class Conv(Fold):
+    """A convolution and what follows it: event-driven where its input is few events."""
+
+    how = "event-driven after few events, else torch, many steps at once"
+
+    def run(self, ctx: Context) -> None:
+        """Convolve, then compute the rest of the chain."""
+        first, *rest = self.indices
+        ref, module = ctx.steps[first].args[0], ctx.net.get_submodule(ctx.steps[first].target)
+        dense_from = getattr(ctx.engine, "dense_from", None)  # of an engine that convolves alone
+        products = module.out_channels * module.kernel_size[0] ** 2
+        spikes = None if dense_from is None else few_events(ctx, ref, products, dense_from(module.kernel_size[0]))
+        if spikes is None:
+            Fold(self.indices).run(ctx)
+            return
+        for listener in input_listeners(module):
+            listener.on_rows(spikes.count.flatten(0, 1), 1)
+        ctx.values[first] = ctx.engine.convolution(spikes, module.weight, module.bias, module.padding[0])
+        if rest:
+            Fold(rest).run(ctx)
+
+
+def few_events(ctx: Context, ref: Now, products: int, most: float) -> Spikes | None:
+    """Return a value over time as bytes, if no more than a share of them is not zero, and that is worth while.
+
+    Parameters
+    ----------
+    products : int
+        What an event is multiplied with.
+    most : float
+        The share.
+    """
+    value = ctx.values[ref.index]
+    if isinstance(value, Tensor):  # a look at one step spares that at all of them
+        size, fits = value[0].numel(), value.dtype == torch.float32 and value.dim() in (3, 5) and not value.is_cuda
+        if (
+            ctx.engine is None
+            or not fits
+            or size * products < WORTH
+            or torch.count_nonzero(value[-1]) > 2 * most * size
+        ):
+            return None
+    elif not isinstance(value, Spikes) or value.count.is_cuda:
+        return None
+    spikes = as_spikes(ctx, ref)
+    return spikes if spikes is not None and np.count_nonzero(spikes.count) <= most * spikes.count.numel() else None
 
 
 @dataclass
