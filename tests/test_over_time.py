@@ -507,24 +507,6 @@ def test_convolutions_of_any_window_equal_the_loop(size):
     assert text.count("event-driven: convolution") == (0 if size == (3, 5) else 2)
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize(("size", "padding"), [(3, 1), (5, 0)])
-def test_convolution_alone_on_few_events_is_event_driven(size, padding, normalised, monkeypatch):
-    monkeypatch.setattr("snn_helpers.over_time.actions.WORTH", 0)
-    called = []
-    monkeypatch.setattr(cpu, "convolution", lambda *args, run=cpu.convolution: called.append(1) or run(*args))
-    after = nn.BatchNorm2d(4) if normalised else nn.AvgPool2d(2)
-    layers = nn.Conv2d(2, 4, size, padding=padding), after, lif(), nn.Conv2d(4, 3, size, padding=padding), nn.ReLU()
-    net = nn.Sequential(*layers, lif(output=True))
-    with torch.no_grad():  # sums are exact in any order
-        for parameter in (*net[0].parameters(), *net[3].parameters()):
-            parameter.copy_((64 * parameter).round() / 64)
-    frames = (torch.rand(5, 3, 2, 16, 15) < 0.03).float()
-    text = assert_as_loop(net, frames)
-    assert "event-driven after few events" in text
-    assert 1 <= len(called) <= 2
-
-
 def test_operations_in_place():
     class InPlace(nn.Module):
         def __init__(self):

@@ -31,7 +31,7 @@ from snn_helpers.engine.kernels import KINDS, SURROGATES, Kernel, find_kernel, n
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes
 
-__all__ = ["EngineCompileError", "conv_layer", "convolution", "dense_from", "linear", "neurons", "warm_up"]
+__all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
 # Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
@@ -113,28 +113,6 @@ def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) 
 
 
 @torch.autocast("cpu", enabled=False)
-def convolution(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
-    """Convolution of stride 1 on spikes [T, B, C, H, W], event-driven; returns currents [T, B, n_out, ...].
-
-    Raises
-    ------
-    TypeError, ValueError
-        If types or shapes do not fit, or weight or bias contain NaN.
-    """
-    spikes = Spikes.of(spikes)
-    _check_conv(spikes.count, weight, bias, padding, None, 1)
-    count = channels_last(spikes.count)
-    capacity, _ = spikes.events or count_events(count)
-    shift = torch.zeros(len(weight)) if bias is None else bias
-    return ConvCurrents.apply(count, spikes.path, weight, shift, padding, capacity, False)[0]
-
-
-def dense_from(side: int, pool: int = 1, keep_cur: bool = True) -> float:
-    """Return how many events an input has from which the library's convolution is faster."""
-    return DENSE_FROM[pool, keep_cur] * min(1.0, 3 / side)
-
-
-@torch.autocast("cpu", enabled=False)
 def conv_layer(
     spikes: Spikes | Tensor,
     weight: Tensor,
@@ -197,7 +175,7 @@ def _conv_layer(spikes, weight, bias, padding, neuron, norm, pool, path, keep_me
     capacity, total = spikes.events or count_events(count)
     shift = torch.zeros(len(weight)) if bias is None else bias
     keep_cur = _keeps_currents(spikes, norm, pool, weight.shape[2] == 3 and padding == 1)
-    if path == "dense" or (path == "auto" and total > dense_from(weight.shape[2], pool, keep_cur) * count.numel()):
+    if path == "dense" or (path == "auto" and total > _dense_from(weight.shape[2], pool, keep_cur) * count.numel()):
         cur = F.conv2d(
             spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=padding
         )
@@ -217,6 +195,11 @@ def _conv_layer(spikes, weight, bias, padding, neuron, norm, pool, path, keep_me
     out_count, out_path, mem = result
     mem = None if mem is None else channels_first(mem)
     return Spikes(channels_first(out_count), out_path, mem, count_events(out_count), most=1)
+
+
+def _dense_from(side: int, pool: int, keep_cur: bool) -> float:
+    """Return how many events an input has from which the library's convolution is faster."""
+    return DENSE_FROM[pool, keep_cur] * min(1.0, 3 / side)
 
 
 def _with_affine(norm: BatchNorm, channels: int) -> BatchNorm:

@@ -335,28 +335,6 @@ class Linear(Action):
         ctx.values[last] = ctx.engine.linear(spikes, module.weight, module.bias)
 
 
-class Conv(Fold):
-    """A convolution and what follows it: event-driven where its input is few events."""
-
-    how = "event-driven after few events, else torch, many steps at once"
-
-    def run(self, ctx: Context) -> None:
-        """Convolve, then compute the rest of the chain."""
-        first, *rest = self.indices
-        ref, module = ctx.steps[first].args[0], ctx.net.get_submodule(ctx.steps[first].target)
-        dense_from = getattr(ctx.engine, "dense_from", None)  # of an engine that convolves alone
-        products = module.out_channels * module.kernel_size[0] ** 2
-        spikes = None if dense_from is None else few_events(ctx, ref, products, dense_from(module.kernel_size[0]))
-        if spikes is None:
-            Fold(self.indices).run(ctx)
-            return
-        for listener in input_listeners(module):
-            listener.on_rows(spikes.count.flatten(0, 1), 1)
-        ctx.values[first] = ctx.engine.convolution(spikes, module.weight, module.bias, module.padding[0])
-        if rest:
-            Fold(rest).run(ctx)
-
-
 def few_events(ctx: Context, ref: Now, products: int, most: float) -> Spikes | None:
     """Return a value over time as bytes, if no more than a share of them is not zero, and that is worth while.
 

@@ -54,12 +54,12 @@ class _Planner:
     def _append(self, found: list[Action], action: Action) -> None:
         """Add an action; a folded operation continues the chain that alone feeds it."""
         if type(action) is actions.Fold:
-            chains = {a.indices[-1]: a for a in found if isinstance(a, actions.Fold)}
+            chains = {a.indices[-1]: a for a in found if type(a) is actions.Fold}
             for ref in references(self.steps[action.indices[0]]):
                 if isinstance(ref, Now) and ref.index in chains and self._feeds_only(ref.index, action.indices[0]):
                     chain = chains[ref.index]
                     found.remove(chain)
-                    action = type(chain)([*chain.indices, *action.indices])
+                    action = actions.Fold([*chain.indices, *action.indices])
                     break
         found.append(action)
 
@@ -248,8 +248,6 @@ class _Planner:
         if self._is(index, NormOverTime) and self.net.get_submodule(op.target).training:
             return actions.PooledNorm([index])
         if folds(op, self.steps, self.net, self.changing):
-            if self._is(index, nn.Conv2d) and _is_plain_conv(self.net.get_submodule(op.target)):
-                return actions.Conv([index])
             return actions.Add([index]) if self._adds_spikes(op) else actions.Fold([index])
         return actions.EachStep([index])
 
