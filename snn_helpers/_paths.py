@@ -96,8 +96,19 @@ def keep_kernels() -> None:
         sys.modules["numba"].core.config.reload_config()
 
 
+def kernel_sources() -> Path:
+    """Return the folder of the source of generated kernels: where numba keeps what it compiles of them, too."""
+    beside = Path(__file__).parent / "engine" / "__pycache__"
+    home = os.environ.get("NUMBA_CACHE_DIR") or (beside if is_writable(beside) else _cache_folder())
+    return user_path(home) / "generated"
+
+
+def _cache_folder() -> Path:
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "numba"
+
+
 def _has_cache_folder() -> bool:
     try:
-        return is_writable(user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "numba")
+        return is_writable(_cache_folder())
     except RuntimeError:  # this user has no home at all
         return False

@@ -137,6 +137,36 @@ def test_conv_layer_equals_the_reference(first, kind, pool, norm, path):
         torch.testing.assert_close(module.running_var.double(), module64.running_var, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("path", ["events", "dense"])
+@pytest.mark.parametrize("norm", [None, "train", "eval"])
+@pytest.mark.parametrize("pool", [1, 2])
+@pytest.mark.parametrize(("side", "padding"), [(1, 0), (2, 0), (4, 1), (5, 0), (5, 4), (7, 3)])
+@pytest.mark.parametrize("first", [True, False])
+def test_windows_of_any_side_equal_the_reference(first, side, padding, pool, norm, path):
+    count = random_counts(4, 3, 5, 9, 8)
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.randn(12, 5, side, side, generator=generator) / side
+    weight = (weight if norm else (64 * weight).round() / 64).requires_grad_()  # see `random_layer`
+    module = None if norm is None else nn.BatchNorm2d(12).train(norm == "train")
+    copy = None if norm is None else nn.BatchNorm2d(12).train(norm == "train").double()
+    frames, weight64 = count.double().requires_grad_(), weight.detach().double().requires_grad_()
+    cur = F.conv2d(frames.flatten(0, 1), weight64, padding=padding)
+    cur = cur if copy is None else copy(cur)
+    cur = F.max_pool2d(cur, pool) if pool > 1 else cur
+    spk, _ = reference.run(cur.unflatten(0, (4, 3)), LEAKY)
+    up = torch.randn(spk.shape, dtype=torch.float64, generator=generator)
+    grads = torch.autograd.grad((up * spk).sum(), [weight64, *[frames] * (not first)])
+    path_in = None if first else torch.zeros(count.shape, requires_grad=True)
+    ours = cpu.conv_layer(
+        Spikes(count, path_in), weight, None, LEAKY, padding=padding,
+        norm=None if module is None else BatchNorm.of(module), pool=pool, path=path,
+    )  # fmt: skip
+    our_grads = torch.autograd.grad((up.float() * ours.float()).sum(), [weight, *[path_in] * (not first)])
+    assert torch.equal(ours.count.double(), spk)
+    for one, other in zip(our_grads, grads):
+        assert close(one.double(), other, 1e-5 if norm is None else 1e-4)
+
+
 @pytest.mark.parametrize("shape", [(3, 4, 2, 9, 7), (2, 1, 3, 1, 4), (1, 2, 1, 2, 2), (2, 3, 4, 6, 1)])
 def test_statistics_from_pairs_of_events_equal_those_of_all_windows(shape):
     count = random_counts(*shape, density=0.4, highest=255)
@@ -300,7 +330,8 @@ GOOD = {"spikes": random_counts(3, 2, 4, 6, 6), "weight": random_layer(4, 8)[0],
         ({"spikes": GOOD["spikes"].float() * float("nan")}, ValueError, "whole numbers in"),
         ({"spikes": GOOD["spikes"].to("meta")}, TypeError, "device meta"),
         ({"weight": GOOD["weight"][:, :3]}, ValueError, "with 3 channels on axis 2"),
-        ({"weight": GOOD["weight"][..., :2]}, ValueError, r"\[n_out, C, 3, 3\]"),
+        ({"weight": GOOD["weight"][..., :2]}, ValueError, r"\[n_out, C, k, k\], with k at most 7"),
+        ({"padding": 3}, ValueError, r"`padding` must be in \[0, 2\]; got 3"),
         ({"weight": GOOD["weight"] * float("nan")}, ValueError, "`weight` contains NaN"),
         ({"weight": GOOD["weight"].double()}, TypeError, "float64"),
         ({"pool": 3}, ValueError, "`pool` must be one of 1, 2"),

@@ -112,13 +112,8 @@ class Louder(snntorch.Leaky):
     ("make", "reason"),
     [
         (lambda: Louder(0.9), "Louder has no equation"),
-        (lambda: snntorch.Alpha(0.9, 0.8), "Alpha has no equation"),
         (lambda: snntorch.RLeaky(0.9, linear_features=3), "RLeaky has no equation"),
-        (lambda: snntorch.Leaky(0.9, reset_delay=False), "`reset_delay=False`"),
         (lambda: snntorch.Leaky(0.9, state_quant=lambda mem: mem), "`state_quant`"),
-        (lambda: snntorch.Leaky(0.9, graded_spikes_factor=0.5), "`graded_spikes_factor`"),
-        (lambda: snntorch.Leaky(0.9, learn_graded_spikes_factor=True), "`graded_spikes_factor`"),
-        (lambda: snntorch.Leaky(0.9, threshold=-0.1), "fires before its first step"),
         (lambda: torch.nn.ReLU(), "ReLU has no equation"),
     ],
 )

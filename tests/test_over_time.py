@@ -13,6 +13,7 @@ from snntorch import utils
 from torch import nn
 from torch.nn import functional as F
 
+from snn_helpers.engine import cpu
 from snn_helpers.neurons import Leaky, reset
 from snn_helpers.over_time import Accelerated, NormOverTime, accelerate
 from snn_helpers.over_time.program import one_step, roll
@@ -472,6 +473,38 @@ def test_graded_spikes_before_an_event_driven_convolution():
     first = snn.Leaky(beta=0.9, init_hidden=True, graded_spikes_factor=0.5)
     net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), first, nn.Conv2d(4, 4, 3, padding=1), lif(output=True))
     assert_as_loop(net, events(4, 2, 2, 6, 6))
+
+
+def test_fully_connected_layer_on_few_events_is_event_driven(monkeypatch):
+    monkeypatch.setattr("snn_helpers.over_time.actions.WORTH", 0)
+    called = []
+    monkeypatch.setattr(cpu, "linear", lambda *args, run=cpu.linear: called.append(1) or run(*args))
+    net = nn.Sequential(nn.Linear(40, 12), lif(), nn.Linear(12, 3), lif(output=True))
+    with torch.no_grad():  # their sums are exact in any order
+        for parameter in net.parameters():
+            parameter.copy_((64 * parameter).round() / 16)
+    frames = (torch.rand(6, 3, 40) < 0.05).float()
+    assert_as_loop(net, frames)
+    assert called == [1]
+    assert_as_loop(net, frames + 0.25)
+    assert_as_loop(net, (torch.rand(6, 3, 40) < 0.5).float())
+    assert called == [1]
+
+
+@pytest.mark.parametrize("size", [5, 7, (5, 5), 1, (3, 5)])
+def test_convolutions_of_any_window_equal_the_loop(size):
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, size),
+        lif(),
+        nn.Conv2d(4, 4, size, padding=1 if size == 5 else 0),
+        nn.MaxPool2d(2),
+        lif(),
+    )
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_((64 * parameter).round() / 16)
+    text = assert_as_loop(net, events(4, 2, 2, 17, 16))
+    assert text.count("event-driven: convolution") == (0 if size == (3, 5) else 2)
 
 
 def test_operations_in_place():

@@ -16,13 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers._checks import NotANumberError, check_choice
-from snn_helpers.engine import kernels
+from snn_helpers.engine import cpu_generated, kernels
 from snn_helpers.engine.cpu_functions import (
     ConvCurrents,
     ConvNeurons,
     CurrentNeurons,
     Linear,
-    Neurons,
     count_events,
     current_sums,
 )
@@ -36,9 +35,11 @@ __all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
 # Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
-# (`_keeps_currents`), measured on layers of 2 to 64 channels and 34 x 34 to 8 x 8 pixels, two cores.
+# (`_keeps_currents`), measured on layers of 2 to 64 channels and 34 x 34 to 8 x 8 pixels, 3x3, two cores. A wider
+# window has more taps an event, where the library gains: there it is 3 / side of that.
 DENSE_FROM = {(1, False): 0.2, (1, True): 0.12, (2, False): 0.3, (2, True): 0.2}
 
+MOST = 7  # side of a convolution's window
 FEW_CHANNELS = 4  # into a layer: statistics then come from the products of what its windows see
 
 
@@ -118,21 +119,24 @@ def conv_layer(
     bias: Tensor | None,
     neuron: Neuron,
     *,
+    padding: int = 1,
     norm: BatchNorm | None = None,
     pool: int = 1,
     path: str = "auto",
     keep_mem: bool = False,
 ) -> Spikes:
-    """Spiking convolution: 3x3 with padding 1, optional batch norm, optional 2x2 max-pool, neurons, in one pass.
+    """Spiking convolution of stride 1, optional batch norm, optional 2x2 max-pool, neurons, in one pass.
 
     Parameters
     ----------
     spikes : Spikes or Tensor [T, B, C, H, W]
         Input spikes or event counts of any type, see `Spikes.of`.
-    weight, bias : float32 Tensor [n_out, C, 3, 3], [n_out] or None
+    weight, bias : float32 Tensor [n_out, C, k, k], [n_out] or None
         As in `torch.nn.Conv2d`.
     neuron : Neuron
         Equation and parameters.
+    padding : int, less than k
+        Zeros around the image.
     norm : BatchNorm or None
         Normalisation over time and batch.
     pool : {1, 2}
@@ -144,7 +148,7 @@ def conv_layer(
 
     Returns
     -------
-    Spikes [T, B, n_out, H // pool, W // pool]
+    Spikes [T, B, n_out, rows, columns]
         Output spikes; `mem` is None unless asked for.
 
     Raises
@@ -154,14 +158,14 @@ def conv_layer(
     """
     spikes = Spikes.of(spikes)
     check_choice("path", path, PATHS)
-    _check_conv(spikes.count, weight, bias, norm, pool)
+    _check_conv(spikes.count, weight, bias, padding, norm, pool)
     kernel = find_kernel("conv_layer", neuron, "cpu")
     if isinstance(kernel, str):
-        return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem)
-    return kernel.function(spikes, weight, bias, neuron, norm, pool, path, keep_mem)
+        return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, padding=padding)
+    return kernel.function(spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem)
 
 
-def _conv_layer(spikes, weight, bias, neuron, norm, pool, path, keep_mem) -> Spikes:
+def _conv_layer(spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem) -> Spikes:
     apart = None
     if norm is not None:
         norm = _with_affine(norm, len(weight))
@@ -170,21 +174,21 @@ def _conv_layer(spikes, weight, bias, neuron, norm, pool, path, keep_mem) -> Spi
     count = channels_last(spikes.count)
     capacity, total = spikes.events or count_events(count)
     shift = torch.zeros(len(weight)) if bias is None else bias
-    keep_cur = _keeps_currents(spikes, norm, pool)
-    if path == "dense" or (path == "auto" and total > DENSE_FROM[pool, keep_cur] * count.numel()):
+    keep_cur = _keeps_currents(spikes, norm, pool, weight.shape[2] == 3 and padding == 1)
+    if path == "dense" or (path == "auto" and total > _dense_from(weight.shape[2], pool, keep_cur) * count.numel()):
         cur = F.conv2d(
-            spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=1
+            spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=padding
         )
         result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), None, norm, neuron, pool, keep_mem)
     elif keep_cur:
         statistics = norm is not None and norm.training
-        cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, capacity, statistics)
+        cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, padding, capacity, statistics)
         result = _currents_to_spikes(cur, sums, norm, neuron, pool, keep_mem)
     else:
         if norm is not None:
             weight, shift = _normalised(count, weight, shift, norm)
         result = ConvNeurons.apply(
-            count, spikes.path, weight, shift, neuron, pool, capacity, keep_mem, *number_tensors(neuron)
+            count, spikes.path, weight, shift, padding, neuron, pool, capacity, keep_mem, *number_tensors(neuron)
         )
     if apart is not None and norm.running_mean is not None:
         norm.running_mean.add_(apart, alpha=norm.momentum)
@@ -193,21 +197,26 @@ def _conv_layer(spikes, weight, bias, neuron, norm, pool, path, keep_mem) -> Spi
     return Spikes(channels_first(out_count), out_path, mem, count_events(out_count), most=1)
 
 
+def _dense_from(side: int, pool: int, keep_cur: bool) -> float:
+    """Return how many events an input has from which the library's convolution is faster."""
+    return DENSE_FROM[pool, keep_cur] * min(1.0, 3 / side)
+
+
 def _with_affine(norm: BatchNorm, channels: int) -> BatchNorm:
     weight = torch.ones(channels) if norm.weight is None else norm.weight
     return dataclasses.replace(norm, weight=weight, bias=torch.zeros(channels) if norm.bias is None else norm.bias)
 
 
-def _keeps_currents(spikes: Spikes, norm: BatchNorm | None, pool: int) -> bool:
+def _keeps_currents(spikes: Spikes, norm: BatchNorm | None, pool: int, is_usual: bool) -> bool:
     """Whether an event-driven layer keeps its currents, or sums them where it needs them, and never all at once.
 
     The gradient of the input is dense where batch statistics spread it over all pixels, and where no pool has losers.
     Then it is the library's, and to keep the currents that it starts from costs less than to sum them again. Statistics
-    of themselves ask for all currents, too, but in a first layer.
+    of themselves ask for all currents, too, but in a first layer, where it is 3x3 with padding 1.
     """
     wants_gradient = torch.is_grad_enabled() and spikes.path is not None and spikes.path.requires_grad
     if norm is not None and norm.training:
-        return wants_gradient or spikes.count.shape[2] > FEW_CHANNELS
+        return wants_gradient or spikes.count.shape[2] > FEW_CHANNELS or not is_usual
     return wants_gradient and pool == 1
 
 
@@ -261,12 +270,16 @@ def warm_up() -> None:
     weight = torch.full((8, 1, 3, 3), 0.25, requires_grad=True)
     inner, outer = torch.full((8, 8, 3, 3), 0.1, requires_grad=True), torch.full((2, 32), 0.1, requires_grad=True)
     norm = BatchNorm(torch.ones(8), torch.zeros(8), torch.zeros(8), torch.ones(8), True)
-    neuron = Neuron("leaky", None, {"beta": 0.9, "threshold": 1.0})  # kernels do not call the equation
+    neuron = Neuron("leaky", _leaky, {"beta": 0.9, "threshold": 1.0})
     spikes = conv_layer(count, weight, None, neuron, norm=norm, path="events")
     spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="events")
     spikes = conv_layer(spikes, inner, None, neuron, norm=norm, pool=2, path="dense")
     spk_rec, mem_rec = neurons(linear(spikes, outer), neuron)
     (spk_rec + mem_rec).sum().backward()
+
+
+def _leaky(cur, spk, mem, *, beta, threshold):
+    return (beta * mem + cur - spk.detach() * threshold,)
 
 
 def _check_supported(name: str, *tensors: Tensor | None) -> None:
@@ -294,12 +307,16 @@ def _check_channels(name: str, tensor: Tensor | None, channels: int) -> None:
     _check_no_nan(name, tensor)
 
 
-def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, norm: BatchNorm | None, pool: int) -> None:
+def _check_conv(
+    count: Tensor, weight: Tensor, bias: Tensor | None, padding: int, norm: BatchNorm | None, pool: int
+) -> None:
     _check_supported("spikes", count, weight)
     if pool not in (1, 2):
         raise ValueError(f"`pool` must be one of 1, 2; got {pool!r}.")
-    if weight.dim() != 4 or tuple(weight.shape[2:]) != (3, 3):
-        raise ValueError(f"`weight` must be [n_out, C, 3, 3]; got {tuple(weight.shape)}.")
+    if weight.dim() != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] > MOST:
+        raise ValueError(f"`weight` must be [n_out, C, k, k], with k at most {MOST}; got {tuple(weight.shape)}.")
+    if not 0 <= padding < weight.shape[2]:
+        raise ValueError(f"`padding` must be in [0, {weight.shape[2] - 1}]; got {padding}.")
     if count.dim() != 5:
         raise ValueError(f"`spikes` must be [T, B, C, H, W], 5 axes; got {count.dim()}: {tuple(count.shape)}.")
     channels = weight.shape[1]
@@ -310,7 +327,7 @@ def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, norm: BatchN
             f"`spikes` must be [T, B, C, H, W] with {channels} channels on axis 2, as `weight` asks for; got "
             f"{tuple(count.shape)}.{hint}"
         )
-    if count.numel() == 0 or min(count.shape[3:]) < pool:
+    if count.numel() == 0 or min(count.shape[3:]) + 2 * padding - weight.shape[2] + 1 < pool:
         raise ValueError(
             f"`spikes` must have at least one step, one recording and one pixel; got {tuple(count.shape)}."
         )
@@ -324,11 +341,7 @@ def _check_conv(count: Tensor, weight: Tensor, bias: Tensor | None, norm: BatchN
         raise ValueError("batch statistics need more than one value a channel: more steps, recordings or pixels.")
 
 
-def _neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    return Neurons.apply(cur, neuron, *number_tensors(neuron))
-
-
 for _kind in KINDS:
-    kernels.register_kernel("cpu", "neurons", _kind, Kernel(_neurons, SURROGATES))
     kernels.register_kernel("cpu", "conv_layer", _kind, Kernel(_conv_layer, SURROGATES))
 kernels.register_kernel("cpu", "linear", None, Kernel(linear))
+kernels.register_maker("cpu", "neurons", cpu_generated.make)

@@ -1,8 +1,9 @@
-"""Event-driven 3x3 convolution, optional 2x2 max-pool and neurons, one recording at a time: the kernels forward.
+"""Event-driven convolution, optional 2x2 max-pool and neurons, one recording at a time: the kernels forward.
 
 A step's non-zero inputs ("events") are listed by channel. For each channel and tap, its row of weights (contiguous over
-output channels) is loaded once and added to the pixels that its events reach; pixels are numbered in an image with a
-margin of one, so that a tap is a constant added to the number. Windows of the pool that no event reaches are skipped.
+output channels) is loaded once and added to the pixels that its events reach. The image of sums has a margin so wide
+that every tap of every event falls into it: a tap is a constant added to an event's number.
+Windows of the pool that no event reaches are skipped.
 Sums, current, state and lists of one recording stay in the second-level cache; currents are never written to memory.
 
 Arrays are channels-last: spikes uint8 [T, B, H, W, C]; a value v counts as v events. `chunk` is a fixed share of the
@@ -43,11 +44,11 @@ def chunk_range(chunk, num_chunks, batch):
 
 
 @part
-def list_by_channel(spk, at, height, width, channels, first, pixels, found):
+def list_by_channel(spk, at, height, width, channels, padded, first, pixels, found):
     """List the events of one step by channel: `pixels[first[c] : first[c + 1]]` are pixel numbers.
 
-    Pixels are numbered row by row in the image with a margin of one. `found`, int32 [3, H * W * C], is scratch: each
-    event's place in memory, channel and pixel.
+    Pixels are numbered row by row, `padded` a row: as in the image of sums. `found`, int32 [3, H * W * C], is scratch:
+    each event's place in memory, channel and pixel.
     """
     size = height * width * channels
     place, channel, pixel = found[0], found[1], found[2]
@@ -57,7 +58,7 @@ def list_by_channel(spk, at, height, width, channels, first, pixels, found):
     for k in range(hits):
         p = np.int32((place[k] + 0.5) * a_channel)
         channel[k] = place[k] - p * channels
-        pixel[k] = p + 2 * np.int32((p + 0.5) * a_row) + width + 3
+        pixel[k] = p + np.int32(padded - width) * np.int32((p + 0.5) * a_row)
     first[:] = 0
     for k in range(hits):
         first[channel[k] + 1] += spk[at + place[k]]
@@ -74,27 +75,33 @@ def list_by_channel(spk, at, height, width, channels, first, pixels, found):
 
 
 @part
-def mark_reached(pixels, count, height, width, pool, reached):
-    """Set `reached` to 1 for each pool window that one of the events at padded pixels `pixels[:count]` reaches."""
+def mark_reached(pixels, count, side, margin, padded, height, width, pool, reached):
+    """Set `reached` to 1 for each pool window of sums [height, width] that an event of `pixels[:count]` reaches."""
     down, across = height // pool, width // pool
     reached[:] = 0
     for k in range(count):
-        y, x = pixels[k] // (width + 2) - 1, pixels[k] % (width + 2) - 1
-        for r in range(max(0, y - 1) // pool, min(down, (y + 1) // pool + 1)):
-            for s in range(max(0, x - 1) // pool, min(across, (x + 1) // pool + 1)):
+        y, x = pixels[k] // padded - margin, pixels[k] % padded - margin
+        for r in range(max(0, y) // pool, min(down, (y + side - 1) // pool + 1)):
+            for s in range(max(0, x) // pool, min(across, (x + side - 1) // pool + 1)):
                 reached[r * across + s] = 1
 
 
 @part
-def spread_events(image, n_out, rows, channels, padded, first, pixels):
+def tap_shift(tap, side, padded):
+    """Return what leads from an event's number to that of the pixel which sees it through a tap."""
+    return (side - 1 - tap // side) * padded + side - 1 - tap % side
+
+
+@part
+def spread_events(image, n_out, rows, side, channels, padded, first, pixels):
     """Add to `image` [padded pixels, n_out], for each input channel and tap, its row of weights at its events."""
     for c in range(channels):
         low, high = first[c], first[c + 1]
         if low == high:
             continue
-        for tap in range(9):
-            back = -((tap // 3 - 1) * padded + tap % 3 - 1)
-            spread_row(image, n_out, pixels, low, high, back, rows, (tap * channels + c) * n_out)
+        for tap in range(side * side):
+            shift = tap_shift(tap, side, padded)
+            spread_row(image, n_out, pixels, low, high, shift, rows, (tap * channels + c) * n_out)
 
 
 @part
@@ -145,17 +152,19 @@ def fire(t, b, cur, numbers, mem, mem_kept, extra, spk):
 
 
 @kernel
-def conv_forward(chunk, num_chunks, spk_in, rows, shift, pool, capacity, numbers, mem, spk, winner):
+def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, capacity, numbers, mem, spk, winner):
     """Convolve, pool and fire, over time, for the recordings of one chunk.
 
     Parameters
     ----------
     spk_in : uint8 array [T, B, H, W, C]
         Input spikes or counts.
-    rows : float32 array [9 * C * n_out], flat
+    rows : float32 array [side * side * C * n_out], flat
         Weights [dy, dx, C, n_out].
     shift : float32 array [n_out]
         What is added to the sums.
+    side, margin : int
+        Of the window of weights, and side - 1 - padding.
     capacity : int
         The most events in any step of any recording.
     numbers : float32 array [8]
@@ -170,27 +179,28 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, pool, capacity, numbers
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n, n_out, padded, size = spk.shape[2], shift.size, width + 2, height * width * channels
+    n, n_out, padded, size = spk.shape[2], shift.size, width + side - 1, height * width * channels
+    high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, cells = spk_in.reshape(-1), n // n_out
     keep_mem, keep_winner = mem.shape[0] > 0, winner.shape[0] > 0
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
-    pixels, corner = np.empty(capacity + 1, np.int32), (padded + 1) * n_out
-    cur, image = aligned(n), aligned((height + 2) * padded * n_out)
+    pixels, corner = np.empty(capacity + 1, np.int32), margin * (padded + 1) * n_out
+    cur, image = aligned(n), aligned((height + side - 1) * padded * n_out)
     mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
     extra, scratch = np.empty(n, np.float32), np.empty(n, np.uint8)
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
     for b in range(low, high):
         for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
             count = first[channels]
             if count < cells:
-                mark_reached(pixels, count, height, width, pool, reached)
+                mark_reached(pixels, count, side, margin, padded, high_out, wide_out, pool, reached)
             here = reached if count < cells else everywhere
             won = winner[t, b] if keep_winner else scratch
-            clear_reached(image, n_out, height, width, pool, padded * n_out, corner, here)
-            spread_events(image, n_out, rows, channels, padded, first, pixels)
-            pool_image(image, n_out, height, width, pool, padded * n_out, corner, shift, here, cur, won)
+            clear_reached(image, n_out, high_out, wide_out, pool, padded * n_out, corner, here)
+            spread_events(image, n_out, rows, side, channels, padded, first, pixels)
+            pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shift, here, cur, won)
             fire(t, b, cur, numbers, mem_to, keep_mem, extra, spk)
 
 

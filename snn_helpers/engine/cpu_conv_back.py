@@ -1,4 +1,4 @@
-"""Event-driven 3x3 convolution, optional 2x2 max-pool and neurons, one recording at a time: the kernels backward.
+"""Event-driven convolution, optional 2x2 max-pool and neurons, one recording at a time: the kernels backward.
 
 Time runs in reverse. The gradient of the weights sums, for each input channel and tap, the rows of the currents'
 gradient at its events. The gradient of the input needs no event: each pixel gathers, tap by tap, the rows of weights of
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import aligned, chunk_range, copy_line, list_by_channel, mark_reached
+from snn_helpers.engine.cpu_conv import aligned, chunk_range, copy_line, list_by_channel, mark_reached, tap_shift
 from snn_helpers.engine.cpu_neurons import ALIF, KIND, SYNAPTIC, add_number_gradients, recompute_extra, step_backward
 from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, unpool_cell
 from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
@@ -39,54 +39,54 @@ def unpool(grad, n_out, height, width, pool, winner, image, row, corner, reached
 
 
 @part
-def add_weight_gradient(grad_rows, image, n_out, channels, padded, first, pixels):
+def add_weight_gradient(grad_rows, image, n_out, side, channels, padded, first, pixels):
     """Add one step's gradient of the weights: for each input channel and tap, the rows of `image` at its events."""
     for c in range(channels):
         low, high = first[c], first[c + 1]
         if low == high:
             continue
-        for tap in range(9):
-            back = -((tap // 3 - 1) * padded + tap % 3 - 1)
-            add_rows(grad_rows, (tap * channels + c) * n_out, image, n_out, pixels, low, high, back)
+        for tap in range(side * side):
+            shift = tap_shift(tap, side, padded)
+            add_rows(grad_rows, (tap * channels + c) * n_out, image, n_out, pixels, low, high, shift)
 
 
 @part
-def list_winners(grad, n_out, height, width, pool, winner, starts, channel, value):
-    """List, pixel by pixel of the image with a margin of one, the channels whose current took part and has a gradient.
+def list_winners(grad, n_out, height, width, pool, winner, margin, padded, starts, channel, value):
+    """List, pixel by pixel of the image with its margin, the channels whose current took part and has a gradient.
 
     The list of pixel p is `starts[p]` to `starts[p + 1]` of `channel`, which holds column * n_out + channel (columns
     counted from the margin on), and of `value`, which holds the gradients.
     """
-    down, across, padded, end = height // pool, width // pool, width + 2, ZERO
-    starts[: padded + 1] = 0
+    down, across, end = height // pool, width // pool, ZERO
+    starts[: margin * (padded + 1)] = 0
     for y in range(down * pool):
-        pixel = (y + 1) * padded + 1
+        pixel = (y + margin) * padded + margin
         for s in range(across):
             at = (y // pool * across + s) * n_out
             for x in range(s * pool, (s + 1) * pool):
                 starts[pixel + x] = end
                 which = y % pool * pool + x - s * pool
-                end = find_winners(winner, grad, at, n_out, which, (x + 1) * n_out, channel, value, end)
+                end = find_winners(winner, grad, at, n_out, which, (x + margin) * n_out, channel, value, end)
         starts[pixel + across * pool : pixel + padded] = end
-    starts[(down * pool + 1) * padded :] = end
+    starts[(down * pool + margin) * padded :] = end
 
 
 @part
-def gather_input_gradient(rows_back, n_out, height, width, channels, starts, channel, value, grad_in, at):
+def gather_input_gradient(rows_back, n_out, height, width, channels, side, starts, channel, value, grad_in, at):
     """Write one step's gradient of the input, `grad_in[at:]` [height, width, channels], from the lists of winners.
 
-    `rows_back` is [3, 3, n_out, channels] with its columns reversed, so that the three taps of a row are one run of the
-    list. Rows of taps are outermost: a third of the weights stays close while a whole image is summed.
+    `rows_back` is [side, side, n_out, channels] with its columns reversed, so that the taps of a row are one run of the
+    list. Rows of taps are outermost: a part of the weights stays close while a whole image is summed.
     """
-    padded = width + 2
+    padded = width + side - 1
     grad_in[at : at + height * width * channels] = _ZERO
-    for dy in range(3):
-        for y in range(max(0, dy - 1), min(height, height + dy - 1)):
-            first = (y - dy + 2) * padded
+    for dy in range(side):
+        for y in range(height):
+            first = (y + side - 1 - dy) * padded
             for x in range(width):
-                low, high = starts[first + x], starts[first + x + 3]
+                low, high = starts[first + x], starts[first + x + side]
                 if low < high:
-                    place, shift = at + (y * width + x) * channels, (3 * dy - x) * n_out
+                    place, shift = at + (y * width + x) * channels, (side * dy - x) * n_out
                     add_scaled_rows(grad_in, place, rows_back, channels, channel, low, high, shift, value)
 
 
@@ -125,20 +125,20 @@ def add_shift_gradient(grad, grad_shift):
 
 @kernel
 def conv_backward(
-    chunk, num_chunks, spk_in, rows_back, pool, capacity, numbers, mem, spk, winner, grad_spk, learn,
+    chunk, num_chunks, spk_in, rows_back, side, margin, pool, capacity, numbers, mem, spk, winner, grad_spk, learn,
     grad_rows, grad_shift, sums, grad_in,
 ):  # fmt: skip
     """Take the recordings of one chunk back over time; see `conv_forward`.
 
     Parameters
     ----------
-    rows_back : float32 array [9 * n_out * C], flat
+    rows_back : float32 array [side * side * n_out * C], flat
         Weights [dy, dx, n_out, C], dx reversed.
     grad_spk : float32 array [T, B, n]
         Gradient of the output spikes.
     learn : bool
         Sum the gradients of the neuron's numbers, too.
-    grad_rows, grad_shift, sums : float32 [chunks, 9 * C * n_out], float64 [chunks, n_out], float64 [chunks, 5]
+    grad_rows, grad_shift, sums : float32 [chunks, weights], float64 [chunks, n_out], float64 [chunks, 5]
         Gradients, added to this chunk's row.
     grad_in : float32 array [T * B * H * W * C], flat
         Filled with the gradient of the input; with size 0, it is not computed.
@@ -146,12 +146,13 @@ def conv_backward(
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n, n_out, padded, size = spk.shape[2], grad_shift.shape[1], width + 2, height * width * channels
+    n, n_out, padded, size = spk.shape[2], grad_shift.shape[1], width + side - 1, height * width * channels
+    high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, weights_sum = spk_in.reshape(-1), grad_rows[chunk]
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels = np.empty(capacity + 1, np.int32)
-    pixel_count = (height + 2) * padded
+    pixel_count, corner = (height + side - 1) * padded, margin * (padded + 1) * n_out
     image, carry = aligned(pixel_count * n_out), np.empty((3, n), np.float32)
     wants_in = grad_in.size > 0
     starts, cells = np.empty(pixel_count + 1, np.int64), n // n_out
@@ -166,17 +167,17 @@ def conv_backward(
             add_shift_gradient(into, grad_shift[chunk])
             step_in = (t * batch + b) * size
             won = winner[t, b] if pool == 2 else only
-            list_by_channel(spk_in_flat, step_in, height, width, channels, first, pixels, found)
+            list_by_channel(spk_in_flat, step_in, height, width, channels, padded, first, pixels, found)
             count = first[channels]
             if count > 0:
                 few = count < cells
                 if few:
-                    mark_reached(pixels, count, height, width, pool, reached)
+                    mark_reached(pixels, count, side, margin, padded, high_out, wide_out, pool, reached)
                 here = reached if few else everywhere
-                unpool(into, n_out, height, width, pool, won, image, padded * n_out, (padded + 1) * n_out, here)
-                add_weight_gradient(weights_sum, image, n_out, channels, padded, first, pixels)
+                unpool(into, n_out, high_out, wide_out, pool, won, image, padded * n_out, corner, here)
+                add_weight_gradient(weights_sum, image, n_out, side, channels, padded, first, pixels)
             if wants_in:
-                list_winners(into, n_out, height, width, pool, won, starts, channel, value)
+                list_winners(into, n_out, high_out, wide_out, pool, won, margin, padded, starts, channel, value)
                 gather_input_gradient(
-                    rows_back, n_out, height, width, channels, starts, channel, value, grad_in, step_in
+                    rows_back, n_out, height, width, channels, side, starts, channel, value, grad_in, step_in
                 )

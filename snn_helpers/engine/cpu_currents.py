@@ -143,23 +143,22 @@ def norm_backward(chunk, num_chunks, cur, gains, grad):
 
 
 @part
-def fill_image(image, n_out, height, width, shift):
-    """Write `shift` to every pixel of an image with a margin of one, and zero to the margin."""
-    padded = width + 2
+def fill_image(image, n_out, height, width, margin, padded, shift):
+    """Write `shift` to every pixel of an image, and zero to its margin."""
     image[:] = _ZERO
-    for y in range(1, height + 1):
-        for x in range(1, width + 1):
+    for y in range(margin, margin + height):
+        for x in range(margin, margin + width):
             copy_line(shift, ZERO, image, (y * padded + x) * n_out, n_out)
 
 
 @kernel
-def convolve(chunk, num_chunks, spk_in, rows, shift, capacity, cur, sums):
+def convolve(chunk, num_chunks, spk_in, rows, shift, side, margin, capacity, cur, sums):
     """Convolve the recordings of one chunk, and keep the currents.
 
     Parameters
     ----------
-    spk_in, rows, shift, capacity : as in `conv_forward`
-    cur : float32 array [T, B, H, W, n_out]
+    spk_in, rows, shift, side, margin, capacity : as in `conv_forward`
+    cur : float32 array [T, B, rows, columns, n_out]
         Filled with currents.
     sums : float64 array [chunks, 2, n_out]
         Sums of the currents and of their squares, added to this chunk's row; with no rows, they are not taken.
@@ -167,51 +166,53 @@ def convolve(chunk, num_chunks, spk_in, rows, shift, capacity, cur, sums):
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size = shift.size, width + 2, height * width * channels
+    n_out, padded, size = shift.size, width + side - 1, height * width * channels
     low, high = chunk_range(chunk, num_chunks, batch)
-    spk_in_flat, line = spk_in.reshape(-1), width * n_out
+    high_out, wide_out = cur.shape[2], cur.shape[3]
+    spk_in_flat, line = spk_in.reshape(-1), wide_out * n_out
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
-    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
+    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + side - 1) * padded * n_out)
     blank = np.empty_like(image)
-    fill_image(blank, n_out, height, width, shift)
+    fill_image(blank, n_out, high_out, wide_out, margin, padded, shift)
     for b in range(low, high):
         for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
             copy_line(blank, ZERO, image, ZERO, image.size)
-            spread_events(image, n_out, rows, channels, padded, first, pixels)
+            spread_events(image, n_out, rows, side, channels, padded, first, pixels)
             to = cur[t, b].reshape(-1)
-            for y in range(height):
-                copy_line(image, ((y + 1) * padded + 1) * n_out, to, y * line, line)
+            for y in range(high_out):
+                copy_line(image, ((y + margin) * padded + margin) * n_out, to, y * line, line)
             if sums.shape[0] > 0:
                 add_product_sums(cur[t, b], cur[t, b], sums[chunk])
 
 
 @kernel
-def convolve_back(chunk, num_chunks, spk_in, grad_cur, capacity, grad_rows, grad_shift):
+def convolve_back(chunk, num_chunks, spk_in, grad_cur, side, margin, capacity, grad_rows, grad_shift):
     """Add what the currents' gradient gives to the weights and to the shift.
 
     Parameters
     ----------
-    spk_in, capacity : as in `conv_forward`
-    grad_cur : float32 array [T, B, H, W, n_out]
+    spk_in, side, margin, capacity : as in `conv_forward`
+    grad_cur : float32 array [T, B, rows, columns, n_out]
         Gradient of the currents.
-    grad_rows, grad_shift : float32 [chunks, 9 * C * n_out], float64 [chunks, n_out]
+    grad_rows, grad_shift : float32 [chunks, side * side * C * n_out], float64 [chunks, n_out]
         Gradients, added to this chunk's row; a `grad_shift` with no rows is not computed.
     """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size = grad_cur.shape[4], width + 2, height * width * channels
+    n_out, padded, size = grad_cur.shape[4], width + side - 1, height * width * channels
+    high_out, wide_out, corner = grad_cur.shape[2], grad_cur.shape[3], margin * (padded + 1) * grad_cur.shape[4]
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, unused, row = spk_in.reshape(-1), np.empty(0, np.uint8), padded * n_out
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
-    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + 2) * padded * n_out)
+    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + side - 1) * padded * n_out)
     for b in range(low, high):
         for t in range(num_steps):
             grad = grad_cur[t, b].reshape(-1)
             if grad_shift.shape[0] > 0:
                 add_shift_gradient(grad, grad_shift[chunk])
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, first, pixels, found)
+            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
             if first[channels] > 0:
-                unpool(grad, n_out, height, width, ONE, unused, image, row, row + n_out, unused)
-                add_weight_gradient(grad_rows[chunk], image, n_out, channels, padded, first, pixels)
+                unpool(grad, n_out, high_out, wide_out, ONE, unused, image, row, corner, unused)
+                add_weight_gradient(grad_rows[chunk], image, n_out, side, channels, padded, first, pixels)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_neurons, cpu_norm
+from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_norm
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
 from snn_helpers.engine.kernels import KINDS, SURROGATES
@@ -40,42 +40,6 @@ def number_gradients(ctx, sums: Tensor, first: int) -> tuple[Tensor | None, ...]
     return tuple(totals[k] if ctx.needs_input_grad[first + k] else None for k in range(5))
 
 
-class Neurons(torch.autograd.Function):
-    """cur [T, B, ...] to spikes and membranes [T, B, ...]."""
-
-    @staticmethod
-    def forward(ctx, cur, neuron, *numbers):
-        """Compute the outputs, and keep what the way back needs."""
-        num_steps, total = cur.shape[0], cur[0].numel()
-        mem, spk = empty(num_steps, total), empty(num_steps, total, dtype=np.uint8)
-        values = numbers_array(neuron, numbers)
-        run_chunks(
-            cpu_neurons.neurons_forward, -(-total // cpu_neurons.BLOCK),
-            array(cur, num_steps, total), values, mem.numpy(), spk.numpy(),
-        )  # fmt: skip
-        ctx.values = values
-        mem_rec = mem.view(cur.shape)
-        ctx.save_for_backward(mem_rec, spk)
-        ctx.set_materialize_grads(False)
-        return spk.view(cur.shape).float(), mem_rec
-
-    @staticmethod
-    def backward(ctx, grad_spk, grad_mem):
-        """Compute a gradient for each argument of `forward`."""
-        mem, spk = ctx.saved_tensors
-        num_steps, total = spk.shape
-        grad_spk = torch.zeros(spk.shape) if grad_spk is None else grad_spk
-        grad_mem = torch.empty(0, total) if grad_mem is None else grad_mem
-        grad_cur, chunks = empty(num_steps, total), -(-total // cpu_neurons.BLOCK)
-        sums = torch.zeros(chunks, 5, dtype=torch.float64)
-        run_chunks(
-            cpu_neurons.neurons_backward, chunks, array(grad_spk, num_steps, total), array(grad_mem, -1, total),
-            ctx.values, array(mem, num_steps, total), spk.numpy(), any(ctx.needs_input_grad[2:]), grad_cur.numpy(),
-            sums.numpy(),
-        )  # fmt: skip
-        return grad_cur.view(mem.shape), None, *number_gradients(ctx, sums, 2)
-
-
 def _outputs(ctx, batch, pixels, n_out, pool, train, keep_mem):
     """Return membranes, winners and spikes to be filled, [T, B, n]; no rows where they are not to be kept."""
     num_steps, height, width = pixels
@@ -95,22 +59,23 @@ def _as_spikes(ctx, spk, mem, shape, keep_mem):
 
 
 class ConvNeurons(torch.autograd.Function):
-    """count [T, B, H, W, C] through convolution, shift, pool and neurons to [T, B, H / pool, W / pool, n_out]."""
+    """count [T, B, H, W, C] through convolution, shift, pool and neurons to [T, B, rows, columns, n_out]."""
 
     @staticmethod
-    def forward(ctx, count, path, weight, shift, neuron, pool, capacity, keep_mem, *numbers):
+    def forward(ctx, count, path, weight, shift, padding, neuron, pool, capacity, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        num_steps, batch, height, width, _ = count.shape
-        n_out = weight.shape[0]
+        num_steps, batch = count.shape[:2]
+        n_out, _, side, _ = weight.shape
+        height, width = (size + 2 * padding - side + 1 for size in count.shape[2:4])
         mem, winner, spk = _outputs(
             ctx, batch, (num_steps, height, width), n_out, pool, any(ctx.needs_input_grad), keep_mem
         )
         values, chunks = numbers_array(neuron, numbers), share_out(batch)
         run_chunks(
-            cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift), pool,
-            capacity, values, mem.numpy(), spk.numpy(), winner.numpy(),
+            cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift), side,
+            side - 1 - padding, pool, capacity, values, mem.numpy(), spk.numpy(), winner.numpy(),
         )  # fmt: skip
-        ctx.values, ctx.pool, ctx.capacity = values, pool, capacity
+        ctx.values, ctx.padding, ctx.pool, ctx.capacity = values, padding, pool, capacity
         ctx.save_for_backward(count, weight, mem, winner, spk)
         return _as_spikes(ctx, spk, mem, (num_steps, batch, height // pool, width // pool, n_out), keep_mem)
 
@@ -118,42 +83,42 @@ class ConvNeurons(torch.autograd.Function):
     def backward(ctx, _, grad_spk, __):
         """Compute a gradient for each argument of `forward`."""
         count, weight, mem, winner, spk = ctx.saved_tensors
-        n_out, channels = weight.shape[:2]
+        n_out, channels, side, _ = weight.shape
         chunks = share_out(count.shape[1], weight.numel())
-        grad_rows = torch.zeros(chunks, 9 * channels * n_out)
+        grad_rows = torch.zeros(chunks, weight.numel())
         grad_shift = torch.zeros(chunks, n_out, dtype=torch.float64)
         sums = torch.zeros(chunks, 5, dtype=torch.float64)
         grad_in = empty(*(count.shape if ctx.needs_input_grad[1] else (0,)))
         run_chunks(
-            cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), array(weight_rows_back(weight), -1), ctx.pool,
-            ctx.capacity, ctx.values, mem.numpy(), spk.numpy(), winner.numpy(),
-            array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[8:]),
+            cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), array(weight_rows_back(weight), -1), side,
+            side - 1 - ctx.padding, ctx.pool, ctx.capacity, ctx.values, mem.numpy(), spk.numpy(), winner.numpy(),
+            array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[9:]),
             grad_rows.numpy(), grad_shift.numpy(), sums.numpy(), array(grad_in, -1),
         )  # fmt: skip
-        grad_weight = grad_rows.sum(0).view(3, 3, channels, n_out).permute(3, 2, 0, 1)
+        grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
         grad_path = channels_first(grad_in) if ctx.needs_input_grad[1] else None
         grad_shift = grad_shift.sum(0).float()
-        return None, grad_path, grad_weight, grad_shift, *[None] * 4, *number_gradients(ctx, sums, 8)
+        return None, grad_path, grad_weight, grad_shift, *[None] * 5, *number_gradients(ctx, sums, 9)
 
 
 class ConvCurrents(torch.autograd.Function):
-    """count [T, B, H, W, C] to the currents of its convolution, [T, B, n_out, H, W], channels-last in memory.
+    """count [T, B, H, W, C] to the currents of its convolution, [T, B, n_out, ...], channels-last in memory.
 
     Beside them the sums of the currents and of their squares, float64 [2, n_out], or None where they are not wanted.
     Events give the currents and the gradient of the weights; the input's gradient, which has no gaps, is the library's.
     """
 
     @staticmethod
-    def forward(ctx, count, path, weight, shift, capacity, wants_sums):
+    def forward(ctx, count, path, weight, shift, padding, capacity, wants_sums):
         """Compute the outputs, and keep what the way back needs."""
-        chunks, n_out = share_out(count.shape[1]), weight.shape[0]
-        cur = empty(*count.shape[:-1], n_out)
+        chunks, n_out, side = share_out(count.shape[1]), weight.shape[0], weight.shape[2]
+        cur = empty(*count.shape[:2], *(size + 2 * padding - side + 1 for size in count.shape[2:4]), n_out)
         sums = torch.zeros(chunks if wants_sums else 0, 2, n_out, dtype=torch.float64)
         run_chunks(
             cpu_currents.convolve, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift),
-            capacity, cur.numpy(), sums.numpy(),
+            side, side - 1 - padding, capacity, cur.numpy(), sums.numpy(),
         )  # fmt: skip
-        ctx.capacity = capacity
+        ctx.padding, ctx.capacity = padding, capacity
         ctx.save_for_backward(count, weight)
         sums = sums.sum(0) if wants_sums else None
         ctx.mark_non_differentiable(*([sums] if wants_sums else []))
@@ -164,23 +129,23 @@ class ConvCurrents(torch.autograd.Function):
     def backward(ctx, grad, _):
         """Compute a gradient for each argument of `forward`."""
         count, weight = ctx.saved_tensors
-        n_out, channels = weight.shape[:2]
+        n_out, channels, side, _ = weight.shape
         grad_last = channels_last(grad)
         chunks = share_out(count.shape[1], weight.numel())
-        grad_rows = torch.zeros(chunks, 9 * channels * n_out)
+        grad_rows = torch.zeros(chunks, weight.numel())
         grad_shift = torch.zeros(chunks if ctx.needs_input_grad[3] else 0, n_out, dtype=torch.float64)
         run_chunks(
-            cpu_currents.convolve_back, chunks, chunks, count.numpy(), grad_last.numpy(), ctx.capacity,
-            grad_rows.numpy(), grad_shift.numpy(),
+            cpu_currents.convolve_back, chunks, chunks, count.numpy(), grad_last.numpy(), side,
+            side - 1 - ctx.padding, ctx.capacity, grad_rows.numpy(), grad_shift.numpy(),
         )  # fmt: skip
         grad_path = None
         if ctx.needs_input_grad[1]:
             images = channels_first(grad_last).flatten(0, 1)
             weight = weight.contiguous(memory_format=torch.channels_last)
-            grad_path = F.conv_transpose2d(images, weight, padding=1).unflatten(0, count.shape[:2])
-        grad_weight = grad_rows.sum(0).view(3, 3, channels, n_out).permute(3, 2, 0, 1)
+            grad_path = F.conv_transpose2d(images, weight, padding=ctx.padding).unflatten(0, count.shape[:2])
+        grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
         grad_shift = grad_shift.sum(0).float() if ctx.needs_input_grad[3] else None
-        return None, grad_path, grad_weight, grad_shift, None, None
+        return None, grad_path, grad_weight, grad_shift, None, None, None
 
 
 class CurrentNeurons(torch.autograd.Function):

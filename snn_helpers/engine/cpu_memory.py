@@ -78,12 +78,12 @@ def channels_first(tensor: Tensor) -> Tensor:
 
 
 def weight_rows(weight: Tensor) -> Tensor:
-    """Return a convolution's weight [n_out, C, 3, 3] as [3, 3, C, n_out]: a row for each tap and input channel."""
+    """Return a convolution's weight [n_out, C, k, k] as [k, k, C, n_out]: a row for each tap and input channel."""
     return weight.detach().permute(2, 3, 1, 0).contiguous()
 
 
 def weight_rows_back(weight: Tensor) -> Tensor:
-    """Return a convolution's weight [n_out, C, 3, 3] as [3, 3, n_out, C], with the columns reversed.
+    """Return a convolution's weight [n_out, C, k, k] as [k, k, n_out, C], with the columns reversed.
 
     Reversed, since the gradient of an input comes from the pixel on the other side of the tap.
     """

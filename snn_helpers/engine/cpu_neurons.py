@@ -1,16 +1,15 @@
-"""Neurons over time on a CPU: one step forward and one step back for a row of neurons, and layers of neurons alone."""
+"""One step of neurons forward and one back, for a row of neurons: what kernels of whole layers call."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu_runtime import part
 
 # Places in `kernels.KINDS`, in `kernels.SURROGATES`, and in the array of numbers that every kernel takes.
 LEAKY, SYNAPTIC, ALIF = range(3)
 FAST_SIGMOID, COMPACT, ATAN = range(3)
 BETA, THRESHOLD, ALPHA, RHO, ADAPTATION, SLOPE, KIND, SURROGATE = range(8)
-BLOCK = 4096  # neurons a chunk in `neurons_forward`: state, current and gradient stay in the cache
 
 _ZERO, _HALF, _ONE, _HALF_PI = np.float32(0), np.float32(0.5), np.float32(1), np.float32(np.pi / 2)
 
@@ -155,60 +154,3 @@ def add_number_gradients(numbers, t, mem, spk, extra, grad_mem, grad_extra, grad
                 syn -= beta * mem[t - 2, k]
                 syn += threshold if spk[t - 2, k] != 0 else _ZERO
             sums[ALPHA] += grad_extra[k] * syn
-
-
-@kernel
-def neurons_forward(chunk, cur, numbers, mem, spk):
-    """Run the neurons of one block over time: cur float32 [T, N] to mem float32 [T, N], spk uint8 [T, N]."""
-    if chunk < 0:
-        return
-    num_steps, total = spk.shape
-    low, high = chunk * BLOCK, min(total, (chunk + 1) * BLOCK)
-    extra, rest, silent = (
-        np.zeros(high - low, np.float32),
-        np.zeros(high - low, np.float32),
-        np.zeros(high - low, np.uint8),
-    )
-    for t in range(num_steps):
-        mem_before = mem[t - 1, low:high] if t > 0 else rest
-        spk_before = spk[t - 1, low:high] if t > 0 else silent
-        step_forward(cur[t, low:high], numbers, mem_before, mem[t, low:high], extra, spk_before, spk[t, low:high])
-
-
-@kernel
-def neurons_backward(chunk, grad_spk, grad_mem, numbers, mem, spk, learn, grad_cur, sums):
-    """Take the neurons of one block back over time.
-
-    Parameters
-    ----------
-    grad_spk, grad_mem : float32 arrays [T, N]
-        Gradients of spikes and membranes; `grad_mem` may have no rows.
-    mem, spk : float32, uint8 arrays [T, N]
-        Membranes and spikes.
-    learn : bool
-        Sum the gradients of the neuron's numbers, too.
-    grad_cur : float32 array [T, N]
-        Filled with the gradient of the currents.
-    sums : float64 array [chunks, 5]
-        Gradients of beta, threshold, alpha, rho, adaptation.
-    """
-    if chunk < 0:
-        return
-    num_steps, total = spk.shape
-    low, high = chunk * BLOCK, min(total, (chunk + 1) * BLOCK)
-    n, kind = high - low, numbers[KIND]
-    carry, none = np.zeros((3, n), np.float32), np.empty(0, np.float32)
-    extra = np.empty((num_steps + 1, n if kind == ALIF else 0), np.float32)
-    if kind == ALIF:
-        recompute_extra(numbers, spk[:, low:high], extra)
-    for t in range(num_steps - 1, -1, -1):
-        direct = grad_mem[t, low:high] if grad_mem.shape[0] > 0 else none
-        step_backward(
-            grad_spk[t, low:high], direct, numbers, mem[t, low:high], spk[t, low:high], extra[t + 1], learn,
-            carry[0], carry[1], carry[2],
-        )  # fmt: skip
-        if learn:
-            add_number_gradients(
-                numbers, t, mem[:, low:high], spk[:, low:high], extra, carry[0], carry[1], carry[2], sums[chunk]
-            )
-        grad_cur[t, low:high] = carry[1] if kind == SYNAPTIC else carry[0]

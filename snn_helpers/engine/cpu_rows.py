@@ -2,8 +2,8 @@
 
 Everything event-driven comes down to one operation, `out += sum_k value[k] * rows[index[k]]`. It is fast when the
 running sum stays in vector registers while the list is walked, which a compiler does not manage for a width known only
-at run time. So the loop is written once in LLVM's vector types, for blocks of 64, 32, 16 and 8 numbers; LLVM maps them
-to whatever the processor has (AVX-512, AVX2, SSE, NEON).
+at run time. So the loop is written once in LLVM's vector types, for blocks of 64 to 4 numbers; LLVM maps them to what
+the processor has (AVX-512, AVX2, SSE, NEON).
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def _row_sum_block(width, scaled):
     return block
 
 
-_sum64, _sum32, _sum16, _sum8 = (_row_sum_block(width, False) for width in (64, 32, 16, 8))
-_scaled64, _scaled32, _scaled16, _scaled8 = (_row_sum_block(width, True) for width in (64, 32, 16, 8))
+_WIDTHS = 64, 32, 16, 8, 4
+_sum64, _sum32, _sum16, _sum8, _sum4 = (_row_sum_block(width, False) for width in _WIDTHS)
+_scaled64, _scaled32, _scaled16, _scaled8, _scaled4 = (_row_sum_block(width, True) for width in _WIDTHS)
 
 
 @part
@@ -113,6 +114,9 @@ def add_rows(out, at, rows, width, index, low, high, shift):
     if width - column >= 8:
         _sum8(out, at + column, rows, width, column, index, low, high, shift, rows)
         column += 8
+    if width - column >= 4:
+        _sum4(out, at + column, rows, width, column, index, low, high, shift, rows)
+        column += 4
     if column < width:
         for k in range(low, high):
             row = (index[k] + shift) * width
@@ -136,6 +140,9 @@ def add_scaled_rows(out, at, rows, width, index, low, high, shift, value):
     if width - column >= 8:
         _scaled8(out, at + column, rows, width, column, index, low, high, shift, value)
         column += 8
+    if width - column >= 4:
+        _scaled4(out, at + column, rows, width, column, index, low, high, shift, value)
+        column += 4
     if column < width:
         for k in range(low, high):
             row, factor = (index[k] + shift) * width, value[k]
@@ -169,7 +176,7 @@ def _spread_block(width):
     return block
 
 
-_spread64, _spread32, _spread16, _spread8 = (_spread_block(width) for width in (64, 32, 16, 8))
+_spread64, _spread32, _spread16, _spread8, _spread4 = (_spread_block(width) for width in _WIDTHS)
 
 
 @part
@@ -188,6 +195,9 @@ def spread_row(out, width, index, low, high, shift, rows, row_at):
     if width - column >= 8:
         _spread8(out, width, column, index, low, high, shift, rows, row_at + column)
         column += 8
+    if width - column >= 4:
+        _spread4(out, width, column, index, low, high, shift, rows, row_at + column)
+        column += 4
     if column < width:
         for k in range(low, high):
             at = (index[k] + shift) * width
@@ -221,7 +231,7 @@ def _pick_block(width):
     return block
 
 
-_pick32, _pick8 = _pick_block(32), _pick_block(8)
+_pick32, _pick8, _pick4 = _pick_block(32), _pick_block(8), _pick_block(4)
 
 
 @part
@@ -238,6 +248,9 @@ def unpool_cell(grad, winner, at, n, image, p, q):
     while n - c >= 8:
         _pick8(grad, winner, at + c, image, p + c, q + c, n)
         c += 8
+    if n - c >= 4:
+        _pick4(grad, winner, at + c, image, p + c, q + c, n)
+        c += 4
     for k in range(c, n):
         for r in range(4):
             image[(p if r < 2 else q) + (r % 2) * n + k] = grad[at + k] if winner[at + k] == r else np.float32(0)
@@ -276,7 +289,7 @@ def _largest_block(width):
     return block
 
 
-_largest32, _largest8 = _largest_block(32), _largest_block(8)
+_largest32, _largest8, _largest4 = _largest_block(32), _largest_block(8), _largest_block(4)
 
 
 @part
@@ -292,6 +305,9 @@ def pool_cell(image, p, q, n, shift, cur, winner, at):
     while n - c >= 8:
         _largest8(image, p + c, p + n + c, q + c, q + n + c, shift, c, cur, winner, at + c)
         c += 8
+    if n - c >= 4:
+        _largest4(image, p + c, p + n + c, q + c, q + n + c, shift, c, cur, winner, at + c)
+        c += 4
     for k in range(c, n):
         best, which = image[p + k] + shift[k], 0
         for r in range(1, 4):

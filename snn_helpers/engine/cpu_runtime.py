@@ -84,14 +84,14 @@ def run_chunks(function: Callable, num_chunks: int, *args) -> None:
 
 def _compile_first(function, args) -> None:
     """Compile `function` for these arguments if that was not done, with the message and the error of this module."""
-    if function.signatures:
+    if function.overloads:
         return
     call_kernel(function, -1, *args)
 
 
 def call_kernel(function: Callable, *args):
     """Call a compiled function; a compiler's error becomes an `EngineCompileError`."""
-    if function.signatures:
+    if function.overloads:
         return function(*args)
     try:
         with event.install_listener("numba:compile", _message):

@@ -32,9 +32,11 @@ class Kernel(NamedTuple):
     function: Callable
     surrogates: Collection[str] = ()
     learns: bool = True  # gives the neurons' numbers their gradients
+    generated: bool = False  # from the neurons' equation
 
 
 _KERNELS: dict[tuple[str, str, str | None], Kernel] = {}
+_MAKERS: dict[tuple[str, str], Callable[[Neuron], Kernel | str]] = {}
 
 
 def register_kernel(device: str, operation: str, kind: str | None, kernel: Kernel) -> None:
@@ -55,6 +57,11 @@ def register_kernel(device: str, operation: str, kind: str | None, kernel: Kerne
     _KERNELS[device, check_choice("operation", operation, OPERATIONS), kind] = kernel
 
 
+def register_maker(device: str, operation: str, maker: Callable[[Neuron], Kernel | str]) -> None:
+    """Have kernels made for neurons that no registered one serves: `maker` returns one, or why it cannot."""
+    _MAKERS[device, operation] = maker
+
+
 def find_kernel(operation: str, neuron: Neuron | None, device: torch.device | str) -> Kernel | str:
     """Return the kernel for an operation with these neurons on a device, or why there is none.
 
@@ -65,10 +72,16 @@ def find_kernel(operation: str, neuron: Neuron | None, device: torch.device | st
         return f"there are no kernels for the device {device!r}"
     importlib.import_module(f"snn_helpers.engine.{device}")  # registers its own
     kernel = _KERNELS.get((device, check_choice("operation", operation, OPERATIONS), kind))
-    if kernel is None:
-        return f"no kernel on {device!r} computes `{operation}`" + ("" if kind is None else f" for the kind {kind!r}")
-    if neuron is None:
-        return kernel
+    reason = f"no kernel on {device!r} computes `{operation}`" + ("" if kind is None else f" for the kind {kind!r}")
+    if kernel is not None:
+        reason = None if neuron is None else _lacks(kernel, neuron)
+    if reason is not None and (device, operation) in _MAKERS:
+        return _MAKERS[device, operation](neuron)
+    return kernel if reason is None else reason
+
+
+def _lacks(kernel: Kernel, neuron: Neuron) -> str | None:
+    """Return what a kernel of their kind cannot do for these neurons, or None."""
     for name, value in neuron.numbers.items():
         if isinstance(value, Tensor) and (value.numel() != 1 or value.dim() > 1):
             return f"`{name}` has a number a neuron, and the kernel takes one number a layer"
@@ -78,7 +91,7 @@ def find_kernel(operation: str, neuron: Neuron | None, device: torch.device | st
         return f"the kernel has no surrogate gradient {neuron.surrogate!r}; it knows " + ", ".join(kernel.surrogates)
     if neuron.learns and not kernel.learns:
         return "the kernel has no gradient of learned numbers"
-    return kernel
+    return None
 
 
 def serves(operation: str, neuron: Neuron | None, device: torch.device | str) -> str | None:

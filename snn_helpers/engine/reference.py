@@ -65,6 +65,13 @@ def above_threshold(mem: Tensor, threshold: Tensor, **_: Tensor) -> Tensor:
     return mem - threshold
 
 
+class Recurrence(NamedTuple):
+    """What fully connects a layer of neurons to itself: `weight @ spikes + bias`, of the step before, is a current."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
 @dataclass(frozen=True)
 class Neuron:
     """One layer of neurons, as the engines take it.
@@ -85,6 +92,8 @@ class Neuron:
         it.
     slope : float or None
         Steepness of a surrogate that is asked for by name; None: its own.
+    recurrence : Recurrence or None
+        Connections among the neurons; `step` then takes their current as a number called "drive", where there is one.
 
     Raises
     ------
@@ -99,6 +108,7 @@ class Neuron:
     excess: Callable = above_threshold
     surrogate: str | Callable[[Tensor], Tensor] = "fast_sigmoid"
     slope: float | None = None
+    recurrence: Recurrence | None = None
 
     def __post_init__(self):
         if not callable(self.surrogate):
@@ -108,6 +118,16 @@ class Neuron:
         for name, value in self.numbers.items():
             if not isinstance(value, Tensor):
                 check_float(name, value)
+
+    @property
+    def key(self) -> tuple:
+        """What the arithmetic depends on beside the numbers' values; hashable."""
+        return self.kind, self.equation, self.excess, self.states, identity(self.surrogate), self.slope
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether the functions are known to compute the same whenever they are called, since they are no one's own."""
+        return all(f is None or _is_known(f) for f in (self.equation, self.excess, self.surrogate))
 
     @property
     def learns(self) -> bool:
@@ -133,6 +153,24 @@ class Neuron:
         if callable(self.surrogate):
             return self.surrogate(excess)
         return _Spike.apply(excess, SURROGATES[self.surrogate].derivative, self.slope)
+
+
+def _is_known(function: str | Callable) -> bool:
+    """Whether a function is this package's or snnTorch's, and holds nothing but numbers."""
+    if isinstance(function, str):
+        function = SURROGATES[function].derivative
+    known = getattr(function, "__module__", "").split(".")[0] in ("snn_helpers", "snntorch")
+    cells = getattr(function, "__closure__", None) or ()
+    return known and hasattr(function, "__code__") and all(isinstance(c.cell_contents, int | float) for c in cells)
+
+
+def identity(surrogate: str | Callable) -> object:
+    """Return what a surrogate is told by, hashable: functions made alike by one maker are the same."""
+    if isinstance(surrogate, str):
+        return surrogate, SURROGATES[surrogate].derivative
+    if not _is_known(surrogate):
+        return surrogate
+    return surrogate.__code__, tuple(cell.cell_contents for cell in surrogate.__closure__ or ())
 
 
 class _Spike(torch.autograd.Function):

@@ -78,7 +78,8 @@ class SpikingNeuron(nn.Module):
     -----
     `equation(cur, spk, *state, **numbers)` and, where neurons do not fire above `threshold`, `excess` are static
     methods in plain torch; see `snn_helpers.engine.reference`. `new_snntorch(numbers, spike_grad)` may build the neuron
-    of snnTorch's that computes the same. A kind with an equation alone runs by the reference engine.
+    of snnTorch's that computes the same. On a CPU, the kernel
+    of a kind with an equation alone is generated from it.
     """
 
     kind: ClassVar[str]

@@ -1,62 +1,66 @@
-"""snnTorch's own neurons as the engines take them, where equations and parameters are the same to the last bit."""
+"""snnTorch's own neurons as the engines take them: by an equation of ours, or by their own code."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import snntorch
 from snntorch import surrogate
-from torch import nn
+from torch import Tensor, nn
 
-from snn_helpers.engine.reference import Neuron
+from snn_helpers.engine.reference import Neuron, Recurrence, identity
 from snn_helpers.neurons.base import SpikingNeuron
 from snn_helpers.neurons.leaky import Leaky
 from snn_helpers.neurons.synaptic import Synaptic
 
-
-def leaky_to_zero(cur, spk, mem, *, beta, threshold):
-    """Advance `snntorch.Leaky(reset_mechanism="zero")` by one step: what has fired starts from the current alone."""
-    return (beta * ((1 - spk.detach()) * mem) + cur,)
-
-
-def leaky_without_reset(cur, spk, mem, *, beta, threshold):
-    """Advance `snntorch.Leaky(reset_mechanism="none")` by one step."""
-    return (beta * mem + cur,)
-
-
-def synaptic_to_zero(cur, spk, syn, mem, *, alpha, beta, threshold):
-    """Advance `snntorch.Synaptic(reset_mechanism="zero")` by one step: what has fired is zero, whatever comes in."""
-    syn = alpha * syn + cur
-    mem = beta * mem + syn
-    return syn, mem - mem * spk.detach()
-
-
-def synaptic_without_reset(cur, spk, syn, mem, *, alpha, beta, threshold):
-    """Advance `snntorch.Synaptic(reset_mechanism="none")` by one step."""
-    syn = alpha * syn + cur
-    return syn, beta * mem + syn
-
-
-# By the name of the method that a neuron has chosen when it was built: what it really does, also where its
-# `reset_mechanism` was changed afterwards, which it does not follow.
-_EQUATIONS = {
-    snntorch.Leaky: (
-        Leaky.states,
-        {
-            "_base_sub": ("leaky", Leaky.equation),
-            "_base_zero": ("leaky_to_zero", leaky_to_zero),
-            "_base_int": ("leaky_without_reset", leaky_without_reset),
-        },
-    ),
-    snntorch.Synaptic: (
-        Synaptic.states,
-        {
-            "_base_sub": ("synaptic", Synaptic.equation),
-            "_base_zero": ("synaptic_to_zero", synaptic_to_zero),
-            "_base_int": ("synaptic_without_reset", synaptic_without_reset),
-        },
-    ),
+_STATES = {
+    snntorch.Leaky: ("mem",),
+    snntorch.Lapicque: ("mem",),
+    snntorch.Synaptic: ("syn", "mem"),
+    snntorch.Alpha: ("syn_exc", "syn_inh", "mem"),
+    snntorch.RLeaky: ("mem",),
+    snntorch.RSynaptic: ("syn", "mem"),
 }
+_OURS = {snntorch.Leaky: Leaky, snntorch.Synaptic: Synaptic}  # with these equations, unless an option changes them
+
+
+@dataclass(frozen=True)
+class OwnCode(Neuron):
+    """A module of snnTorch's whose step is its own code, called with the state and the numbers that it is handed."""
+
+    module: nn.Module | None = None
+
+    @property
+    def key(self) -> tuple:
+        """What the arithmetic depends on beside the numbers' values."""
+        plain = {
+            name: value for name, value in vars(self.module).items() if isinstance(value, bool | int | float | str)
+        }
+        options = (
+            self.module.state_function.__name__,
+            int(self.module.reset_mechanism_val),
+            tuple(sorted(plain.items())),
+        )
+        return type(self.module), *options, identity(self.surrogate), self.recurrence is None
+
+    def step(self, cur: Tensor, spk: Tensor, state: Sequence[Tensor], numbers: dict[str, Tensor]) -> tuple:
+        """Advance by one step: return the new spikes and state."""
+        module = self.module
+        kept = dict(vars(module))
+        try:
+            module._parameters = {}
+            plain = {"reset_mechanism_val": int(module.reset_mechanism_val)}  # asked by `if`, in a trace, too
+            module._buffers = {**kept["_buffers"], **plain, **numbers, **dict(zip(self.states, state)), "spk": spk}
+            if "drive" in numbers:
+                module._modules = {"recurrent": lambda _: numbers["drive"]}
+            spk = module.forward(cur)
+            after = tuple(getattr(module, name) for name in self.states)
+        finally:
+            vars(module).clear()
+            vars(module).update(kept)
+        return (spk[0] if isinstance(spk, tuple) else spk), after
 
 
 def as_neuron(module: nn.Module) -> Neuron | str:
@@ -76,22 +80,33 @@ def as_neuron(module: nn.Module) -> Neuron | str:
     if isinstance(module, SpikingNeuron):
         return module.neuron()
     name = type(module).__name__
-    if type(module) not in _EQUATIONS:  # also a class derived from one of these, which may compute anything
+    if type(module) not in _STATES:  # also a class derived from one of these, which may compute anything
         return f"{name} has no equation over time here"
     for option in ("inhibition", "state_quant"):
         if getattr(module, option):
             return f"{name} with `{option}` has no equation over time here"
-    if not module.reset_delay:
-        return f"{name} with `reset_delay=False` has no equation over time here"
-    if module.graded_spikes_factor.requires_grad or (module.graded_spikes_factor != 1).any():
-        return f"{name} with a `graded_spikes_factor` has no equation over time here"
-    if not (module.threshold > 0).all():
-        return f"{name} with a threshold of 0 or less fires before its first step, which no equation here does"
-    states, equations = _EQUATIONS[type(module)]
-    kind, equation = equations[module.state_function.__name__]
-    decays = {name: getattr(module, name).clamp(0, 1) for name in ("alpha", "beta") if hasattr(module, name)}
     fire, slope = _known_surrogate(module.spike_grad)
-    return Neuron(kind, equation, {**decays, "threshold": module.threshold}, states, surrogate=fire, slope=slope)
+    if type(module) in _OURS and module.state_function.__name__ == "_base_sub" and _is_plain(module):
+        ours = _OURS[type(module)]
+        decays = {name: getattr(module, name).clamp(0, 1) for name in ("alpha", "beta") if hasattr(module, name)}
+        numbers = {**decays, "threshold": module.threshold}
+        return Neuron(ours.kind, ours.equation, numbers, ours.states, surrogate=fire, slope=slope)
+    recurrent = getattr(module, "recurrent", None)
+    if recurrent is not None and not (type(recurrent) is nn.Linear and module.reset_delay):
+        return f"{name} has an equation over time here with `linear_features` and `reset_delay` only"
+    states = _STATES[type(module)]
+    tensors = {**module._parameters, **module._buffers}
+    numbers = {name: value for name, value in tensors.items() if name not in (*states, "spk", "reset_mechanism_val")}
+    recurrence = None if recurrent is None else Recurrence(recurrent.weight, recurrent.bias)
+    return OwnCode(
+        f"snntorch.{name}", None, numbers, states, surrogate=module.spike_grad, recurrence=recurrence, module=module
+    )
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether spikes are reset a step later, weigh one, and need a current."""
+    graded = module.graded_spikes_factor.requires_grad or (module.graded_spikes_factor != 1).any()
+    return module.reset_delay and not graded and bool((module.threshold > 0).all())
 
 
 def _known_surrogate(function):

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
 from snn_helpers.over_time import layers
-from snn_helpers.over_time.actions import BYTE, Action, Context, ConvLayer, Element, Neurons, Series, at_step
+from snn_helpers.over_time.actions import Action, Context, ConvLayer, Element, Neurons, Series, at_step
 from snn_helpers.over_time.fingerprint import fingerprint
 from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, Stage, is_stack, one_step, roll
@@ -180,7 +180,7 @@ class OverTime:
         if frames.is_floating_point() or frames.is_complex():
             return frames
         narrow = frames.dtype in (torch.bool, torch.uint8)
-        if engine and (narrow or bool(((frames >= 0) & (frames < BYTE)).all())):
+        if engine and (narrow or bool(((frames >= 0) & (frames < 256)).all())):
             return Spikes(frames.to(torch.uint8))
         return frames.to(self._dtype)
 
@@ -221,13 +221,22 @@ class OverTime:
                     rows.append(f"{names:<40} {self._how(action, stage.steps)}")
         return "\n".join(rows)
 
+    def _example(self) -> Tensor:
+        """Return an empty tensor of the network's type, where it is."""
+        device = next((p.device for p in self.net.parameters()), "cpu")
+        return torch.empty(0, dtype=self._dtype, device=device)
+
     def _how(self, action: Action, steps) -> str:
         if not isinstance(action, Neurons | ConvLayer):
             return action.how
         neuron = self.runner.equation(self.net.get_submodule(steps[action.indices[-1]].target))
         if isinstance(neuron, str):
             return f"the module's own code, step by step: {neuron}"
-        return action.how if isinstance(action, ConvLayer) else f"all steps in one kernel ({neuron.kind})"
+        module, conv = (
+            self.net.get_submodule(steps[index].target) for index in (action.indices[-1], action.indices[0])
+        )
+        fused = isinstance(action, ConvLayer) and not self.runner.in_parts(module, conv)
+        return action.how if fused else self.runner.how(neuron, self._example())
 
 
 def _name(op) -> str:

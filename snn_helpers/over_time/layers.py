@@ -87,7 +87,10 @@ def as_returned(module: nn.Module, spk: Any, mem: Any) -> Any:
     """Return spikes and membranes over time as a call of the module returns them for one step."""
     if module.init_hidden and not module.output:
         return spk
-    return (spk, None, mem) if isinstance(module, snntorch.Synaptic) else (spk, mem)
+    between = {snntorch.Synaptic: 1, snntorch.RSynaptic: 1, snntorch.Alpha: 2}.get(
+        type(module), 0
+    )  # states that nobody asked for
+    return spk, *[None] * between, mem
 
 
 def stack(steps: list[Any]) -> Any:

@@ -168,7 +168,7 @@ class _Planner:
         return found
 
     def _conv_layer(self, neuron: int) -> list[Action]:
-        """Return a layer that ends in these neurons, if the event-driven engine has it: 3x3, padding 1, pool 1 or 2."""
+        """Return a layer that ends in these neurons, if the event-driven engine has it: stride 1, max-pool 1 or 2."""
         if self._used(neuron) - {0}:
             return []
         chain, norm, pool = [neuron], None, 1
@@ -308,10 +308,18 @@ _POOL_DEFAULTS = {
 
 
 def _is_plain_conv(conv: nn.Conv2d) -> bool:
-    """Whether a convolution is 3 x 3 with a margin of one zero, in float32."""
-    sizes = ((conv.kernel_size, 3), (conv.padding, 1), (conv.stride, 1), (conv.dilation, 1))
+    """Whether a convolution has a square window of at most 7 x 7 that moves pixel by pixel, and fewer zeros around."""
+    side, padding = conv.kernel_size[0], conv.padding[0]
+    sizes = ((conv.kernel_size, side), (conv.padding, padding), (conv.stride, 1), (conv.dilation, 1))
     plain = not isinstance(conv.padding, str) and all(_pair(value) == (n, n) for value, n in sizes)
-    return plain and conv.groups == 1 and conv.padding_mode == "zeros" and type(conv) is nn.Conv2d
+    return (
+        plain
+        and side <= 7
+        and padding < side
+        and conv.groups == 1
+        and conv.padding_mode == "zeros"
+        and type(conv) is nn.Conv2d
+    )
 
 
 def _is_flatten(op: Op, net: nn.Module) -> bool:

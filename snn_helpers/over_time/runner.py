@@ -57,6 +57,22 @@ class Runner:
         """Return the equation of a layer of neurons and its numbers, or why it runs by its own code."""
         return "engine 'snntorch' was asked for" if self.engine == "snntorch" else as_neuron(module)
 
+    def in_parts(self, module: nn.Module, conv: nn.Module) -> bool:
+        """Whether a convolution and its neurons have no kernel in common."""
+        neuron, device = self.equation(module), conv.weight.device
+        if device.type == "cuda" and (conv.kernel_size, conv.padding) != ((3, 3), (1, 1)):
+            return True
+        return isinstance(neuron, str) or kernels.serves("conv_layer", neuron, device) is not None
+
+    def how(self, neuron: Neuron, like: Tensor) -> str:
+        """Say what runs neurons over time for currents like these."""
+        engine = self.on(like)
+        found = kernels.find_kernel("neurons", neuron, engine) if engine in ("cpu", "cuda") else "no kernel is asked"
+        if isinstance(found, str):
+            return f"the equation in torch, step by step ({neuron.kind}): {found}"
+        steps = "all steps" if neuron.recurrence is None else "its recurrence, each step"
+        return f"{steps} in one kernel ({neuron.kind}){', generated from its equation' if found.generated else ''}"
+
     def neurons(self, module: nn.Module, cur: Tensor, states: list[Any], places: list[int], plain: bool) -> Any:
         """Run a layer over currents [T, B, ...]; return what the module returns, over time.
 
@@ -85,7 +101,10 @@ class Runner:
         norm = None if norm is None else BatchNorm.of(norm)
         keep_mem = any(listener.mem for listener in layers.listeners(module))
         neuron = self.equation(module)
-        spk = engine.conv_layer(spikes, conv.weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem)
+        options = {} if conv.padding == (1, 1) else {"padding": conv.padding[0]}
+        spk = engine.conv_layer(
+            spikes, conv.weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem, **options
+        )
         self.tell(module, spk, spk.mem)
         return layers.as_returned(module, spk, None)
 
