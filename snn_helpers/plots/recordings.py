@@ -15,6 +15,10 @@ SACCADES_MS = ((0, 95), (105, 205), (222, 305))
 """The three camera movements of an N-MNIST recording, in ms (Orchard et al. 2015)."""
 
 
+_NMNIST_END_MS = 320.0
+_MOST_BINS = 400
+
+
 def polarity_image(frame: np.ndarray, background: str | tuple = "white") -> np.ndarray:
     """Colour event counts [2, H, W] (OFF, ON) as RGB [H, W, 3] in [0, 1]; where nothing happened is `background`."""
     counts = np.asarray(frame, dtype=float)
@@ -76,9 +80,15 @@ def event_cloud(events: np.ndarray, ax: Axes | None = None, axis: str = "x") -> 
     return ax
 
 
-def event_rate(events: np.ndarray, ax: Axes | None = None, bin_ms: float = 5.0, end_ms: float = 320.0) -> Axes:
-    """Draw events per ms over time, per polarity, for events with t in µs."""
+def event_rate(events: np.ndarray, ax: Axes | None = None, bin_ms: float = 5.0, end_ms: float | None = None) -> Axes:
+    """Draw events per ms over time, per polarity, for events with t in µs.
+
+    None as `end_ms` ends at the last event, and N-MNIST's recordings at one and the same time.
+    """
     ax = make_axes(ax)
+    if end_ms is None:
+        end_ms = max(_NMNIST_END_MS, events["t"][-1] / 1000) if len(events) else _NMNIST_END_MS
+    bin_ms = max(bin_ms, end_ms / _MOST_BINS)
     edges = np.arange(0, end_ms + bin_ms, bin_ms)
     for polarity, colour, name in ((1, ON, "ON"), (0, OFF, "OFF")):
         counts, _ = np.histogram(events["t"][events["p"] == polarity] / 1000, edges)

@@ -1,0 +1,188 @@
+"""Anyone's recordings come in: found, told about, written whole, split without leaks, and used by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from snn_helpers.cli import main
+from snn_helpers.data import load_dataset
+from snn_helpers.data.importing import find_recordings, import_recordings
+from snn_helpers.events.dtype import make_events
+from snn_helpers.events.read import write_events
+
+SIZE = (60, 40)
+
+
+def recording(seed, count=400, length_us=100_000, size=SIZE):
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(0, length_us, count))
+    t[0], t[-1] = 0, length_us - 1
+    return make_events(rng.integers(0, size[0], count), rng.integers(0, size[1], count), t, rng.integers(0, 2, count))
+
+
+@pytest.fixture
+def folder(tmp_path, data_home):
+    """Return a folder <class>/<file> of two classes with five recordings each, in two formats."""
+    root = tmp_path / "mine"
+    for label, name in enumerate(("left", "right")):
+        (root / name).mkdir(parents=True)
+        for number in range(5):
+            suffix = ".npz" if number % 2 else ".h5"
+            write_events(root / name / f"{number}{suffix}", recording(10 * label + number), SIZE)
+    return root
+
+
+def all_events(dataset):
+    return {dataset.events(index).tobytes() for index in range(len(dataset))}
+
+
+def test_import_shows_what_it_found_and_the_name_works(folder, capsys):
+    assert main(["import", str(folder), "--out", "mine"]) == 0
+    said = capsys.readouterr().out
+    assert "10 recordings" in said
+    assert "sensor 60 x 40, as the files say" in said
+    assert "left (5), right (5)" in said
+    parts = {split: load_dataset("mine", split=split) for split in ("train", "valid", "test")}
+    assert sum(len(part) for part in parts.values()) == 10
+    for part in parts.values():
+        assert part.sensor_size == (60, 40, 2)
+        assert part.classes == ("left", "right")
+        assert set(part.labels) == {0, 1}
+    assert not all_events(parts["train"]) & all_events(parts["test"])
+    wanted = {recording(10 * label + number).tobytes() for label in (0, 1) for number in range(5)}
+    assert set.union(*map(all_events, parts.values())) == wanted
+
+
+def test_nothing_is_written_on_a_dry_run_and_a_taken_name_is_refused(folder, data_home, capsys):
+    assert main(["import", str(folder), "--out", "mine", "--dry_run"]) == 0
+    assert not (data_home / "imported").exists()
+    assert main(["import", str(folder), "--out", "mine"]) == 0
+    assert main(["import", str(folder), "--out", "mine"]) == 1
+    assert "there is a data set 'mine' already" in capsys.readouterr().err
+    assert main(["import", str(folder), "--out", "mine", "--replace"]) == 0
+
+
+def test_splits_that_were_made_are_kept_and_missing_ones_made(tmp_path, data_home):
+    root = tmp_path / "set"
+    for split, count in (("Train", 10), ("test", 2)):
+        for label, name in enumerate("ab"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                seed = 1_000 * len(split) + 100 * label + number
+                write_events(root / split / name / f"{number}.npz", recording(seed), SIZE)
+    import_recordings(find_recordings([root]), "kept")
+    assert [len(load_dataset("kept", split=split)) for split in ("train", "valid", "test")] == [18, 2, 4]
+    wanted = {recording(4_000 + 100 * label + number).tobytes() for label in (0, 1) for number in (0, 1)}
+    assert all_events(load_dataset("kept", split="test")) == wanted
+
+
+def test_slices_are_whole_overlap_and_stay_with_their_recording(folder):
+    found = find_recordings([folder])
+    import_recordings(found, "sliced", slice_us=20_000, overlap=0.5)
+    parents = {}
+    for split in ("train", "valid", "test"):
+        dataset = load_dataset("sliced", split=split)
+        for index in range(len(dataset)):
+            events = dataset.events(index)
+            assert 0 <= events["t"][0] <= events["t"][-1] < 20_000
+            whole = [
+                (label, number)
+                for label in (0, 1)
+                for number in range(5)
+                for start in range(0, 80_001, 10_000)
+                if np.array_equal(part_of(recording(10 * label + number), start, 20_000), events)
+            ]
+            assert len(whole) == 1
+            assert whole[0][0] == dataset.labels[index]
+            parents.setdefault(whole[0], []).append(split)
+    assert len(parents) == 10
+    assert all(len(set(splits)) == 1 and len(splits) == 9 for splits in parents.values())
+
+
+def part_of(events, start, length):
+    inside = events[(events["t"] >= start) & (events["t"] < start + length)].copy()
+    inside["t"] -= start
+    return inside
+
+
+def test_table_of_labels_cuts_one_file_into_recordings(tmp_path, data_home):
+    long = recording(1, 3_000, 900_000)
+    write_events(tmp_path / "long.npz", long, SIZE)
+    rows = [f"long.npz,{'ab'[i % 2]},{100_000 * i},{100_000 * (i + 1)}" for i in range(8)]
+    (tmp_path / "labels.csv").write_text("file,label,start_us,stop_us\n" + "\n".join(rows) + "\n")
+    import_recordings(find_recordings([tmp_path], tmp_path / "labels.csv"), "cut")
+    parts = [load_dataset("cut", split=split) for split in ("train", "valid", "test")]
+    assert sum(map(len, parts)) == 8
+    counts = sorted(len(part.events(index)) for part in parts for index in range(len(part)))
+    wanted = [np.count_nonzero((long["t"] >= 100_000 * i) & (long["t"] < 100_000 * (i + 1))) for i in range(8)]
+    assert counts == sorted(wanted)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("name,class\nx,1\n", "must have the columns file and label; it has name, class"),
+        ("file,label\nnone.npz,a\n", "line 2: there is no file 'none.npz'"),
+        ("file,label,start_us,stop_us\nlong.npz,a,5,5\n", "line 2: ends at 5 µs, before it starts at 5"),
+        ("file,label,start_us,stop_us\nlong.npz,a,0.5,5\n", "line 2: start_us and stop_us must be whole numbers of µs"),
+        ("file,label,split\nlong.npz,a,dev\n", "line 2: 'dev' is no split"),
+        ("file,label\nlong.npz,\n", "line 2: has no label"),
+        ("file,label\nlong.npz,a\n", "all recordings are of one class, 'a'"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused_by_their_line(tmp_path, data_home, table, message):
+    write_events(tmp_path / "long.npz", recording(1), SIZE)
+    (tmp_path / "labels.csv").write_text(table)
+    with pytest.raises(ValueError, match=message):
+        find_recordings([tmp_path], tmp_path / "labels.csv")
+
+
+def test_files_that_cannot_be_read_are_named_and_left_out_only_when_asked(folder, capsys):
+    (folder / "left" / "note.txt").write_text("not events")
+    assert main(["import", str(folder), "--out", "mine"]) == 1
+    told = capsys.readouterr()
+    assert "left out, " in told.out
+    assert "note.txt" in told.out
+    assert "1 files cannot be read; they are named above. Add --skip" in told.err
+    assert main(["import", str(folder), "--out", "mine", "--skip"]) == 0
+    assert sum(len(load_dataset("mine", split=split)) for split in ("train", "valid", "test")) == 10
+
+
+@pytest.mark.parametrize("name", ["simulated", "a b", "../up", ""])
+def test_other_names_are_refused(folder, data_home, name):
+    with pytest.raises(ValueError, match="cannot be the name of a data set"):
+        import_recordings(find_recordings([folder]), name)
+    assert not (data_home / "imported").exists()
+
+
+def test_a_slice_longer_than_a_recording_leaves_nothing_behind(folder, data_home):
+    with pytest.raises(ValueError, match="is shorter than a slice of 200000 µs"):
+        import_recordings(find_recordings([folder]), "mine", slice_us=200_000)
+    assert not any((data_home / "imported").iterdir())
+
+
+def test_folder_that_was_not_imported_says_what_to_do(folder):
+    with pytest.raises(ValueError, match=r"Import it once: `snn-helpers import .*mine --out NAME`"):
+        load_dataset(str(folder))
+
+
+def test_large_sensor_is_pooled_for_training_and_the_checkpoint_knows_it(tmp_path, data_home, monkeypatch):
+    from snn_helpers import TrainConfig, load_model, train
+
+    monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
+    root = tmp_path / "wide"
+    for label, name in enumerate(("one", "two", "three")):
+        (root / name).mkdir(parents=True)
+        for number in range(6):
+            write_events(root / name / f"{number}.npz", recording(10 * label + number, size=(300, 200)), (320, 240))
+    import_recordings(find_recordings([root]), "wide")
+    config = TrainConfig(dataset="wide", epochs=1, batch_size=4, time_steps=3, image_size=32)
+    result = train(config)
+    model, saved = load_model(result.paths["last"])
+    assert saved.image_size == 32
+    assert (model.image_size, model.num_classes) == ((32, 24), 3)
+    assert json.loads(result.paths["result"].read_text())["n_test"] == 3
+    frames = load_dataset("wide").pooled(32).frames([0], 3)
+    assert frames.shape == (3, 1, 2, 24, 32)
+    assert frames.sum() == 400
