@@ -241,7 +241,9 @@ def _draw_tsne(subject: Subject) -> tuple[Figure, Caption]:
 def _draw_confusion(subject: Subject) -> tuple[Figure, Caption]:
     figure, ax = plots.new_figure(width=4.8, height=4.6)
     num_classes = subject.recording.spk[subject.output].shape[-1]
-    plots.confusion(activity.confusion_matrix(subject.labels, subject.decided.final, num_classes), ax)
+    plots.confusion(
+        activity.confusion_matrix(subject.labels, subject.decided.final, num_classes), ax, subject.dataset.classes
+    )
     return figure, Caption("Mistakes", "True digits down, decided ones across; mistakes coloured.", "Table of counts.")
 
 
@@ -288,7 +290,9 @@ def _draw_attribution(subject: Subject) -> tuple[Figure, Caption]:
     checked = activity.faithfulness(subject.model, frames, found)
     figure, (cloud, curves) = plots.new_figure(2, 1, height=5.4)
     events = subject.dataset.events(subject.sample)
-    plots.attribution_cloud(events, activity.event_values(events, found.values[:, 0]), cloud)
+    plots.attribution_cloud(
+        events, activity.event_values(events, found.values[:, 0], subject.dataset.sensor_size), cloud
+    )
     cloud.set(title=f"answer {found.targets[0]}, true {subject.labels[subject.sample]}")
     by_lot = {"deletion": checked.random_deletion, "insertion": checked.random_insertion}
     by_rank = {"deletion": checked.deletion, "insertion": checked.insertion}

@@ -45,7 +45,7 @@ def write_run_figures(result: TrainResult) -> list[Path]:
 
     drawn = {"firing": plots.layer_bars({name: 100 * share for name, share in firing.items()}).figure}
     confusion, ax = plots.new_figure(width=4.8, height=4.6)
-    plots.confusion(matrix, ax)
+    plots.confusion(matrix, ax, test_set.classes)
     drawn["confusion"] = confusion
     output, (above, below) = plots.new_figure(2, 1, height=4.2)
     plots.raster(first[0], above).set(

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from snn_helpers._paths import user_path
+from snn_helpers._paths import imported_names, imports_home, user_path
 from snn_helpers._settings import KINDS, kind_of
 from snn_helpers.batch import Rules, SweepPlan, Workers, run_sweep
 from snn_helpers.models.registry import MODELS
@@ -43,8 +43,18 @@ def _data_of(values: Mapping[str, Any]) -> str:
 @cache
 def _source(profile: str | None, dataset: str | None, data_dir: str | None, _: str | None) -> str:
     config = TrainConfig(profile=profile, dataset=dataset, data_dir=data_dir).resolve()
-    files = _listing(os.path.abspath(config.data_dir)) if config.dataset == "nmnist" and config.data_dir else ""
+    files = ""
+    if config.dataset == "nmnist" and config.data_dir:
+        files = _listing(os.path.abspath(config.data_dir))
+    elif config.dataset in imported_names():
+        files = _manifests(imports_home() / config.dataset)
     return " ".join(filter(None, (config.profile, config.dataset, files)))
+
+
+def _manifests(folder: Path) -> str:
+    """Return what the manifests of an imported data set come to: they hold the checksums of all its arrays."""
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*/manifest.json")))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _listing(folder: str) -> str:

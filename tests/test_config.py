@@ -35,7 +35,6 @@ def test_from_params_refuses_an_unknown_name_and_suggests_the_nearest(name, near
     [
         ("model", "cn", "`model` must be one of 'cnn'"),
         ("profile", "tech", "`profile` must be one of .* Did you mean 'teach'"),
-        ("dataset", "simulate", "`dataset` must be one of .* Did you mean 'simulated'"),
         ("num_samples", 0, "`num_samples` must be a whole number >= 1; got 0"),
         ("time_steps", 0, "`time_steps` must be a whole number >= 1; got 0"),
         ("epochs", -1, "`epochs` must be a whole number >= 1; got -1"),
@@ -67,6 +66,12 @@ def test_config_refuses_values_out_of_range(name, value, message):
     model = "resnet" if name in ("alpha", "rho", "adaptation", "skip") else "cnn"
     with pytest.raises(ValueError, match=message):
         TrainConfig(**{"model": model, name: value})
+
+
+def test_data_set_that_there_is_not_is_refused_when_the_rest_is_filled_in():
+    config = TrainConfig(dataset="simulate")  # of a checkpoint, say, whose data set is on another machine
+    with pytest.raises(ValueError, match=r"`dataset` must be one of .* Did you mean 'simulated'"):
+        config.resolve()
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,14 @@ def test_large_sensor_is_pooled_for_training_and_the_checkpoint_knows_it(tmp_pat
     frames = load_dataset("wide").pooled(32).frames([0], 3)
     assert frames.shape == (3, 1, 2, 24, 32)
     assert frames.sum() == 400
+
+
+def test_runs_of_a_sweep_are_of_the_recordings_that_were_imported(folder, data_home):
+    from snn_helpers.sweeps import _data_of, _source
+
+    import_recordings(find_recordings([folder]), "mine")
+    before = _data_of({"profile": "smoke", "dataset": "mine"})
+    write_events(folder / "left" / "0.h5", recording(99), SIZE)
+    import_recordings(find_recordings([folder]), "mine", replace_it=True)
+    _source.cache_clear()
+    assert _data_of({"profile": "smoke", "dataset": "mine"}) != before

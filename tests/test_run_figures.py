@@ -28,7 +28,9 @@ def test_figures_are_written_and_the_confusion_counts_every_test_recording(setti
     drawn, said = {}, set()
     confusion, stamp = plots.confusion, plots.stamp
     monkeypatch.setattr(plots, "stamp", lambda figure, text: said.add(text) or stamp(figure, text))
-    monkeypatch.setattr(plots, "confusion", lambda matrix, ax: drawn.update(matrix=matrix) or confusion(matrix, ax))
+    monkeypatch.setattr(
+        plots, "confusion", lambda matrix, ax, classes: drawn.update(matrix=matrix) or confusion(matrix, ax)
+    )
     result = train(TrainConfig(model=model, **settings))
     before = plt.get_fignums()
     paths = write_run_figures(result)

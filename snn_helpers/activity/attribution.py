@@ -101,7 +101,7 @@ def attribute_events(
     return Attribution(values.detach().transpose(0, 1).float().cpu().numpy(), targets.cpu().numpy())
 
 
-def event_values(events: np.ndarray, values: np.ndarray) -> np.ndarray:
+def event_values(events: np.ndarray, values: np.ndarray, sensor_size: tuple[int, ...] | None = None) -> np.ndarray:
     """Give each event of a recording its share of its cell's value.
 
     Parameters
@@ -110,6 +110,8 @@ def event_values(events: np.ndarray, values: np.ndarray) -> np.ndarray:
         A recording.
     values : ndarray [T, P, H, W]
         Of this recording, binned over the whole of it.
+    sensor_size : (W, H) or (W, H, P), or None
+        Of the camera, where its pixels were pooled to H and W; None where they were not.
 
     Returns
     -------
@@ -120,7 +122,12 @@ def event_values(events: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.zeros(0)
     t = events["t"].astype(np.int64)
     step = (t - t[0]) * len(values) // (t[-1] - t[0] + 1)
-    cell = (step, events["p"], events["y"], events["x"])
+    high, wide = values.shape[-2:]
+    width, height = (wide, high) if sensor_size is None else sensor_size[:2]
+    row, column = (
+        events[name].astype(np.int64) * to // of for name, to, of in (("y", high, height), ("x", wide, width))
+    )
+    cell = (step, events["p"], row, column)
     counts = np.zeros(values.shape, np.int64)
     np.add.at(counts, cell, 1)
     return values[cell] / counts[cell]

@@ -63,8 +63,18 @@ def accuracy_bars(rows: Sequence[tuple[str, float, float, float]], ax: Axes | No
     return ax
 
 
-def confusion(matrix: np.ndarray, ax: Axes | None = None) -> Axes:
-    """Draw a confusion matrix [true class, decided class]: counts, errors coloured, right answers grey."""
+def confusion(matrix: np.ndarray, ax: Axes | None = None, classes: Sequence[str] | None = None) -> Axes:
+    """Draw a confusion matrix [true class, decided class]: counts, errors coloured, right answers grey.
+
+    Parameters
+    ----------
+    matrix : int [K, K]
+        Counts.
+    ax : Axes or None
+        Where to draw.
+    classes : sequence of str or None
+        Names of the classes; None takes their numbers.
+    """
     ax = make_axes(ax)
     matrix = np.asarray(matrix)
     errors = matrix - np.diag(np.diag(matrix))
@@ -74,8 +84,12 @@ def confusion(matrix: np.ndarray, ax: Axes | None = None) -> Axes:
         strong = errors[row, column] > 0.6 * max(1, errors.max())
         ax.text(column, row, matrix[row, column], ha="center", va="center", fontsize=8,
                 color="white" if strong else (GREY if row == column else ink(ax)))  # fmt: skip
-    classes = range(len(matrix))
-    ax.set(xticks=classes, yticks=classes, xlabel="decided", ylabel="true digit")
+    places = range(len(matrix))
+    ax.set(xticks=places, yticks=places, xlabel="decided", ylabel="true")
+    if classes is not None:
+        is_long = max(map(len, classes)) > 2
+        ax.set_xticklabels(classes, rotation=90 if is_long else 0)
+        ax.set_yticklabels(classes)
     ax.spines[:].set_visible(True)
     return ax
 

@@ -58,7 +58,7 @@ class TrainConfig:
         choices=PROFILES,
     )
     dataset: str | None = setting(
-        None, "recordings to learn from, also what `snn-helpers import` made", scope="data", choices=dataset_names
+        None, "recordings to learn from: simulated, motion, nmnist, or what `snn-helpers import` made", scope="data"
     )
     data_dir: str | None = setting(
         None, "folder of recordings (nmnist) or of built stores (simulated, motion)", scope="here", path=True
@@ -196,7 +196,8 @@ class TrainConfig:
         """Return a config in which the profile has filled in what was left out."""
         profile = self.profile or os.environ.get(PROFILE_VARIABLE) or "teach"
         check_choice(PROFILE_VARIABLE, profile, PROFILES)
-        dataset = self.dataset or DATASET_OF[profile]
+        # Here, not when it is made: a checkpoint is read where its recordings may not be, too.
+        dataset = check_choice("dataset", self.dataset or DATASET_OF[profile], dataset_names())
         values = recipe(self.model, dataset, profile)
         missing = {name: value for name, value in values.items() if getattr(self, name) is None}
         return replace(self, profile=profile, dataset=dataset, **missing)
