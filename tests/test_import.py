@@ -197,3 +197,78 @@ def test_runs_of_a_sweep_are_of_the_recordings_that_were_imported(folder, data_h
     import_recordings(find_recordings([folder]), "mine", replace_it=True)
     _source.cache_clear()
     assert _data_of({"profile": "smoke", "dataset": "mine"}) != before
+
+
+SOURCE = """
+import numpy as np
+from snn_helpers import register_source
+from snn_helpers._paths import data_home
+from snn_helpers.data.dataset import EventDataset, Provenance, checksum_of
+from snn_helpers.events.store import Chunk, Geometry, ensure_store
+
+@register_source("bars")
+def load_bars(data_dir, split):
+    def chunks():
+        rng = np.random.default_rng(0)
+        for label in 2 * [*range(11)]:
+            x, y, p = rng.integers(30 * label, 30 * label + 20, 99), rng.integers(0, 260, 99), rng.integers(0, 2, 99)
+            yield Chunk(x, y, np.sort(rng.integers(0, 90_000, 99)), p, np.array([99]), np.array([label]))
+    geometry = Geometry((346, 260, 2), tuple(f"bar {i}" for i in range(11)))
+    store = ensure_store(data_home() / "stores" / f"bars-{split}", {}, chunks, geometry)
+    provenance = Provenance("bars", split, "made-up bars", len(store), checksum_of(store))
+    return EventDataset(store, np.arange(len(store)), provenance)
+"""
+
+
+def test_data_set_of_one_file_is_trained_on_and_drawn_from_the_command_line(tmp_path, data_home, monkeypatch, capsys):
+    from snn_helpers._datasets import REGISTERED
+
+    monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
+    (tmp_path / "bars.py").write_text(SOURCE)
+    flags = ["--plugins", str(tmp_path / "bars.py"), "--dataset", "bars"]
+    run = ["train", *flags, "--profile", "smoke", "--time_steps", "2", "--save_dir", str(tmp_path / "run")]
+    assert main(run) == 0, capsys.readouterr().err
+    assert "made-up bars, test, n = 22" in capsys.readouterr().out
+    look = [
+        "visualize-activations",
+        "--resume",
+        str(tmp_path / "run" / "best.pt"),
+        "--num_samples",
+        "11",
+        "--confusion",
+    ]
+    assert main([*look, "--log_dir", str(tmp_path / "act")]) == 0, capsys.readouterr().err
+    assert main(["visualize-data", "--dataset", "bars", "--num_samples", "1", "--log_dir", str(tmp_path / "data")]) == 0
+    REGISTERED.pop("bars")
+
+
+def test_data_set_is_one_of_torchs_with_workers_and_masks(folder):
+    import torch
+
+    import_recordings(find_recordings([folder]), "mine")
+    dataset = load_dataset("mine")
+    dataset.num_steps = 4
+    loader = torch.utils.data.DataLoader(dataset, batch_size=3, num_workers=2, multiprocessing_context="spawn")
+    frames = torch.cat([frames for frames, _ in loader])
+    np.testing.assert_array_equal(frames.transpose(0, 1), dataset.frames(range(len(dataset)), 4))
+    lefts = dataset.subset(dataset.labels == 0)
+    assert len(lefts) == np.count_nonzero(dataset.labels == 0)
+    assert set(lefts.labels) == {0}
+    np.testing.assert_array_equal(dataset.frames(dataset.labels == 0, 4), lefts.frames(range(len(lefts)), 4))
+    with pytest.raises(IndexError, match=r"a mask must have the shape \[\d+\]; got \[3\]"):
+        dataset.subset([True, False, True])
+    with pytest.raises(TypeError, match="whole numbers or a mask of bool; got dtype float64"):
+        dataset.subset([0.0])
+
+
+def test_motion_is_balanced_and_its_splits_share_no_digit(data_home, monkeypatch):
+    from snn_helpers.data.sources import motion
+
+    monkeypatch.setattr(motion, "SIZES", {"train": 24, "valid": 12, "test": 12})
+    monkeypatch.setattr(motion, "_RECORDINGS_PER_CHUNK", 10)
+    parts = {split: load_dataset("motion", split=split) for split in ("train", "valid", "test")}
+    for part in parts.values():
+        assert part.num_classes == 6
+        assert set(np.bincount(part.labels)) == {len(part) // 6}
+        assert not part.is_nmnist
+    assert not all_events(parts["valid"]) & all_events(parts["test"])
