@@ -80,7 +80,7 @@ class OverTime:
         if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].dim() == 0 or len(inputs[0]) == 0:
             given = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in inputs[:1]]
             raise ValueError(
-                f"the first input must be a tensor [T, B, ...] of one step or more; got {given[0] if given else 'none'}."
+                f"the first input must be a tensor [T, B, ...], T at least 1; got {given[0] if given else 'none'}."
             )
         planned = self._planned(inputs, options)
         reason = self._why_loop(inputs[0])
