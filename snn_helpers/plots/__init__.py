@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snn_helpers.plots.maps import attribution_cloud as attribution_cloud
 from snn_helpers.plots.maps import attribution_map as attribution_map
+from snn_helpers.plots.maps import class_colour as class_colour
 from snn_helpers.plots.maps import correlation_map as correlation_map
 from snn_helpers.plots.maps import embedding as embedding
 from snn_helpers.plots.maps import paths as paths

@@ -17,6 +17,20 @@ def _class_colours(num_classes: int) -> np.ndarray:
     return mpl.colormaps["turbo"](np.linspace(0.1, 0.92, max(2, num_classes)))
 
 
+def class_colour(label: int) -> tuple[float, float, float]:
+    """Return the colour of a class, RGB in [0, 1]: beyond the tenth, hues that a golden angle keeps apart.
+
+    Examples
+    --------
+    >>> len({class_colour(label) for label in range(40)})
+    40
+    """
+    if label < 10:
+        return mpl.colormaps["tab10"](label)[:3]
+    hue, value = (label * 137.508 / 360) % 1, 0.6 if label % 2 else 0.85
+    return tuple(mpl.colors.hsv_to_rgb((hue, 0.75, value)).tolist())
+
+
 def _apart(places: np.ndarray, spans: np.ndarray, least: float = 0.065) -> np.ndarray:
     """Move places [N, 2] that are nearer than `least` of the spans [2] apart, so that numbers on them can be read."""
     scale = np.where(spans > 0, spans, 1.0)

@@ -27,7 +27,7 @@ function drawRace(onto, facts, lanes, name, label, colours) {
   const found = decision(lanes);
   const title = `${facts.names.length > 1 ? `${name}: ` : ""}output spikes so far`;
   const { toX, toY } = axes(onto, last * facts.step_ms, top, 0, title, colours);
-  // The true digit and the answer are drawn last, over the others, and named first.
+  // The true class and the answer are drawn last, over the others, and named first.
   const rank = (one) => (one === label ? 2 : one === found.answer ? 1 : 0);
   const order = lanes.map((_, one) => one).sort((a, b) => rank(a) - rank(b));
   order.forEach((one) => {
@@ -132,7 +132,7 @@ function render({ model, el }) {
   maps.node.tabIndex = 0;
   make(root, "div", { class: "keys" }, "Keys: space plays and pauses, left and right go one step, page up and down change the "
     + "recording. In the maps: blue fires now, grey has fired; click neurons there, up to four. In the race: blue is the true "
-    + "digit, dashed a wrong answer; the numbers at the end are the digits.");
+    + "class, dashed a wrong answer; the numbers at the end are the classes.");
   const announce = announcer(root);
   const small = { field: smallCanvas(facts.width, facts.height), maps: null };
   let [sample, stills, drawnStep, current] = [decodeSample(facts, model.get("buffers")), [], -1, null];

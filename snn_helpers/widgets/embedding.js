@@ -1,8 +1,21 @@
 // Points in a plane: where they are at a moment, what colour they have, which lie in a lasso. Pure functions.
 
-/** Ten colours that stay apart for colour-blind people together with the digits that are drawn (Okabe and Ito, and two). */
-export const CLASS_COLOURS = [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233],
+/** Ten colours that stay apart for colour-blind people together with the numbers that are drawn (Okabe and Ito, and two). */
+const CLASS_COLOURS = [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233],
   [120, 94, 240], [160, 160, 60], [150, 75, 0], [128, 128, 128]];
+
+/** The colour of a class: beyond the tenth, hues that a golden angle keeps apart, however many there are. */
+export function classColour(label) {
+  if (label < CLASS_COLOURS.length) return CLASS_COLOURS[label];
+  const hue = (label * 137.508) % 360;
+  const lightness = label % 2 ? 0.4 : 0.62;
+  const channel = (shift) => {
+    const place = (shift + hue / 30) % 12;
+    const amount = lightness - 0.6 * Math.min(lightness, 1 - lightness) * Math.max(-1, Math.min(place - 3, 9 - place, 1));
+    return Math.round(255 * amount);
+  };
+  return [channel(0), channel(8), channel(4)];
+}
 
 /** Positions [2 N] at a time between frames: linear between the two next to it. */
 export function positionsAt(points, samples, time) {
@@ -79,7 +92,7 @@ export function signOf(facts, index, by, colours) {
     return { sign: `${said ?? label ?? "•"}`, rgb: from.map((value, c) => value + share * (colours.on[c] - value)) };
   }
   const shown = by === "prediction" ? said : label;
-  return shown === null ? { sign: "•", rgb: colours.on } : { sign: `${shown}`, rgb: legible(CLASS_COLOURS[shown % 10], colours) };
+  return shown === null ? { sign: "•", rgb: colours.on } : { sign: `${shown}`, rgb: legible(classColour(shown), colours) };
 }
 
 /** What one knows of a point, in words. */

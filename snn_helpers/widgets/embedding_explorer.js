@@ -90,7 +90,7 @@ function render({ model, el }) {
   } };
   const controls = buildControls(root, facts, store, act);
   const panels = make(root, "div", { class: "panels" });
-  const plot = surface(panels, "Recordings as points; digits are classes", 480, 400);
+  const plot = surface(panels, "Recordings as points; numbers are classes", 480, 400);
   plot.node.tabIndex = 0;
   const words = make(root, "div", { class: "facts" });
   const announce = announcer(root);
@@ -134,7 +134,7 @@ function render({ model, el }) {
     else relabel(controls.run, "Run through", `Run through every ${facts.frame_word}`);
     words.textContent = describeMany(facts, store.get("chosen")) || (cursor >= 0 ? describe(facts, cursor) : `${facts.samples} recordings`);
     announce(words.textContent);
-    plot.say(`${facts.samples} recordings as points, coloured by ${store.get("colour")}; digits are classes. ${words.textContent}`);
+    plot.say(`${facts.samples} recordings as points, coloured by ${store.get("colour")}; numbers are classes. ${words.textContent}`);
     root.snn.draws += 1;
   }
 

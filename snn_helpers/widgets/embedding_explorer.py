@@ -163,7 +163,7 @@ class EmbeddingExplorer(Explorer):
         signs = [str(one) for one in shown] if shown else ["•"] * samples
         if by == "confidence":
             return signs, list(mpl.colormaps["Blues"](0.25 + 0.75 * np.asarray(facts["confidence"])))
-        return signs, [mpl.colormaps["tab10"](one % 10) for one in shown] if shown else [plots.ON] * samples
+        return signs, [plots.class_colour(one) for one in shown] if shown else [plots.ON] * samples
 
 
 def _plain(name: str, values, samples: int) -> list | None:
