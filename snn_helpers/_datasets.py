@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from snn_helpers._checks import check_choice
 from snn_helpers._paths import imported_names
 
 DATASETS = ("simulated", "motion", "nmnist")
 """Those of this package: each is a file of `data/sources/`, which registers it when one is asked for."""
+
+PREFIX = "tonic:"
+"""Before the name of a class of the package tonic, which is a data set, too."""
 
 REGISTERED: dict[str, Any] = {}
 """What `register_source` has entered: name to source."""
@@ -16,3 +20,8 @@ REGISTERED: dict[str, Any] = {}
 def dataset_names() -> tuple[str, ...]:
     """Return the names of all data sets: of this package, of plugins, and those that were imported here."""
     return (*dict.fromkeys((*DATASETS, *REGISTERED, *imported_names())),)
+
+
+def check_dataset(name: str) -> str:
+    """Return a name of a data set, or raise a ValueError that says which there are."""
+    return name if str(name).startswith(PREFIX) else check_choice("dataset", name, dataset_names())

@@ -19,7 +19,7 @@ from snn_helpers.models.settings import surrogate_names
 from snn_helpers.training import loop, protocols
 from snn_helpers.training.checkpoint import CheckpointError
 from snn_helpers.training.config import config_class
-from snn_helpers.training.recipes import ANY, RECIPES, recipe
+from snn_helpers.training.recipes import ANY, NEW, RECIPES, recipe
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -387,8 +387,10 @@ def test_recipe_serves_networks_and_data_sets_that_are_new():
     for profile in ("smoke", "teach", "full"):
         values = recipe("new", "new", profile)
         assert values.keys() == {"epochs", "batch_size", "time_steps", "num_samples", "lr", "warp", "init_rate"}
-    assert recipe("cnn", "simulated", "teach") == recipe("new", "new", "teach")
+    assert recipe("cnn", "simulated", "teach") == recipe("new", "simulated", "teach")
+    assert recipe("cnn", "mine", "teach")["epochs"] > recipe("cnn", "simulated", "teach")["epochs"]
+    assert recipe("resnet", "motion", "teach")["time_steps"] == 24
     assert recipe("resnet", "nmnist", "teach")["epochs"] == 30
     for _, dataset, profile in RECIPES:
-        assert dataset in (ANY, "simulated", "nmnist")
+        assert dataset in (ANY, NEW, "simulated", "motion", "nmnist")
         assert profile in (ANY, "smoke", "teach", "full")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from snn_helpers._checks import check_choice
-from snn_helpers._datasets import dataset_names
+from snn_helpers._datasets import check_dataset
 from snn_helpers._plugins import load_plugins
 from snn_helpers._settings import check_class, check_settings, names_of, setting
 from snn_helpers.models.registry import MODELS
@@ -197,7 +197,7 @@ class TrainConfig:
         profile = self.profile or os.environ.get(PROFILE_VARIABLE) or "teach"
         check_choice(PROFILE_VARIABLE, profile, PROFILES)
         # Here, not when it is made: a checkpoint is read where its recordings may not be, too.
-        dataset = check_choice("dataset", self.dataset or DATASET_OF[profile], dataset_names())
+        dataset = check_dataset(self.dataset or DATASET_OF[profile])
         values = recipe(self.model, dataset, profile)
         missing = {name: value for name, value in values.items() if getattr(self, name) is None}
         return replace(self, profile=profile, dataset=dataset, **missing)

@@ -9,6 +9,7 @@ from typing import Any
 PROFILES = ("smoke", "teach", "full")
 DATASET_OF = MappingProxyType({"smoke": "simulated", "teach": "simulated", "full": "nmnist"})
 ANY = "*"  # also a network or a data set that is new here
+NEW = "+"  # a data set that no row of the table names: people's own recordings, mostly few and long
 
 # How to learn from thousands of recordings. Validation loss of two seeds, n = 500, in 9 epochs: 0.096, 0.077; begun at
 # 0.04 of steps 0.091, 0.106, and conv1 came to fire at 5 to 6 %; at 0.04 and a learning rate of 0.005: 0.106, 0.116. In
@@ -33,16 +34,26 @@ RECIPES: Mapping[tuple[str, str, str], Mapping[str, Any]] = MappingProxyType(
         ("resnet", ANY, ANY): {"lr": 5e-3, "warp": 0.15, "init_rate": 0.04},
         ("resnet", ANY, "teach"): {"time_steps": 6},
         ("resnet", "nmnist", "teach"): {"epochs": 30},
+        # Some tens to hundreds of recordings that may last seconds: more frames, smaller batches, more epochs.
+        (ANY, NEW, "teach"): {"batch_size": 16, "time_steps": 16, "epochs": 30},
+        # The orders of three excursions: a bin must not straddle two of them.
+        (ANY, "motion", ANY): {"time_steps": 24},
+        (ANY, "motion", "smoke"): {"time_steps": 6},
+        (ANY, "motion", "teach"): {"batch_size": 32, "num_samples": 1500},
         # A network that was handed over may have been trained before: its weights are left alone.
         ("own", ANY, ANY): {"init_rate": 0.0},
     }
 )
 
+_NAMED = frozenset(("simulated", *(dataset for _, dataset, _ in RECIPES if dataset not in (ANY, NEW))))
+
 
 def recipe(model: str, dataset: str, profile: str) -> dict[str, Any]:
     """Return the settings that a profile fills in for a network and a data set."""
     values: dict[str, Any] = {}
-    for key, row in RECIPES.items():
-        if all(part in (ANY, asked) for part, asked in zip(key, (model, dataset, profile))):
+    is_new = dataset not in _NAMED
+    for (of_model, of_dataset, of_profile), row in RECIPES.items():
+        fits = of_dataset in (ANY, dataset) or (is_new and of_dataset == NEW)
+        if fits and of_model in (ANY, model) and of_profile in (ANY, profile):
             values |= row
     return values

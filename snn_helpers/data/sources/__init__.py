@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from snn_helpers._checks import check_choice, register
-from snn_helpers._datasets import DATASETS, REGISTERED, dataset_names
+from snn_helpers._datasets import DATASETS, PREFIX, REGISTERED, check_dataset
 from snn_helpers._paths import data_home, user_path
 from snn_helpers.data.dataset import EventDataset
 
@@ -48,8 +48,9 @@ def load_dataset(name: str | os.PathLike = "simulated", data_dir: str | os.PathL
     ----------
     name : str or path
         "simulated": MNIST digits before a simulated event camera, embedded, no network. "motion": the same digits,
-        moving; the class is the order of three movements. "nmnist": real N-MNIST. Else the name that recordings were
-        imported under (`snn-helpers import`), a folder of them, or what a plugin has registered.
+        moving; the class is the order of three movements. "nmnist": real N-MNIST. "tonic:" and a class of the package
+        tonic, as in "tonic:DVSGesture". Else the name that recordings were imported under (`snn-helpers import`), their
+        folder, or what a plugin has registered.
     data_dir : path or None
         "simulated", "motion": where to keep the store. "nmnist": a folder with `Train/<digit>/*.bin`,
         `Test/<digit>/*.bin` or both, also partial ones; None downloads the official data set through tonic.
@@ -74,6 +75,10 @@ def load_dataset(name: str | os.PathLike = "simulated", data_dir: str | os.PathL
     check_choice("split", split, SPLITS)
     for own in DATASETS:
         importlib.import_module(f"{__name__}.{own}")
+    if str(name).startswith(PREFIX):
+        from snn_helpers.data.sources.tonic import load_tonic
+
+        return load_tonic(str(name), data_dir, split)
     if isinstance(name, str) and name in REGISTERED:
         return REGISTERED[name](data_dir, split)
     from snn_helpers.data.sources.imported import folder_of, load_imported
@@ -85,7 +90,7 @@ def load_dataset(name: str | os.PathLike = "simulated", data_dir: str | os.PathL
                 f"`dataset`: {name} is a folder, but holds no imported recordings. Import it once: `snn-helpers import "
                 f"{name} --out NAME`, then use NAME."
             )
-        check_choice("dataset", str(name), dataset_names())
+        check_dataset(str(name))
     return load_imported(folder, str(name), split)
 
 
