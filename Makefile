@@ -46,7 +46,7 @@ lint: $(READY)
 	$(BIN)/biome lint --error-on-warnings snn_helpers/widgets
 
 lab: $(READY)
-	$(BIN)/jupyter lab $(JUPYTER) --ServerApp.root_dir='$(CURDIR)' notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir='$(CURDIR)' notebooks/00_start_here.ipynb $(JUPYTER)
 
 bench: $(READY)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
