@@ -31,7 +31,7 @@ def nothing_is_done(monkeypatch):
         raise AssertionError("work had begun")
 
     for place in ("training.loop.estimate", "training.loop.load_dataset", "training.protocols.train",
-                  "datasets.load_dataset", "activity_report.load_model", "batch.series.execute"):  # fmt: skip
+                  "data.load_dataset", "activity_report.load_model", "batch.series.execute"):  # fmt: skip
         monkeypatch.setattr(f"snn_helpers.{place}", refuse)
 
 
