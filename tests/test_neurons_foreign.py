@@ -112,7 +112,7 @@ class Louder(snntorch.Leaky):
     ("make", "reason"),
     [
         (lambda: Louder(0.9), "Louder has no equation"),
-        (lambda: snntorch.RLeaky(0.9, linear_features=3), "RLeaky has no equation"),
+        (lambda: snntorch.SLSTM(3, 4), "SLSTM has no equation"),
         (lambda: snntorch.Leaky(0.9, state_quant=lambda mem: mem), "`state_quant`"),
         (lambda: torch.nn.ReLU(), "ReLU has no equation"),
     ],
