@@ -13,20 +13,16 @@ mpl.use("Agg")
 @pytest.fixture
 def report(tmp_path, monkeypatch):
     """Return the path of a report with two figures, drawn from an untrained network."""
-    import numpy as np
     import torch
 
     from snn_helpers import SpikingCNN
     from snn_helpers.activity_report import Subject
+    from snn_helpers.data import load_dataset
     from snn_helpers.training.config import TrainConfig
 
     torch.manual_seed(0)
-    subject = Subject.__new__(Subject)
-    subject.checkpoint, subject.sample = Path("best.pt"), 0
-    subject.model, subject.config = SpikingCNN().eval(), TrainConfig(time_steps=4)
-    subject.frames = np.random.default_rng(0).poisson(0.2, (4, 12, 2, 34, 34)).astype(np.uint8)
-    subject.labels = np.arange(12) % 10
-    subject.dataset = type("Made", (), {"provenance": "made up, n = 12"})()
+    dataset = load_dataset("simulated", split="test").subset(range(12))
+    subject = Subject(Path("best.pt"), dataset, loaded=(SpikingCNN().eval(), TrainConfig(time_steps=4)))
     sections = []
     for name in ("rates", "confusion"):
         figure, caption = activity_report.FIGURES[name](subject)
