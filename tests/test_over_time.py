@@ -4,8 +4,10 @@ import copy
 import pickle
 import random
 import re
+import types
 import warnings
 
+import numpy as np
 import pytest
 import snntorch as snn
 import torch
@@ -39,11 +41,12 @@ def events(*shape, share=0.4):
     return (torch.rand(shape) < share).float() * 2
 
 
-def step_loop(net, frames, *more):
-    """Run one call a step from states of zero."""
-    reset(net)
+def step_loop(net, frames, *more, model=None):
+    """Run one call a step from states of zero; `model` has the neurons, if it is not what is called."""
+    model = model or net
+    reset(model)
     outputs = [net(frame, *more) for frame in frames]
-    reset(net)
+    reset(model)
     if isinstance(outputs[0], torch.Tensor):
         return torch.stack(outputs)
     return tuple(torch.stack(part) for part in zip(*outputs))
@@ -61,7 +64,7 @@ def assert_equal(got, expected):
 def gradients(net, outputs):
     net.zero_grad()
     sum((part * torch.linspace(-1, 1, part.numel()).view_as(part)).sum() for part in flat(outputs)).backward()
-    return [p.grad.clone() for p in net.parameters()]
+    return [p.grad.clone() for p in net.parameters() if p.requires_grad]
 
 
 def assert_as_loop(net, frames, *more, loop=step_loop, runs=None):
@@ -588,7 +591,10 @@ def test_every_call_starts_from_zero():
     assert_equal(fast(frames), fast(frames))
 
 
-@pytest.mark.parametrize("change", ["attribute", "list", "global", "module", "output", "mode", "reset", "double"])
+CHANGES = ("attribute", "list", "global", "module", "output", "mode", "reset", "double", "object", "array", "tensor")
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_network_is_traced_anew_when_it_has_changed(change):
     net = Switched()
     fast, frames = accelerate(net), events(4, 2, 6)
@@ -598,6 +604,12 @@ def test_network_is_traced_anew_when_it_has_changed(change):
             net.gain = 2.0
         case "list":
             net.gains[0] = 3.0
+        case "object":
+            net.options.gain = 2.0
+        case "array":
+            net.array[0] = 2.0
+        case "tensor":
+            net.scales[0].mul_(2.0)
         case "global":
             SETTINGS["gain"] = 2.0
         case "module":
@@ -628,9 +640,11 @@ class Switched(nn.Module):
     def __init__(self):
         super().__init__()
         self.fc, self.lif, self.gain, self.gains = nn.Linear(6, 3), lif(output=True), 1.0, [1.0]
+        self.options, self.array, self.scales = types.SimpleNamespace(gain=1.0), np.ones(2), [torch.ones(3)]
 
     def forward(self, x):
-        cur = self.fc(x) * self.gain * self.gains[0] * SETTINGS["gain"]
+        cur = self.fc(x) * self.gain * self.gains[0] * SETTINGS["gain"] * self.options.gain * float(self.array[0])
+        cur = cur * self.scales[0]
         return self.lif(cur * 2 if self.training else cur)
 
 
@@ -666,6 +680,9 @@ class Refused(nn.Module):
                 self.kept.append(cur)
             case "state":
                 cur = cur + self.lif.mem if self.lif.mem.numel() else cur
+            case "state after the call":
+                self.lif(cur)
+                return self.lif.mem
             case "written input":
                 cur = cur + x.mul_(1.0)
             case "write seen elsewhere":
@@ -694,6 +711,7 @@ REFUSED = {
     "attribute": "`count`",
     "list": "`kept`",
     "state": "state `mem`",
+    "state after the call": "state `mem`",
     "written input": "in place",
     "write seen elsewhere": "in place",
     "no gradient": "gradients or autocast",
@@ -717,6 +735,194 @@ def test_what_cannot_be_traced_runs_by_the_loop_and_says_why(what):
         assert re.search(r"test_over_time\.py:\d+", message), message
     assert torch.equal(got, expected)
     assert "own loop" in fast.explain()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [({"gain": 3.0}, "keyword"), ({"gain": 3.0}, "keyword only"), ({"gain": 3.0}, "any"), ({}, "default")],
+)
+def test_arguments_that_are_no_tensors_reach_the_network(options, kind):
+    class Gained(nn.Sequential):
+        match kind:
+            case "keyword only":
+
+                def forward(self, x, *, gain=1.0):
+                    return super().forward(x * gain if gain else x)
+            case "any":
+
+                def forward(self, x, **options):
+                    return super().forward(x * options["gain"])
+            case _:
+
+                def forward(self, x, gain=1.0, bias=None):
+                    return super().forward(x * gain if bias is None else x + bias)
+
+    net, frames = Gained(*fc_net()), events(4, 2, 6)
+    fast = accelerate(net)
+    assert_equal(fast(frames, **options), step_loop(lambda x: net(x, **options), frames, model=net))
+    assert "own loop" not in fast.explain()
+
+
+class Recorded(Looped):
+    """A loop in one of many ways."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        with torch.no_grad():
+            self.fc2.bias += 0.3
+
+    def forward(self, x, state=None):
+        mem1, mem2 = state or (self.lif1.reset_mem(), self.lif2.reset_mem())
+        total, rec, late = torch.zeros(x.shape[1], 3), torch.zeros(*x.shape[:2], 3), torch.zeros(x.shape[1], 6)
+        for step in range(len(x)):
+            now = x.select(0, step) if self.how == "select" else x[step]
+            spk, mem1 = self.lif1(self.fc1(now - late if self.how == "late" else now), mem1)
+            spk, mem2 = self.lif2(self.fc2(spk) + torch.full((3,), 0.1), mem2)
+            late = now * 0.5
+            match self.how:
+                case "in place":
+                    total += spk
+                case "record":
+                    rec[step] = mem2
+                case _:
+                    total = total + spk
+        return rec if self.how == "record" else total
+
+
+@pytest.mark.parametrize("how", ["sum", "in place", "record", "select", "late"])
+def test_loop_is_planned_however_it_is_written(how):
+    assert_as_loop(Recorded(how), events(5, 2, 6), loop=own_loop)
+
+
+def test_initial_state_given_as_a_tuple():
+    net, frames = Recorded("sum"), events(5, 2, 6)
+    state = (torch.rand(2, 5), torch.rand(2, 3))
+    assert_equal(accelerate(net)(frames, state), own_loop(net, frames, state))
+
+
+def test_result_of_the_step_before_reaches_neurons():
+    class Late(Looped):
+        def forward(self, x):
+            mem1, mem2, before, rec = self.lif1.reset_mem(), self.lif2.reset_mem(), torch.zeros(x.shape[1], 5), []
+            for frame in x:
+                spk2, mem2 = self.lif2(before, mem2)
+                spk1, mem1 = self.lif1(self.fc1(frame), mem1)
+                before = spk1 * 0.7
+                rec.append(self.fc2(spk2))
+            return torch.stack(rec)
+
+    net, frames = Late(), events(5, 2, 6, share=0.8)
+    with torch.no_grad():
+        net.fc1.weight.abs_()
+    assert_as_loop(net, frames, loop=own_loop)
+    assert own_loop(net, frames).any()
+
+
+@pytest.mark.parametrize("what", ["grows", "counter", "read after writing"])
+def test_tensors_of_the_loop_that_change_run_by_the_loop(what):
+    class Growing(Looped):
+        def forward(self, x):
+            mem, rec, count, sums = self.lif1.reset_mem(), torch.empty(0), torch.ones(1), torch.zeros(x.shape[1], 5)
+            for frame in x:
+                spk, mem = self.lif1(self.fc1(frame) * (count if what == "counter" else 1), mem)
+                rec = torch.cat([rec, spk[None]]) if what == "grows" else spk
+                if what == "counter":
+                    count += 1
+                if what == "read after writing":
+                    sums[:] = spk
+            return rec, sums.sum(0)
+
+    net, frames = Growing(), events(4, 2, 6)
+    with pytest.warns(UserWarning, match="differ from each other|in place|has written"):
+        assert_equal(accelerate(net)(frames), own_loop(net, frames))
+
+
+def test_own_code_of_neurons_that_draws_random_numbers_runs_by_the_loop():
+    class Noisy(snn.Leaky):
+        def forward(self, cur):
+            return super().forward(cur + torch.randn_like(cur))
+
+    noisy = [Noisy(beta=0.9, init_hidden=True) for _ in range(2)]
+    net, frames = nn.Sequential(nn.Linear(6, 5), noisy[0], nn.Linear(5, 3), noisy[1]), events(4, 2, 6)
+    torch.manual_seed(1)
+    expected = step_loop(net, frames)
+    torch.manual_seed(1)
+    with pytest.warns(UserWarning, match="random numbers"):
+        assert torch.equal(accelerate(net)(frames), expected)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_network_of_an_accelerated_network_takes_all_time(inside):
+    class Around(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x)
+
+    net, frames = fc_net(), events(4, 2, 6)
+    around = Around(accelerate(net))
+    assert_equal((accelerate(around) if inside else around)(frames), step_loop(net, frames))
+
+
+@pytest.mark.parametrize("kind", ["LeakyParallel", "StateLeaky"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_neurons_that_take_all_time(kind, alone):
+    class Parallel(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.fc2, self.lif = nn.Linear(6, 5), nn.Linear(5, 3), snn.Leaky(beta=0.8, threshold=0.3)
+            parallel = kind == "LeakyParallel"
+            self.first = snn.LeakyParallel(5, 5, beta=0.9) if parallel else snn.StateLeaky(beta=0.9, channels=5)
+
+        def forward(self, x):
+            spk = self.first(self.fc1(x))
+            cur, rec = self.fc2(spk if kind == "LeakyParallel" else spk[0]), []
+            if alone:
+                return cur
+            mem = self.lif.reset_mem()
+            for now in cur:
+                _, mem = self.lif(now, mem)
+                rec.append(mem)
+            return torch.stack(rec)
+
+    net, frames = Parallel(), events(4, 2, 6)
+    if alone:
+        del net.lif
+        assert torch.equal(accelerate(net)(frames), net(frames))
+    else:
+        assert_as_loop(net, frames, loop=own_loop)
+
+
+@pytest.mark.parametrize("kind", ["SLSTM", "SConv2dLSTM", "SConv2dLSTM pooled"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_spiking_lstm(kind, hidden):
+    def neurons():
+        options = {"threshold": 0.05, "init_hidden": hidden}
+        if kind == "SLSTM":
+            return snn.SLSTM(6, 6, **options)
+        return snn.SConv2dLSTM(2, 2, 3, max_pool=2 if "pooled" in kind else 0, **options)
+
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = neurons(), neurons()
+
+        def forward(self, x):
+            if hidden:
+                return self.second(self.first(x))
+            (syn1, mem1), (syn2, mem2), rec = self.first.reset_mem(), self.second.reset_mem(), []
+            for frame in x:
+                spk, syn1, mem1 = self.first(frame, syn1, mem1)
+                spk, syn2, mem2 = self.second(spk, syn2, mem2)
+                rec.append(spk)
+            return torch.stack(rec)
+
+    frames = events(4, 2, 6) if kind == "SLSTM" else events(4, 3, 2, 8, 8)
+    text = assert_as_loop(Recurrent(), frames, loop=step_loop if hidden else own_loop)
+    assert "step by step" in text
 
 
 def test_steps_that_differ_run_by_the_loop():
@@ -768,3 +974,24 @@ def test_compiled_network_runs():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert_equal(compiled(frames), step_loop(net, frames))
+
+
+def test_exported_network_says_what_to_export_instead():
+    with pytest.raises(RuntimeError, match="export the network itself"):
+        torch.export.export(accelerate(fc_net()), (events(4, 2, 6),))
+
+
+def test_transforms_of_torch_func_end_in_torchs_own_words():
+    fast, frames = accelerate(fc_net()), events(4, 2, 6)
+    parameters = {name: p.detach() for name, p in fast.named_parameters()}
+    with pytest.warns(UserWarning, match="torch.func"), pytest.raises(RuntimeError, match="functorch transforms"):
+        torch.func.grad(lambda p: torch.func.functional_call(fast, p, (frames,))[1].sum())(parameters)
+
+
+def test_empty_batch_and_lazy_layers_run_by_the_loop():
+    assert accelerate(fc_net())(events(4, 0, 6))[0].shape == (4, 0, 3)
+    net, frames = nn.Sequential(nn.LazyLinear(5), lif()), events(4, 2, 6)
+    fast = accelerate(net)
+    with pytest.warns(UserWarning, match="hook on LazyLinear"):
+        fast(frames)
+    assert_equal(fast(frames), step_loop(net, frames))

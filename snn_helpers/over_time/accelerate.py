@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, Stage, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
 from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
-from snn_helpers.over_time.trace import CannotTrace, Traced, trace
+from snn_helpers.over_time.trace import CannotTrace, Traced, tensors, trace
 
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
 
@@ -75,21 +75,23 @@ class OverTime:
         """The layers of neurons."""
         return [module for module in self.net.modules() if layers.is_spiking(module)]
 
-    def run(self, *inputs: Any) -> Any:
-        """Run the network on its input over time."""
+    def run(self, *inputs: Any, **options: Any) -> Any:
+        """Run the network on its input over time; anything else goes to its method as it is."""
         if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].dim() == 0 or len(inputs[0]) == 0:
-            given = f"got {tuple(inputs[0].shape)}" if inputs and isinstance(inputs[0], Tensor) else "got none"
-            raise ValueError(f"the first input must be a tensor [T, B, ...] of one step or more; {given}.")
-        planned = self._planned(inputs)
+            given = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in inputs[:1]]
+            raise ValueError(
+                f"the first input must be a tensor [T, B, ...], T at least 1; got {given[0] if given else 'none'}."
+            )
+        planned = self._planned(inputs, options)
         reason = self._why_loop(inputs[0])
         if reason is None and isinstance(planned, _Planned):
             self.last = planned
-            return self._carry_out(planned, inputs)
+            return self._carry_out(planned, inputs, options)
         loops = planned.loops if isinstance(planned, _Unplanned) else not planned.program.one_step
         self.last = reason or planned.reason
-        if reason or planned.told:
+        if inputs[0].numel() and (reason or planned.told):
             self._warn(self.last)
-        return self._loop(inputs, loops)
+        return self._loop(inputs, options, loops)
 
     def _why_loop(self, frames: Tensor) -> str | None:
         # Hooks on the network itself are run by whoever calls it, unless its call is the step.
@@ -99,31 +101,35 @@ class OverTime:
             return f"a hook on {hooked} must be called once a step"
         if frames.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             return "autocast is on, and the CPU's kernels compute in float32"
-        return None
+        if torch._C._functorch.maybe_current_level() is not None:
+            return "kernels cannot follow the transforms of torch.func"
+        return None if frames.numel() else "the input is empty"
 
     def _warn(self, reason: str) -> None:
         if reason not in self._warned:
             self._warned.add(reason)
             warnings.warn(f"{type(self.net).__name__} runs by its own loop, step by step: {reason}.", stacklevel=5)
 
-    def _planned(self, inputs: tuple) -> _Planned | _Unplanned:
-        key = (tuple(_signature(value) for value in inputs), fingerprint(self.net))
+    def _planned(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
+        key = (_signature((inputs, options)), fingerprint(self.net))
         if key not in self._plans:
-            self._plans[key] = self._make_plan(inputs)
+            self._plans[key] = self._make_plan(inputs, options)
         return self._plans[key]
 
-    def _make_plan(self, inputs: tuple) -> _Planned | _Unplanned:
+    def _make_plan(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
         """Find out whether the method is one step or holds the loop, and plan what it does.
 
         It holds the loop if there are neurons that do not keep their state, or if a call sets states to zero, or if it
         calls a layer of neurons several times and these calls are steps that are alike.
         """
+        if not self.neurons or any(isinstance(module, Accelerated) for module in self.net.modules()):
+            return _Unplanned("its neurons take all steps in one call", loops=True, told=False)
         step = None
         if all(neuron.init_hidden for neuron in self.neurons):
-            step = _try(lambda: trace(self.net, self.method, self._as_step(inputs[0][0]), *inputs[1:]))
+            step = _try(lambda: trace(self.net, self.method, self._as_step(inputs[0][0]), *inputs[1:], **options))
             if isinstance(step, Traced) and step.calls == 1 and not step.resets and not step.indexed:
                 return self._as_program(lambda: one_step(step), loops=False)
-        whole = _try(lambda: trace(self.net, self.method, *inputs))
+        whole = _try(lambda: trace(self.net, self.method, *inputs, **options))
         loops = step is None or step.resets or whole.resets or (step.calls != whole.calls and whole.calls > 0)
         if loops and isinstance(whole, Traced) and whole.calls == 1:
             return _Unplanned("there is one step only", loops=True, told=False)
@@ -155,10 +161,10 @@ class OverTime:
         kinds = (p.dtype for p in self.net.parameters() if p.is_floating_point())
         return next(kinds, torch.get_default_dtype())
 
-    def _carry_out(self, planned: _Planned, inputs: tuple) -> Any:
+    def _carry_out(self, planned: _Planned, inputs: tuple, options: dict[str, Any]) -> Any:
         program, frames = planned.program, inputs[0]
-        defaults = (node.args[0] for node in program.inputs[len(inputs) :])
-        fixed = _Fixed(self.net, program.constants, dict(zip(program.inputs, (*inputs, *defaults))))
+        given = dict(zip(program.inputs, tensors((inputs, options)), strict=True))
+        fixed = _Fixed(self.net, program.constants, given)
         engine = self.runner.event_driven(torch.empty(0, dtype=self._dtype, device=frames.device))
         series = self._as_series(frames, engine) if program.one_step else None
         done: list[tuple[Stage, Context]] = []
@@ -184,17 +190,17 @@ class OverTime:
             return Spikes(frames.to(torch.uint8))
         return frames.to(self._dtype)
 
-    def _loop(self, inputs: tuple, loops: bool) -> Any:
+    def _loop(self, inputs: tuple, options: dict[str, Any], loops: bool) -> Any:
         """Run the network by its own loop: the definition of what it computes."""
         method = getattr(self.net, self.method) if self.method != "forward" else self.net
         with layers.from_zero(self.neurons):
             if loops:
-                return method(*inputs)
-            return layers.stack([method(self._as_step(step), *inputs[1:]) for step in inputs[0]])
+                return method(*inputs, **options)
+            return layers.stack([method(self._as_step(step), *inputs[1:], **options) for step in inputs[0]])
 
     def drives(self, *inputs: Any) -> dict[str, Drive]:
         """Return what drives each layer of neurons, by its name; where a network cannot be traced, only the layers."""
-        planned = self._planned(inputs)
+        planned = self._planned(inputs, {})
         if isinstance(planned, _Planned):
             return drives(planned.program, self.net)
         paths = [path for path, module in self.net.named_modules() if layers.is_spiking(module)]
@@ -202,7 +208,7 @@ class OverTime:
 
     def sizes(self, *inputs: Any) -> tuple[int, int]:
         """Return how many currents and spikes one step computes; zeros for a network that cannot be traced."""
-        planned = self._planned(inputs)
+        planned = self._planned(inputs, {})
         return sizes(planned.program, self.net) if isinstance(planned, _Planned) else (0, 0)
 
     def explain(self) -> str:
@@ -346,8 +352,10 @@ def _signature(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.shape, value.dtype, value.device
     if isinstance(value, list | tuple):
-        return tuple(_signature(item) for item in value)
-    return (type(value), value) if isinstance(value, int | float | str | bool | type(None)) else id(value)
+        return type(value), *(_signature(item) for item in value)
+    if isinstance(value, dict):
+        return dict, *((name, _signature(item)) for name, item in value.items())
+    return type(value), (value if isinstance(value, Hashable) else id(value))
 
 
 class Accelerated(nn.Module):
@@ -367,13 +375,19 @@ class Accelerated(nn.Module):
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Run the network: frames [T, B, ...], or what its own loop over time takes."""
-        if options:
-            inputs = inspect.signature(self._over_time.net.forward).bind(*inputs, **options).args
+        if options:  # the frames come first, also where they are given by their name
+            bound = inspect.signature(self._over_time.net.forward).bind(*inputs, **options)
+            inputs, options = bound.args, bound.kwargs
+        if torch.compiler.is_exporting():
+            raise RuntimeError(
+                "torch.export cannot follow what runs over time: export the network itself, which is one step or holds "
+                "its loop, or a network of ours with `snn-helpers export`."
+            )
         if torch.compiler.is_dynamo_compiling():
             from snn_helpers.over_time.uncompiled import run_uncompiled
 
-            return run_uncompiled(self._over_time, *inputs)
-        return self._over_time.run(*inputs)
+            return run_uncompiled(self._over_time, *inputs, **options)
+        return self._over_time.run(*inputs, **options)
 
     @property
     def over_time(self) -> OverTime:
@@ -391,7 +405,8 @@ def over_time(net: nn.Module, engine: str = "auto") -> nn.Module:
     It is one step if all its neurons keep their state, and it is not accelerated or one of ours.
     """
     neurons = [module for module in net.modules() if layers.is_spiking(module)]
-    takes_time = isinstance(getattr(net, "over_time", None), OverTime)
+    whole = any(layers.takes_all_time(module) or isinstance(module, Accelerated) for module in net.modules())
+    takes_time = whole or isinstance(getattr(net, "over_time", None), OverTime)
     if takes_time or not neurons or not all(neuron.init_hidden for neuron in neurons):
         return net
     return accelerate(net, engine)
@@ -440,6 +455,6 @@ def accelerate(net: nn.Module, engine: str = "auto") -> Accelerated:
     """
     if isinstance(net, Accelerated):
         return net
-    if not any(layers.is_spiking(module) for module in net.modules()):
+    if not any(layers.is_spiking(module) or layers.takes_all_time(module) for module in net.modules()):
         raise ValueError(f"{type(net).__name__} has no spiking layer: neither neurons of snn_helpers nor of snnTorch.")
     return Accelerated(net, engine)

@@ -6,29 +6,33 @@ import functools
 import types
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _OF_TORCH = frozenset(vars(nn.Module())) - {"training"}
 _LIBRARIES = ("torch", "snntorch")
 _MISSING = object()
+_SMALL = 4096  # bytes
 
 
 def fingerprint(net: nn.Module) -> tuple:
     """Return what a trace depends on beside its input.
 
     These are the modules, their modes and attributes, shapes and types of their tensors, and the variables outside that
-    their code reads, as far as these are plain values, functions or lists of them.
+    their code reads: plain values, functions, tensors, and what lists, dicts and objects hold of them.
     """
     return tuple((path, *_of_module(module)) for path, module in net.named_modules(remove_duplicate=False))
 
 
 def _of_module(module: nn.Module) -> tuple:
     cls = type(module)
-    attributes = tuple((k, _value(v)) for k, v in vars(module).items() if k not in _OF_TORCH and k != "hidden")
-    tensors = tuple((k, p.shape, p.dtype) for k, p in module._parameters.items() if p is not None)
+    # A tensor that is an attribute itself is looked up in every run.
+    own = ((k, v) for k, v in vars(module).items() if k not in _OF_TORCH and k != "hidden")
+    attributes = tuple((k, None if isinstance(v, Tensor) else _value(v)) for k, v in own)
+    tensors = tuple((k, _shape(p), p.dtype) for k, p in module._parameters.items() if p is not None)
     kept = tuple(
-        (k, b.shape, b.dtype)
+        (k, _shape(b), b.dtype)
         for k, b in module._buffers.items()
         if b is not None and k not in module._non_persistent_buffers_set
     )
@@ -36,16 +40,29 @@ def _of_module(module: nn.Module) -> tuple:
     return cls, module.training, attributes, tensors, kept, outside
 
 
+def _shape(tensor: Tensor) -> Any:
+    """Return a tensor's shape; None before the first call of a lazy layer."""
+    return None if isinstance(tensor, nn.parameter.UninitializedTensorMixin) else tensor.shape
+
+
 def _value(value: Any, depth: int = 3) -> Any:
     if isinstance(value, _PLAIN):
         return type(value), value
-    if isinstance(value, Tensor) or depth == 0:
+    if isinstance(value, Tensor):
+        return id(value), None if value.is_inference() else value._version
+    if isinstance(value, nn.Module):
+        return id(value)
+    if depth == 0:
         return None
+    if isinstance(value, np.ndarray):
+        return value.tobytes() if value.nbytes <= _SMALL else id(value)
     if isinstance(value, list | tuple):
         return tuple(_value(item, depth - 1) for item in value)
     if isinstance(value, dict):
         return tuple((str(k), _value(v, depth - 1)) for k, v in value.items())
-    return id(value) if callable(value) else None
+    if isinstance(value, types.FunctionType | types.MethodType | type) or not hasattr(value, "__dict__"):
+        return id(value) if callable(value) else None
+    return id(value), _value(vars(value), depth - 1)
 
 
 @functools.cache

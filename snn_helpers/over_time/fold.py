@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from snn_helpers.over_time.in_place import changes_its_argument
+from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
 from snn_helpers.over_time.program import Before, Now, Op, references
 
 _BY_AXES = {
@@ -21,7 +22,6 @@ _BY_AXES = {
 }  # fmt: skip
 _ANY_AXES = (nn.Linear, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh,
              nn.Softplus, nn.Hardtanh, nn.GroupNorm)  # fmt: skip
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _FUNCTIONS_BY_AXES = {
     **dict.fromkeys(("conv1d", "conv_transpose1d", "max_pool1d", "avg_pool1d", "adaptive_avg_pool1d"), 3),
     **dict.fromkeys(("conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"), 4),
@@ -45,8 +45,8 @@ def is_dropout(op: Op, net: nn.Module) -> bool:
     """Whether an operation draws a dropout mask now."""
     if op.kind == "call_module":
         module = net.get_submodule(op.target)
-        return isinstance(module, _DROPOUTS) and module.training and module.p > 0
-    if name_of(op) in ("dropout", "dropout1d", "dropout2d", "dropout3d"):
+        return isinstance(module, DROPOUTS) and module.training and module.p > 0
+    if name_of(op) in DROPOUT_FUNCTIONS:
         p, training = dropout_options(op)
         return training and p > 0
     return False
@@ -86,7 +86,7 @@ def folds(op: Op, steps: list[Op], net: nn.Module, changing: set[int]) -> bool:
     name = name_of(op)
     if name in _FUNCTIONS_BY_AXES:
         return first.dim() == _FUNCTIONS_BY_AXES[name] and len(over) == 1 and _first_changes(op, changing)
-    if name in ("dropout", "dropout1d", "dropout2d", "dropout3d"):
+    if name in DROPOUT_FUNCTIONS:
         return not dropout_options(op)[1]
     if name == "linear":
         return len(over) == 1 and _first_changes(op, changing)
@@ -106,7 +106,7 @@ def _first_changes(op: Op, changing: set[int]) -> bool:
 def _module_folds(module: nn.Module, first: Tensor) -> bool:
     if isinstance(module, nn.modules.batchnorm._BatchNorm):  # with NormOverTime
         return not module.training and module.running_mean is not None
-    if isinstance(module, _DROPOUTS):
+    if isinstance(module, DROPOUTS):
         return not module.training or module.p == 0
     if isinstance(module, nn.Flatten):
         return module.start_dim >= 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, fx, nn
 
 from snn_helpers.over_time.layers import is_spiking
@@ -20,10 +23,18 @@ _VIEWS = {
 _VIEW_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
+def written(tensor: Tensor, place: Any, value: Any) -> Tensor:
+    """Write into a part of a tensor, `tensor[place] = value`, and return it."""
+    tensor[place] = value
+    return tensor
+
+
 def changes_its_argument(kind: str, target, kwargs: dict, net: nn.Module) -> bool:
     """Whether an operation writes into its first argument."""
     if kind == "call_module":
         return bool(getattr(net.get_submodule(target), "inplace", False))
+    if target is written:
+        return True
     name = target if isinstance(target, str) else getattr(target, "__name__", "")
     if kind == "call_function" and name in OPERATORS and getattr(target, "__module__", "") == "_operator":
         return True
@@ -64,7 +75,8 @@ def seen_elsewhere(graph: fx.Graph, net: nn.Module) -> fx.Node | None:
             group[node] = group[source]
         else:
             group[node] = order[node]
-        if node.op in ("placeholder", "get_attr") or spiking:
+        outside = node.op in ("placeholder", "get_attr") and not node.meta.get("made")
+        if outside or spiking:
             owned.add(group[node])
         if writes and isinstance(node.meta.get("val"), Tensor):
             others = members.get(group[node], [])
@@ -79,3 +91,54 @@ def _is_view(node: fx.Node, net: nn.Module) -> bool:
         return isinstance(net.get_submodule(node.target), _VIEW_MODULES)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     return name in _VIEWS
+
+
+def join_equal_constants(graph: fx.Graph, net: nn.Module) -> None:
+    """Let equal tensors that a call made itself, such as zeros in every step, be one; after `follow_writes`."""
+    kept: dict[tuple, list[tuple[Tensor, fx.Node]]] = {}
+    for node in list(graph.nodes):
+        if not node.meta.get("made"):
+            continue
+        value = getattr(net, node.target)
+        alike = kept.setdefault((value.shape, value.dtype, value.device, value.requires_grad), [])
+        twin = next((other for constant, other in alike if torch.equal(constant, value)), None)
+        if twin is None:
+            alike.append((value, node))
+        else:
+            node.replace_all_uses_with(twin)
+            graph.erase_node(node)
+
+
+def stack_records(graph: fx.Graph) -> None:
+    """Replace a tensor that is written part by part along an axis, as by `rec[step] = spk`, by a stack of the parts."""
+    for node in list(graph.nodes):
+        if node.target is not written or any(user.target is written for user in node.users):
+            continue
+        chain = [node]  # from the last write to the first
+        while isinstance(before := chain[-1].args[0], fx.Node) and before.target is written and len(before.users) == 1:
+            chain.append(before)
+        axes, places = zip(*(_axis_and_place(write.args[1]) for write in chain))
+        record = node.meta["val"]
+        if len(set(axes)) > 1 or axes[0] is None or sorted(places) != list(range(record.shape[axes[0]])):
+            continue
+        parts = {place: write.args[2] for place, write in zip(places, chain)}
+        shape = record.select(axes[0], 0).shape
+        if all(_is_part(part, shape, record.dtype) for part in parts.values()):
+            with graph.inserting_after(node):
+                stack = graph.call_function(torch.stack, ([parts[place] for place in sorted(parts)], axes[0]))
+            stack.meta = {"val": record, "line": node.meta["line"]}
+            node.replace_all_uses_with(stack)
+            for write in chain:
+                graph.erase_node(write)
+
+
+def _is_part(part: Any, shape: torch.Size, dtype: torch.dtype) -> bool:
+    value = part.meta.get("val") if isinstance(part, fx.Node) else None
+    return isinstance(value, Tensor) and (value.shape, value.dtype) == (shape, dtype)
+
+
+def _axis_and_place(index: Any) -> tuple[int | None, int]:
+    """Return which axis one number of an index is for, and the number; axis None if the index is any other."""
+    *whole, place = index if isinstance(index, tuple) else (index,)
+    plain = type(place) is int and all(isinstance(item, slice) and item == slice(None) for item in whole)
+    return len(whole) if plain else None, place

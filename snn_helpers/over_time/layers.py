@@ -10,12 +10,21 @@ import snntorch
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.neurons import Listener, SpikingNeuron, reset
+from snn_helpers.neurons import SPIKING, Listener, SpikingNeuron, reset
+
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+DROPOUT_FUNCTIONS = ("dropout", "dropout1d", "dropout2d", "dropout3d")
+
+
+def takes_all_time(module: nn.Module) -> bool:
+    """Whether a module is a layer of spiking neurons of snnTorch's that takes all steps in one call."""
+    one_step = isinstance(module, snntorch.SpikingNeuron | SpikingNeuron)
+    return isinstance(module, SPIKING) and (not one_step or isinstance(module, snntorch.StateLeaky))
 
 
 def is_spiking(module: nn.Module) -> bool:
     """Whether a module is a layer of spiking neurons that takes one step a call."""
-    return isinstance(module, snntorch.SpikingNeuron | SpikingNeuron)
+    return isinstance(module, snntorch.SpikingNeuron | SpikingNeuron) and not takes_all_time(module)
 
 
 def listeners(module: nn.Module) -> list[Listener]:

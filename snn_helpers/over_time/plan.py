@@ -231,6 +231,8 @@ class _Planner:
             return actions.StepByStep(self.group_of[index])
         if op.kind == "series":
             return actions.Series([index])
+        if self._takes_the_step_before(index):
+            return actions.StepByStep(sorted({index, *self._elements(index)}) if self._is_neuron(op) else [index])
         if index not in self.changing:
             return actions.Once([index])
         if index in self.own_state:
@@ -250,6 +252,12 @@ class _Planner:
         if folds(op, self.steps, self.net, self.changing):
             return actions.Add([index]) if self._adds_spikes(op) else actions.Fold([index])
         return actions.EachStep([index])
+
+    def _takes_the_step_before(self, index: int) -> bool:
+        """Whether an operation takes a result of the step before that is not the state of its own neurons."""
+        op = self.steps[index]
+        args = op.args[:1] if index in self.own_state else (op.args, op.kwargs)
+        return any(isinstance(ref, Before) for ref in references(Op(op.kind, op.target, args, {}, None)))
 
     def _adds_spikes(self, op: Op) -> bool:
         """Whether both summands may be spikes in bytes: of neurons, or sums of them."""

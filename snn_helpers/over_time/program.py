@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
+from torch.utils._pytree import tree_leaves
 
 from snn_helpers.over_time.layers import is_spiking
 from snn_helpers.over_time.trace import CannotTrace, Traced
@@ -247,7 +248,7 @@ def _alike(nodes: list, at: dict, start: int, length: int, num_steps: int) -> li
             return None
         made = _series(block[0], seen)
         if made is None:
-            if any(entry[2:] != (args, kwargs) for entry in seen[2:]):
+            if any(entry[2:] != (args, kwargs) for entry in seen[2:]) or not _same_shapes(block):
                 return None
             try:
                 args, kwargs = _with_first((seen[0][2], seen[0][3]), (args, kwargs))
@@ -266,6 +267,15 @@ def _series(node: fx.Node, seen: list[tuple]) -> Op | None:
     if any(entry[2][0] != source for entry in seen) or all(index == indices[0] for index in indices):
         return None
     return Op("series", "element", (source, indices), {}, node.meta["val"], node.meta["line"])
+
+
+def _same_shapes(block: list[fx.Node]) -> bool:
+    """Whether an operation gives the same shapes in every step, so that its results can be stacked."""
+    first, *others = (
+        [(value.shape, value.dtype) for value in tree_leaves(node.meta["val"]) if isinstance(value, Tensor)]
+        for node in block
+    )
+    return all(other == first for other in others)
 
 
 def _with_first(first, later):

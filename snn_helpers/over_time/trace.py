@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import linecache
 import operator
-import random
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import _disable_current_modes as no_dispatch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from snn_helpers.over_time.in_place import OPERATORS, follow_writes, seen_elsewhere
-from snn_helpers.over_time.layers import is_spiking, kept_state
+from snn_helpers.over_time.in_place import (
+    OPERATORS,
+    changes_its_argument,
+    follow_writes,
+    join_equal_constants,
+    seen_elsewhere,
+    stack_records,
+    written,
+)
+from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS, is_spiking, kept_state, takes_all_time
 from snn_helpers.over_time.norm import NormOverTime
+from snn_helpers.over_time.watch import Dice, Watch, memory
 
-RANDOM = {"bernoulli", "normal", "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "rrelu",
-          "uniform_", "normal_", "bernoulli_", "exponential_", "random_", "alpha_dropout",
-          "feature_alpha_dropout"}  # fmt: skip
 VALUES = {"item", "tolist", "numpy", "__bool__", "__float__", "__int__", "requires_grad_", "backward", "data_ptr"}
 _KEPT = {"hidden"}  # what neurons of ours keep of their last call
 RESETS = ("reset_mem", "init_leaky", "init_synaptic", "init_alpha", "init_lapicque", "init_rleaky", "init_rsynaptic")
@@ -71,8 +77,8 @@ class Traced:
         self.indexed = first is not None and any(_takes_an_element(user) for user in first.users)
 
 
-def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
-    """Trace `net.<method>(*inputs)`; tensors are taken by shape and type only.
+def trace(net: nn.Module, method: str, /, *inputs: Any, **options: Any) -> Traced:
+    """Trace `net.<method>(*inputs, **options)`; tensors are taken by shape and type only, anything else as it is.
 
     Raises
     ------
@@ -82,21 +88,20 @@ def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
     """
     meta = _meta_copy(net)
     neurons = [module for module in meta.modules() if is_spiking(module)]
-    tracer = _Tracer(neurons)
+    tracer = _Tracer(neurons, inputs, options)
     for neuron in neurons:
         _answer_resets_with_nothing(neuron, tracer)
     states = [_states(neuron) for neuron in neurons]
     before = _attributes(meta)
-    dice = _RandomStates()
+    dice = Dice()
     tracer.traced_func_name = method
-    tracer.values = tuple(value.detach().to("meta") if isinstance(value, Tensor) else value for value in inputs)
-    tracer.devices = tuple(value.device for value in inputs if isinstance(value, Tensor))
     import snntorch
 
     instances, snntorch.SpikingNeuron.instances = snntorch.SpikingNeuron.instances, neurons
     try:
-        with torch.enable_grad():  # what the network's own code switches off is seen, whatever the caller does
-            graph = tracer.trace_neurons(meta, inputs) if is_spiking(meta) else tracer.trace(meta)
+        # What the network's own code switches off is seen, whatever the caller does.
+        with torch.enable_grad(), tracer.watch:
+            graph = tracer.trace_neurons(meta) if is_spiking(meta) else tracer.trace(meta)
         if dice.moved():
             raise CannotTrace("it draws random numbers of its own")
         changed = [name for name, value in _attributes(meta).items() if before.get(name) != value]
@@ -111,12 +116,14 @@ def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
         dice.restore()
     calls = tracer.calls
     follow_writes(graph, meta)
-    write = seen_elsewhere(graph, meta)
+    write = seen_elsewhere(graph, meta) or tracer.changed_constant()
     if write is not None:
-        name = write.target if isinstance(write.target, str) else write.target.__name__
-        failure = CannotTrace(f"it changes a tensor in place that is seen elsewhere (`{name}`){write.meta['line']}")
+        what = f"it changes a tensor in place that is seen elsewhere (`{_name_of(write.target)}`)"
+        failure = CannotTrace(f"{what}{write.meta.get('line', '')}")
         failure.resets, failure.calls = _were_reset(neurons, states), calls
         raise failure
+    join_equal_constants(graph, meta)
+    stack_records(graph)
     constants = {n.target: getattr(meta, n.target) for n in graph.nodes if str(n.target).startswith("_tensor_constant")}
     for name, value in constants.items():
         if value.device.type == "meta":
@@ -126,6 +133,10 @@ def trace(net: nn.Module, method: str, *inputs: Any) -> Traced:
 
 def _were_reset(neurons: list[nn.Module], states: list[dict[str, Tensor]]) -> bool:
     return any(_states(n)[name] is not state for n, own in zip(neurons, states) for name, state in own.items())
+
+
+def _name_of(target: Any) -> str:
+    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
 
 
 def _takes_an_element(node: fx.Node) -> bool:
@@ -154,14 +165,17 @@ class _Proxy(fx.Proxy):
         if name in ("shape", "ndim", "dtype", "is_cuda", "is_sparse"):
             return getattr(self.value, name)
         if name == "device":
-            return self.tracer.devices[0]
+            return self.tracer.device
         if name in ("size", "dim", "numel", "nelement", "ndimension", "is_floating_point"):
             return getattr(self.value, name)
-        if name in ("data", "requires_grad", "grad", "grad_fn", "is_leaf", "mT", "H"):
+        if name in ("data", "requires_grad", "grad", "grad_fn", "is_leaf"):
             raise CannotTrace(f"it reads `.{name}` of a tensor{_line()}")
-        if name == "T":
-            return self.t()
+        if name in ("real", "imag", "T", "mT", "H", "mH"):
+            return self.tracer.create_proxy("call_function", getattr, (self, name), {})
         return super().__getattr__(name)
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", written, (self, place, value), {})
 
 
 def _write_by(name: str):
@@ -178,30 +192,85 @@ for _name in OPERATORS:
     setattr(_Proxy, f"__{_name}__", _write_by(_name))
 
 
+# Methods of a tensor, and functions, as the operators that they are: steps are alike however they are written.
+_SAME = {
+    **{name: getattr(operator, name) for name in ("add", "sub", "mul", "matmul")},
+    **{f"{name}_": getattr(operator, f"i{name}") for name in ("add", "sub", "mul")},
+}
+
+
+def _as_operator(kind: str, target: Any, args: tuple, kwargs: dict) -> tuple[str, Any, tuple]:
+    """Return an operation as an operator of Python's, if it is one."""
+    if kind == "call_method" and target == "__setitem__":
+        return "call_function", written, args
+    if kind == "call_method" and target in _SAME and len(args) == 2 and not kwargs:
+        return "call_function", _SAME[target], args
+    if (target == "select" or target is torch.select) and len(args) == 3 and args[1] >= 0:
+        return "call_function", operator.getitem, (args[0], (*[slice(None)] * args[1], args[2]) if args[1] else args[2])
+    return kind, target, args
+
+
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
-    def __init__(self, neurons: list[nn.Module]):
+    def __init__(self, neurons: list[nn.Module], inputs: tuple, options: dict):
         super().__init__()
-        self.values: tuple = ()
-        self.devices: tuple = ()
-        self._placeholders = 0
+        self.inputs, self.options = inputs, options
+        self.watch = Watch(self._refuse)
+        self.device = next((value.device for value in tensors((inputs, options))), None)
         self._neurons = neurons
         self._aside = False  # what runs now is to be evaluated, not traced
         self._modes: tuple | None = None
         self._calls: dict[str, int] = {}
+        self._constants: dict[int, tuple[Tensor, fx.Node, int]] = {}
+
+    def _refuse(self, reason: str) -> None:
+        raise CannotTrace(f"{reason}{_line()}")
 
     @property
     def calls(self) -> int:
         """How many times a layer of neurons was called, at most."""
         return max(self._calls.values(), default=0)
 
-    def trace_neurons(self, root: nn.Module, inputs: tuple) -> fx.Graph:
+    def trace_neurons(self, root: nn.Module) -> fx.Graph:
         """Trace a network that is one layer of neurons: a call of itself."""
         self.root, self.graph, self.tensor_attrs = root, fx.Graph(), {}
-        args = tuple(self.create_proxy("placeholder", f"input_{place}", (), {}) for place in range(len(inputs)))
-        self.create_proxy("output", "output", (self.create_proxy("call_module", "", args, {}),), {})
+        args, options = self._given()
+        self.create_proxy("output", "output", (self.create_proxy("call_module", "", args, options),), {})
         return self.graph
+
+    def create_args_for_root(self, root_fn: Callable, is_module: bool, concrete_args: Any = None):
+        """Have the method called with what it is given: a placeholder for each tensor, anything else as it is."""
+        args, options = self._given()
+        return lambda root: root_fn(root, *args, **options), [self.root]
+
+    def _given(self) -> tuple[tuple, dict]:
+        places = itertools.count()
+
+        def placeholder(item):
+            if not isinstance(item, Tensor):
+                return item
+            self._value_given = item.detach().to("meta")
+            return self.create_proxy("placeholder", f"input_{next(places)}", (), {})
+
+        return tree_map(placeholder, (self.inputs, self.options))
+
+    def create_arg(self, a: Any):
+        """Return what stands for an argument in the graph; for a tensor of the code's own always the same node."""
+        if not isinstance(a, Tensor) or isinstance(a, fx.Proxy):
+            return super().create_arg(a)
+        if id(a) not in self._constants:
+            node = super().create_arg(a)
+            node.meta["made"] = a.device.type != "meta" and self.watch.is_made(a)
+            self._constants[id(a)] = a, node, a._version
+        return self._constants[id(a)][1]
+
+    def changed_constant(self) -> fx.Node | None:
+        """Return a tensor of the code's own that was changed in place after it was used, or None."""
+        for tensor, node, version in self._constants.values():
+            if tensor._version != version:
+                return node
+        return None
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -216,7 +285,8 @@ class _Tracer(fx.Tracer):
         return forward(*args, **kwargs) if self._aside else super().call_module(module, forward, args, kwargs)
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return is_spiking(module) or isinstance(module, NormOverTime) or super().is_leaf_module(module, name)
+        whole = is_spiking(module) or takes_all_time(module) or isinstance(module, NormOverTime)
+        return whole or super().is_leaf_module(module, name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -229,68 +299,46 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def create_proxy(self, kind, target, args, kwargs, *rest, **options):
-        name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        kind, target, args = _as_operator(kind, target, args, kwargs)
+        name = _name_of(target)
         if self._aside:  # a traced value got into what is only evaluated
             raise CannotTrace(f"it changes numbers of a layer of neurons{_line()}")
         modes = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
         self._modes = self._modes or modes
         if modes != self._modes:
             raise CannotTrace(f"it switches gradients or autocast on or off{_line()}")
-        if kind == "call_module":
-            self._look_at(self.root.get_submodule(target), target)
-        if kind in ("call_function", "call_method"):
-            if name in RANDOM:
-                raise CannotTrace(f"it draws random numbers (`{name}`){_line()}")
-            if name in VALUES:
-                raise CannotTrace(f"it reads numbers out of a tensor (`{name}`){_line()}")
+        if kind == "call_module" and is_spiking(self.root.get_submodule(target)):
+            self._calls[target] = self._calls.get(target, 0) + 1
+        if kind in ("call_function", "call_method") and name in VALUES:
+            raise CannotTrace(f"it reads numbers out of a tensor (`{name}`){_line()}")
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **options)
         proxy.node.meta["val"] = self._value(kind, target, args, kwargs)
         proxy.node.meta["line"] = _line()
         return proxy
 
-    def _look_at(self, module: nn.Module, target: str) -> None:
-        if is_spiking(module):
-            self._calls[target] = self._calls.get(target, 0) + 1
-        elif _draws(module):
-            raise CannotTrace(f"{type(module).__name__} draws random numbers{_line()}")
-
     def _value(self, kind: str, target, args, kwargs) -> Any:
-        args, kwargs = tree_map(_as_value, (args, kwargs))
+        written = changes_its_argument(kind, target, kwargs, self.root) and isinstance(args[0], Tensor)
+        if written and not isinstance(args[0], fx.Proxy) and memory(args[0]):
+            self.watch.written.add(memory(args[0]))
+        with no_dispatch():
+            args, kwargs = tree_map(_as_value, (args, kwargs))
         if kind == "output":
             return None
         if kind == "placeholder":
-            self._placeholders += 1
-            return self._given(target, args)
+            return self._value_given
         if kind == "get_attr":
             with self.aside():
                 return _as_value(_at(self.root, target))
+        module = self.root.get_submodule(target) if kind == "call_module" else None
+        self.watch.masks = isinstance(module, DROPOUTS) or (module is None and _name_of(target) in DROPOUT_FUNCTIONS)
         with torch.no_grad(), self.aside():
-            if kind == "call_module":
-                module = self.root.get_submodule(target)
+            if module is not None:
                 return _neuron_value(module, args, kwargs) if is_spiking(module) else _kept(module, args, kwargs)
             if kind == "call_function":
                 return target(*args, **kwargs)
             if target in ("to", "cpu", "cuda", "type_as"):
                 return _moved(target, args, kwargs)
             return getattr(args[0], target)(*args[1:], **kwargs)
-
-    def _given(self, target: str, default: tuple) -> Any:
-        place = self._placeholders - 1
-        if place < len(self.values):
-            return self.values[place]
-        if default:
-            return default[0]
-        raise CannotTrace(
-            f"it takes more than the {len(self.values)} arguments it is given: `{target.lstrip('*')}` is left"
-        )
-
-
-def _draws(module: nn.Module) -> bool:
-    """Whether a layer of torch's draws random numbers; the dropouts, whose masks are drawn as the loop does, aside."""
-    if isinstance(module, nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
-        return True
-    inside = isinstance(module, nn.RReLU | nn.AlphaDropout | nn.FeatureAlphaDropout) or getattr(module, "dropout", 0)
-    return module.training and bool(inside)
 
 
 def _as_value(item: Any) -> Any:
@@ -327,6 +375,8 @@ def _meta_copy(net: nn.Module) -> nn.Module:
     memo = {}
     for module in net.modules():
         for value in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
+            if isinstance(value, nn.parameter.UninitializedTensorMixin):
+                raise CannotTrace("a lazy layer gets its shape in its first call")
             if isinstance(value, Tensor):
                 if value.dim() == 0 and not value.is_floating_point():
                     continue  # a setting, such as snnTorch's number of the reset, which its code looks at
@@ -363,46 +413,18 @@ def _attributes(net: nn.Module) -> dict[str, Any]:
     """Return what a call must leave alone: attributes by identity, numbers by value, lists and dicts by their items."""
     found = {}
     for path, module in net.named_modules():
-        hidden = module._non_persistent_buffers_set if is_spiking(module) else ()
+        neurons = is_spiking(module) or takes_all_time(module)
+        hidden = module._non_persistent_buffers_set if neurons else ()
         for name, value in (*vars(module).items(), *module._buffers.items(), *module._parameters.items()):
             if name.startswith("_tensor_constant") or name in ("_buffers", "_parameters", "_modules", *hidden):
                 continue
-            if is_spiking(module) and name in _KEPT:
-                continue
+            if neurons and (name in _KEPT or (isinstance(value, Tensor | fx.Proxy) and name in vars(module))):
+                continue  # what neurons keep of their last call
             plain = isinstance(value, int | float | str | bool | type(None))
-            if is_spiking(module) and isinstance(value, Tensor) and name in vars(module):
-                continue  # what a neuron keeps of its last call
             items = list(value.values()) if isinstance(value, dict) else value
             items = [id(item) for item in items] if isinstance(items, list | tuple | set) else None
             found[f"{path}.{name}".lstrip(".")] = (value if plain else id(value), items)
     return found
-
-
-class _RandomStates:
-    """The generators of random numbers as they are now."""
-
-    def __init__(self):
-        self.devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        self.kept = self._now()
-
-    def _now(self) -> tuple:
-        cuda = tuple(torch.cuda.get_rng_state(device) for device in self.devices)
-        return (torch.get_rng_state(), *cuda), random.getstate(), np.random.get_state()  # noqa: NPY002 -- it is what networks of others may use
-
-    def moved(self) -> bool:
-        """Whether one has drawn a number since."""
-        (theirs, *others), (ours, *kept) = self._now(), self.kept
-        changed = any(not torch.equal(a, b) for a, b in zip(theirs, ours)) or others[0] != kept[0]
-        return changed or others[1][2] != kept[1][2] or not np.array_equal(others[1][1], kept[1][1])
-
-    def restore(self) -> None:
-        """Set them back, so that the loop draws what it would have drawn."""
-        (cpu, *cuda), own, numpy_state = self.kept
-        torch.set_rng_state(cpu)
-        for device, state in zip(self.devices, cuda):
-            torch.cuda.set_rng_state(state, device)
-        random.setstate(own)
-        np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def _caller_is_snntorch() -> bool:

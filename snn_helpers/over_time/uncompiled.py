@@ -8,6 +8,6 @@ import torch
 
 
 @torch.compiler.disable
-def run_uncompiled(over_time: Any, *inputs: Any) -> Any:
+def run_uncompiled(over_time: Any, *inputs: Any, **options: Any) -> Any:
     """Run a network over time outside of what is being compiled."""
-    return over_time.run(*inputs)
+    return over_time.run(*inputs, **options)
