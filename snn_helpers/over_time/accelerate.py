@@ -14,7 +14,7 @@ from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_map
 
 from snn_helpers._checks import check_choice
-from snn_helpers.engine import Spikes
+from snn_helpers.engine import Spikes, kernels
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.actions import BYTE, Action, Context, ConvLayer, Element, Neurons, Series, at_step
 from snn_helpers.over_time.fingerprint import fingerprint
@@ -232,6 +232,9 @@ class OverTime:
         neuron = self.runner.equation(self.net.get_submodule(steps[action.indices[-1]].target))
         if isinstance(neuron, str):
             return f"the module's own code, step by step: {neuron}"
+        why_not = kernels.serves("neurons", neuron, next(self.net.parameters(), torch.empty(0)).device)
+        if isinstance(action, Neurons) and why_not is not None:
+            return f"its equation, step by step: {why_not}"
         return action.how if isinstance(action, ConvLayer) else f"all steps in one kernel ({neuron.kind})"
 
 
