@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -175,8 +176,14 @@ def register(table: dict[str, Any], name: str, entry: Any, source: Callable[[Any
     """
     if not (isinstance(name, str) and name.isidentifier()):
         raise ValueError(f"a name must consist of letters, digits and underscores; got {name!r}.")
-    homes = {(source(one).__module__, source(one).__qualname__) for one in (entry, table.get(name, entry))}
-    if len(homes) > 1:
-        places = " and ".join(sorted(".".join(home) for home in homes))
+    sources = [source(one) for one in (entry, table.get(name, entry))]
+    if len({(_file_of(one), one.__qualname__) for one in sources}) > 1:
+        places = " and ".join(sorted(f"{one.__module__}.{one.__qualname__}" for one in sources))
         raise ValueError(f"two definitions are called {name!r}: {places}. Give yours another name.")
     table[name] = entry
+
+
+def _file_of(definition: Any) -> str:
+    """Return the file of a class or function: a plugin may be imported, too, and is then a module by another name."""
+    module = sys.modules.get(definition.__module__)
+    return getattr(module, "__file__", None) or definition.__module__

@@ -22,7 +22,7 @@ from snn_helpers._checks import check_choice, check_int
 from snn_helpers._files import writable_folder
 from snn_helpers._paths import runs_home, user_path
 from snn_helpers.data import EventDataset, load_dataset
-from snn_helpers.models.readout import frames_for
+from snn_helpers.over_time import frames_for
 from snn_helpers.training.build import load_model
 
 _ATTRIBUTED = 6

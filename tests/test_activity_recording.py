@@ -13,6 +13,7 @@ from watching import watched
 
 from snn_helpers import ALIF, Leaky, SpikingCNN, SpikingResNet, Synaptic, record
 from snn_helpers.activity import firing_fractions
+from snn_helpers.neurons import reset
 from snn_helpers.neurons.alif import SNNTorchALIF
 
 
@@ -106,6 +107,14 @@ def by_hand(model, x, state):
     return torch.stack(spikes).detach().numpy(), torch.stack(mems).detach().numpy(), stacked
 
 
+def record_steps(model, frames):
+    reset(model)
+    with record(model) as recording, torch.no_grad():
+        for frame in frames:
+            model(frame)
+    return recording
+
+
 def test_model_of_one_step_is_looped_over_from_a_fresh_state(loop_input):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 5), snntorch.Leaky(0.8, init_hidden=True))
@@ -117,7 +126,7 @@ def test_model_of_one_step_is_looped_over_from_a_fresh_state(loop_input):
             expected.append((spk, mem))
     spk, mem = (torch.stack(part).numpy() for part in zip(*expected))
     for _ in range(2):  # the second time, nothing of the first is left in the state
-        recording = record(model, loop_input, each_step=True)
+        recording = record_steps(model, loop_input)
         assert np.array_equal(recording.spk["1"], spk)
         assert np.array_equal(recording.mem["1"], mem)
     assert spk.any()
@@ -133,7 +142,7 @@ def test_our_neurons_are_heard_over_time_and_as_a_step(kind, loop_input):
     neurons, step = kind(threshold=0.5), kind(threshold=0.5, init_hidden=True)
     with torch.no_grad():
         spk, mem = neurons(loop_input)
-    recordings = (record(neurons, loop_input), record(step, loop_input), record(step, loop_input, each_step=True))
+    recordings = (record(neurons, loop_input), record(step, loop_input), record_steps(step, loop_input))
     for recording in recordings:
         (name,) = recording
         assert np.array_equal(recording.spk[name], spk.numpy())

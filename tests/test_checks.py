@@ -1,11 +1,13 @@
 """Argument checks: what passes comes back plain, what does not is named with what was expected."""
 
+import importlib.util
+import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from snn_helpers._checks import check_choice, check_float, check_int
+from snn_helpers._checks import check_choice, check_float, check_int, register
 
 
 def test_choice_returns_the_choice():
@@ -77,3 +79,16 @@ def test_float_bounds_are_inclusive_unless_above():
         check_float("lr", 0, low=0, above=True)
     with pytest.raises(ValueError, match=r"in \(0, 1\]; got 1.5"):
         check_float("lr", 1.5, low=0, high=1, above=True)
+
+
+def test_a_plugin_that_is_imported_too_is_the_same_definition(tmp_path, monkeypatch):
+    path = tmp_path / "twice_loaded.py"
+    path.write_text("def derivative(v, slope):\n    return v\n")
+    table = {}
+    for name in ("twice_loaded", "snn_plugin_twice_loaded"):
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        register(table, "twice", module.derivative)
+    assert table["twice"] is module.derivative

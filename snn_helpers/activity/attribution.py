@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from snn_helpers._checks import check_int, check_labels
 from snn_helpers.models.network import SpikeOutput
 from snn_helpers.models.readout import decide, run_network
-from snn_helpers.over_time import over_time
+from snn_helpers.over_time import device_of, evaluating, over_time
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def attribute_events(
     Parameters
     ----------
     model : nn.Module
-        Answers (spk_rec, mem_rec), each [T, B, classes]; run in eval mode, by the loop over snnTorch.
+        Answers (spk_rec, mem_rec), each [T, B, classes]; run in eval mode.
     frames : Tensor [T, B, P, H, W]
         Event counts.
     targets : Tensor int64 [B] or None
@@ -83,21 +82,16 @@ def attribute_events(
     from captum.attr import IntegratedGradients
 
     check_int("path_steps", path_steps, low=2)
-    was_training = model.training
-    model = over_time(model).eval()
-    try:
-        with torch.no_grad():
-            output = run_network(model, frames)
+    model = over_time(model)
+    with evaluating(model):
+        output = run_network(model, frames)
         targets = decide(output) if targets is None else check_labels(targets, output.spk_rec.shape[-1], "targets")
-        with warnings.catch_warnings():  # that the loop over snnTorch computes it is no news here
-            warnings.filterwarnings("ignore", message="`frames`: they")
-            method = IntegratedGradients(lambda batch: _log_probability(run_network(model, batch.transpose(0, 1))))
-            inputs = frames.transpose(0, 1).float()
+        method = IntegratedGradients(lambda batch: _log_probability(run_network(model, batch.transpose(0, 1))))
+        inputs = frames.transpose(0, 1).float()
+        with torch.enable_grad():
             values = method.attribute(
                 inputs, target=targets, n_steps=path_steps, method="riemann_middle", internal_batch_size=len(inputs)
             )
-    finally:
-        model.train(was_training)
     return Attribution(values.detach().transpose(0, 1).float().cpu().numpy(), targets.cpu().numpy())
 
 
@@ -197,13 +191,7 @@ def _probability(model: nn.Module, frames: Tensor, counts: np.ndarray, attributi
     """Return the targets' mean probability on counts [B, cells], as large as `frames`."""
     num_steps, batch, *rest = frames.shape
     changed = counts.reshape(batch, num_steps, *rest).swapaxes(0, 1).astype(np.uint8)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            device = next((p.device for p in model.parameters()), torch.device("cpu"))
-            output = run_network(model, torch.from_numpy(np.ascontiguousarray(changed)).to(device))
-            chance = _log_probability(output).exp().cpu().numpy()
-    finally:
-        model.train(was_training)
+    with evaluating(model):
+        output = run_network(model, torch.from_numpy(np.ascontiguousarray(changed)).to(device_of(model)))
+        chance = _log_probability(output).exp().cpu().numpy()
     return float(chance[np.arange(batch), attribution.targets].mean())

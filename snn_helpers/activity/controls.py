@@ -12,7 +12,7 @@ from torch import nn
 from snn_helpers._checks import check_choice, check_float, check_int, check_labels
 from snn_helpers.activity.measures import check_classes
 from snn_helpers.models.readout import decide, run_network
-from snn_helpers.over_time import over_time
+from snn_helpers.over_time import device_of, evaluating, over_time
 from snn_helpers.stats import wilson_interval
 
 CONTROLS = ("as recorded", "shuffled", "reversed", "collapsed", "polarity swapped", "events dropped")
@@ -46,11 +46,6 @@ def shuffle_time(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return frames[order, np.arange(frames.shape[1])]
 
 
-def reverse_time(frames: np.ndarray) -> np.ndarray:
-    """Play frames [T, B, ...] backwards."""
-    return frames[::-1].copy()
-
-
 def collapse_time(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Give every step the same share of the sum over time, rounded to whole events by lot; every pixel keeps its count.
 
@@ -63,16 +58,6 @@ def collapse_time(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.diff(dealt, axis=0).astype(frames.dtype)
 
 
-def swap_polarity(frames: np.ndarray) -> np.ndarray:
-    """Exchange ON and OFF in frames [T, B, 2, H, W]."""
-    return frames[:, :, ::-1].copy()
-
-
-def drop_events(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Leave out each event with probability `share`."""
-    return rng.binomial(frames, 1 - share).astype(frames.dtype)
-
-
 def spoil(frames: np.ndarray, control: str, drop: float = 0.5, seed: int = 0) -> np.ndarray:
     """Return frames uint8 [T, B, 2, H, W] under one of `CONTROLS`; those given stay as they are."""
     check_choice("control", control, CONTROLS)
@@ -81,10 +66,10 @@ def spoil(frames: np.ndarray, control: str, drop: float = 0.5, seed: int = 0) ->
     spoilers: Mapping[str, Callable[[], np.ndarray]] = {
         "as recorded": lambda: frames,
         "shuffled": lambda: shuffle_time(frames, rng),
-        "reversed": lambda: reverse_time(frames),
+        "reversed": lambda: frames[::-1].copy(),
         "collapsed": lambda: collapse_time(frames, rng),
-        "polarity swapped": lambda: swap_polarity(frames),
-        "events dropped": lambda: drop_events(frames, drop, rng),
+        "polarity swapped": lambda: frames[:, :, ::-1].copy(),
+        "events dropped": lambda: rng.binomial(frames, 1 - drop).astype(frames.dtype),
     }
     return spoilers[control]()
 
@@ -146,16 +131,9 @@ def score_controls(
 
 def _answers(model: nn.Module, frames: np.ndarray, batch_size: int) -> tuple[np.ndarray, int]:
     """Return the class that a network decides for each recording, and how many classes it has."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     answers, network = [], over_time(model)
-    try:
-        with torch.inference_mode():
-            for part in np.split(frames, range(batch_size, frames.shape[1], batch_size), axis=1):
-                output = run_network(network, torch.from_numpy(np.ascontiguousarray(part)).to(device))
-                answers.append(decide(output).cpu().numpy())
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(model):
+        for part in np.split(frames, range(batch_size, frames.shape[1], batch_size), axis=1):
+            output = run_network(network, torch.from_numpy(np.ascontiguousarray(part)).to(device_of(model)))
+            answers.append(decide(output).cpu().numpy())
     return np.concatenate(answers), output.spk_rec.shape[-1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_helpers.over_time import InputListener, over_time
+from snn_helpers.over_time import InputListener, evaluating, over_time
 
 PICOJOULES_PER_SPIKE = (0.9, 23.6)
 """Energy of one synaptic operation, in pJ: from the addition alone, 32-bit float in 45 nm (M. Horowitz, ISSCC 2014,
@@ -69,7 +69,6 @@ def synaptic_operations(model: nn.Module, frames: Tensor) -> dict[str, LayerCost
     neurons themselves are not counted, and an input of 2 counts as one multiplication.
     """
     counts: dict[str, _Count] = {}
-    modes = [(module, module.training) for module in model.modules()]
     hooks = []
     for path, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -79,15 +78,12 @@ def synaptic_operations(model: nn.Module, frames: Tensor) -> dict[str, LayerCost
                 _add(counts.setdefault(name, _Count()), module, inputs, times)
 
             hooks.append(module.register_forward_pre_hook(InputListener(on_rows)))
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model):
             over_time(model)(frames)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes:
-            module.training = training
     if not counts:
         raise ValueError(f"{type(model).__name__} ran through neither nn.Conv2d nor nn.Linear: nothing to count.")
     batch = frames.shape[1]
@@ -133,11 +129,7 @@ def _add(count: _Count, weights: nn.Module, inputs: Tensor, times: int) -> None:
     per_input = live.reshape(-1, *fan_out.shape).sum(0).double()
     count.operations += times * float((per_input * fan_out).sum())
     count.dense += times * dense * (live.numel() // fan_out.numel())
-    count.spiking &= bool((inputs[live] == 1).all()) if inputs.dtype == torch.uint8 else _ones(inputs, live)
-
-
-def _ones(inputs: Tensor, live: Tensor) -> bool:
-    return bool((inputs[live].abs() == 1).all())
+    count.spiking &= bool((inputs[live].abs() == 1).all())
 
 
 def _fan_out(weights: nn.Module, inputs: Tensor) -> tuple[Tensor, float]:

@@ -22,6 +22,10 @@ MOSTLY = 0.9  # of a layer's neurons, from which on the layer itself is called d
 LEAST_FIRING = 1e-3  # spikes a neuron and step, below which a layer counts as silent
 VANISHING = 1e-6  # of a layer's pull over the strongest layer's
 STUCK = 0.02  # from ln C
+WAKE = (
+    "Lower `threshold`, raise `beta` or the weights, or call `balance_firing(model, frames)` before training; if "
+    "it died in training, lower the learning rate."
+)
 
 
 @dataclass(frozen=True)
@@ -146,13 +150,13 @@ def _firing_problems(layers: dict[str, LayerHealth]) -> Iterable[str]:
             if silent_before:
                 yield f"layer {name!r} is dead: nothing reaches it. Mend the layer before it first."
             else:
-                yield f"layer {name!r} is dead: no neuron fires{_reach(layer)}. {_wake()}"
+                yield f"layer {name!r} is dead: no neuron fires{_reach(layer)}. {WAKE}"
             silent_before = True
             continue
         if layer.spike_fraction < LEAST_FIRING:
-            yield f"layer {name!r} is almost silent: {100 * layer.spike_fraction:.3f} % of steps. {_wake()}"
+            yield f"layer {name!r} is almost silent: {100 * layer.spike_fraction:.3f} % of steps. {WAKE}"
         elif layer.dead > MOSTLY:
-            yield f"layer {name!r}: {100 * layer.dead:.0f} % of its neurons are dead. {_wake()}"
+            yield f"layer {name!r}: {100 * layer.dead:.0f} % of its neurons are dead. {WAKE}"
         elif layer.saturated > MOSTLY / 2:
             yield (
                 f"layer {name!r} is saturated: {100 * layer.saturated:.0f} % of its neurons fire nearly always, where "
@@ -165,13 +169,6 @@ def _reach(layer: LayerHealth) -> str:
     if layer.threshold is None or not math.isfinite(layer.mem_max):
         return ""
     return f", the highest membrane is {layer.mem_max:.3g} and the threshold {layer.threshold:.3g}"
-
-
-def _wake() -> str:
-    return (
-        "Lower `threshold`, raise `beta` or the weights, or call `balance_firing(model, frames)` before training; if "
-        "it died in training, lower the learning rate."
-    )
 
 
 def _gradient_problems(gradients: dict[str, float]) -> Iterable[str]:

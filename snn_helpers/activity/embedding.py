@@ -76,6 +76,8 @@ def embed(
     ValueError
         If there are fewer than 5 recordings, or the features are not [N, D] of finite numbers.
     """
+    from sklearn.manifold import trustworthiness
+
     check_choice("method", method, METHODS)
     features = _checked(features)
     limit = (len(features) - 1) / 3
@@ -86,7 +88,8 @@ def embed(
     points = _lay_out(features, method, used, seed)
     neighbours = min(check_int("neighbours", neighbours, low=1), (len(features) - 1) // 2)
     shown = used if method == "tsne" else None
-    return Embedding(points, method, seed, shown, trust(features, points, neighbours), neighbours, message)
+    trust = float(trustworthiness(features, points, n_neighbors=neighbours))
+    return Embedding(points, method, seed, shown, trust, neighbours, message)
 
 
 def embed_layers(spikes: Mapping[str, np.ndarray], frames: np.ndarray | None = None, **options) -> dict[str, Embedding]:
@@ -127,13 +130,6 @@ def embed_over_time(spk: np.ndarray, method: str = "pca", seed: int = 0, **optio
     so_far = np.cumsum(np.asarray(spk), axis=0, dtype=np.float32)
     flat = embed(so_far.reshape(spk.shape[0] * spk.shape[1], -1), method, seed=seed, **options)
     return Embedding(**{**vars(flat), "points": flat.points.reshape(*spk.shape[:2], 2)})
-
-
-def trust(features: np.ndarray, points: np.ndarray, neighbours: int = 10) -> float:
-    """Return the trustworthiness of points [N, 2] for features [N, D]: 1 if all neighbours in the plane are real."""
-    from sklearn.manifold import trustworthiness
-
-    return float(trustworthiness(features, points, n_neighbors=neighbours))
 
 
 def neighbour_agreement(features: np.ndarray, labels: np.ndarray, neighbours: int = 10) -> float:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from snn_helpers._checks import check_choice, check_int
 from snn_helpers.activity.taps import Take, attach
 from snn_helpers.engine import Spikes
-from snn_helpers.neurons import reset
-from snn_helpers.over_time import over_time
+from snn_helpers.over_time import evaluating, over_time
 
 WHAT = ("spk", "mem")
 MEGABYTES = 2048
@@ -200,7 +199,6 @@ def record(
     what: Sequence[str] = WHAT,
     max_neurons: int | None = None,
     *,
-    each_step: bool = False,
     max_megabytes: float = MEGABYTES,
 ) -> Recording:
     """Record what the spiking layers of a model do.
@@ -225,8 +223,6 @@ def record(
         Spikes, membranes or both.
     max_neurons : int or None
         Record at most so many neurons a layer, drawn once and always the same; the arrays are then [T, B, n].
-    each_step : bool
-        Call the model, which is one step of a network, once a step, instead of on all of them through `accelerate`.
     max_megabytes : float
         Memory that the arrays may take.
 
@@ -250,21 +246,10 @@ def record(
     if max_neurons is not None:
         check_int("max_neurons", max_neurons, low=1)
     layers = [layers] if isinstance(layers, str) else layers
-    model = model if frames is None or each_step else over_time(model)
+    model = model if frames is None else over_time(model)
     recording = Recording(model, layers, what, max_neurons, max_megabytes)
     if frames is None:
         return recording
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with recording, torch.no_grad():
-            if each_step:
-                reset(model)
-                for frames_now in frames:
-                    model(frames_now)
-            else:
-                model(frames)
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(model), recording:
+        model(frames)
     return recording

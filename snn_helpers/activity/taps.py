@@ -19,8 +19,8 @@ class Take(NamedTuple):
     """What is called: per layer (name, spk, mem, whole), as a model starts, and with what it returns."""
 
     layer: Callable
-    start: Callable
-    output: Callable
+    start: Callable = lambda: None
+    output: Callable = lambda output: None
 
 
 def find_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -102,8 +102,5 @@ def firing_fractions(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         calls[name] = calls.get(name, 0) + 1
         fractions[name] = mean if name not in fractions else fractions[name] + (mean - fractions[name]) / calls[name]
 
-    def nothing(*args):
-        return None
-
-    with attach(model, None, Take(on_layer, nothing, nothing), mem=False):
+    with attach(model, None, Take(on_layer), mem=False):
         yield fractions

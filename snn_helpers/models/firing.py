@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_float
 from snn_helpers.engine import Spikes
-from snn_helpers.models.readout import frames_for
 from snn_helpers.neurons import Listener
-from snn_helpers.over_time import Drive, over_time, runner_of
+from snn_helpers.over_time import Drive, frames_for, kept_modes, over_time, runner_of
 
 BISECTIONS = 12
 TOLERANCE = 0.02  # relative to the share asked for
@@ -58,7 +56,9 @@ def balance_firing(model: nn.Module, frames: Tensor, share: float | Mapping[str,
     for value in shares.values():
         check_float("share", value, low=0, high=0.5, above=True)
     reached = dict.fromkeys(drives, 0.0)
-    with _learning_mode(model), torch.random.fork_rng(devices=[]):
+    with kept_modes(model), torch.random.fork_rng(devices=[]):
+        for module in model.modules():  # normalisations use this batch's statistics, dropout lets everything through
+            module.training = not isinstance(module, nn.modules.dropout._DropoutNd)
         for name, drive in drives.items():
             knob = _Knob(model, drive)
             low, high = knob.range
@@ -71,19 +71,6 @@ def balance_firing(model: nn.Module, frames: Tensor, share: float | Mapping[str,
                 low, high = (middle, high) if reached[name] < shares[name] else (low, middle)
         _measure_statistics(model, frames)
     return reached
-
-
-@contextlib.contextmanager
-def _learning_mode(model: nn.Module) -> Iterator[None]:
-    """Have normalisations use this batch's statistics, and dropout let everything through."""
-    modes = [(module, module.training) for module in model.modules()]
-    for module, _ in modes:
-        module.training = not isinstance(module, nn.modules.dropout._DropoutNd)
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 class _Enough(Exception):

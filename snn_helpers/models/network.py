@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_int
+from snn_helpers.models.settings import NORMS
 from snn_helpers.neurons import SpikingNeuron
 from snn_helpers.over_time import NormOverTime, OverTime
 
-NORMS = ("batch", "none")
 POOLINGS = 3  # halvings of the frames that a network may do: they must be at least 8 pixels wide
 
 # Of a normalisation, in units of the threshold. A wide scale with a negative shift learns faster than a narrow scale

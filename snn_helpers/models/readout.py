@@ -6,17 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers.models.network import SpikeOutput
-from snn_helpers.over_time import OverTime, over_time
-
-
-def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
-    """Return event counts as a network takes them: bytes where steps are run over time, else in its weights' type."""
-    runner = getattr(network, "over_time", None)
-    steps = isinstance(runner, OverTime) and all(neuron.init_hidden for neuron in runner.neurons)
-    if frames.is_floating_point() or steps:
-        return frames
-    kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
-    return frames.to(next(kinds, torch.get_default_dtype()))
+from snn_helpers.over_time import frames_for, over_time
 
 
 def run_network(network: nn.Module, frames: Tensor) -> SpikeOutput:

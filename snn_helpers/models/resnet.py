@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_float, check_int
 from snn_helpers.models.network import SpikingNetwork, frame_size, spiking_layer
+from snn_helpers.models.settings import SKIPS
 from snn_helpers.neurons import ALIF, Leaky, Synaptic
 
-SKIPS = ("spike", "membrane", "none")
 CHANNELS = (32, 64)
 HIDDEN = 128
 
@@ -84,16 +84,8 @@ class SpikingResNet(SpikingNetwork):
 
     Parameters
     ----------
-    beta : float in [0, 1]
-        Decay of the membranes per step, exp(-dt / tau).
-    threshold : float > 0
-        Firing threshold of all neurons.
-    dropout : float in [0, 1)
-        Share of the hidden layer's spikes dropped in training, each step on its own.
-    engine : {"auto", "snntorch", "cpu", "cuda"}
-        What computes the layers; see `SpikingCNN`.
-    norm : {"batch", "none"}
-        "batch": batch normalisation over time and batch; statistics of the batch in training, running means in eval.
+    beta, threshold, dropout, engine, norm, num_classes, in_channels, image_size, surrogate
+        As for `SpikingCNN`.
     alpha : float in [0, 1]
         Decay of the Synaptic layer's current per step, exp(-dt / tau_syn).
     rho : float in [0, 1]
@@ -106,14 +98,6 @@ class SpikingResNet(SpikingNetwork):
         Channels before and after the down-sampling.
     hidden : int
         Synaptic neurons.
-    num_classes : int
-        Output neurons.
-    in_channels : int
-        Polarities of the frames.
-    image_size : int or (W, H)
-        Pixels of the frames; one number for a square.
-    surrogate : {"fast_sigmoid", "compact"}
-        Gradient of a spike; see `SpikingCNN`.
     learn : tuple of str
         What each layer of neurons learns beside the weights, where it has it, one number a layer: of "alpha", "beta",
         "threshold", "rho" and "adaptation".

@@ -235,10 +235,6 @@ class SpikingNeuron(nn.Module):
             mem_rec.append(self.membrane(state))
         return torch.stack(spk_rec), torch.stack(mem_rec)
 
-    def start(self) -> list[None]:
-        """Return the states before the first step, for a new neuron of snnTorch's, which then starts at zero."""
-        return [None] * len(self.states)
-
     def membrane(self, state: list[Tensor]) -> Tensor:
         """Return the membrane among the states that a step hands on."""
         return state[self.states.index("mem")]

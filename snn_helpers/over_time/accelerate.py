@@ -78,10 +78,9 @@ class OverTime:
     def run(self, *inputs: Any, **options: Any) -> Any:
         """Run the network on its input over time; anything else goes to its method as it is."""
         if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].dim() == 0 or len(inputs[0]) == 0:
-            given = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in inputs[:1]]
-            raise ValueError(
-                f"the first input must be a tensor [T, B, ...], T at least 1; got {given[0] if given else 'none'}."
-            )
+            given = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in inputs]
+            given = given[0] if given else "none"
+            raise ValueError(f"the first input must be a tensor [T, B, ...] of one step or more; got {given}.")
         planned = self._planned(inputs, options)
         reason = self._why_loop(inputs[0])
         if reason is None and isinstance(planned, _Planned):

@@ -222,6 +222,7 @@ class _Tracer(fx.Tracer):
         self._aside = False  # what runs now is to be evaluated, not traced
         self._modes: tuple | None = None
         self._calls: dict[str, int] = {}
+        self._results: dict[tuple[str, str], Any] = {}  # of modules, by path and the shapes that they are given
         self._constants: dict[int, tuple[Tensor, fx.Node, int]] = {}
 
     def _refuse(self, reason: str) -> None:
@@ -332,13 +333,21 @@ class _Tracer(fx.Tracer):
         module = self.root.get_submodule(target) if kind == "call_module" else None
         self.watch.masks = isinstance(module, DROPOUTS) or (module is None and _name_of(target) in DROPOUT_FUNCTIONS)
         with torch.no_grad(), self.aside():
-            if module is not None:
-                return _neuron_value(module, args, kwargs) if is_spiking(module) else _kept(module, args, kwargs)
+            if module is not None:  # in a loop once for all its steps: it takes most of a trace's time
+                call = target, str(tree_map(_shape, (args, kwargs)))
+                if call not in self._results:
+                    run = _neuron_value if is_spiking(module) else _kept
+                    self._results[call] = run(module, args, kwargs)
+                return self._results[call]
             if kind == "call_function":
                 return target(*args, **kwargs)
             if target in ("to", "cpu", "cuda", "type_as"):
                 return _moved(target, args, kwargs)
             return getattr(args[0], target)(*args[1:], **kwargs)
+
+
+def _shape(item: Any) -> Any:
+    return (item.shape, item.dtype) if isinstance(item, Tensor) else item
 
 
 def _as_value(item: Any) -> Any:

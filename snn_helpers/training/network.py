@@ -18,8 +18,7 @@ from torch.nn.modules.batchnorm import BatchNorm1d, _BatchNorm
 from snn_helpers._checks import check_labels
 from snn_helpers.activity import firing_fractions, synaptic_operations
 from snn_helpers.data import EventDataset
-from snn_helpers.models.readout import frames_for
-from snn_helpers.over_time import NormOverTime, OverTime, is_spiking
+from snn_helpers.over_time import NormOverTime, OverTime, frames_for, is_spiking
 from snn_helpers.over_time.runner import Runner
 
 

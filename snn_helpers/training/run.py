@@ -16,8 +16,9 @@ from snn_helpers._checks import NotANumberError
 from snn_helpers.activity import firing_rates, record
 from snn_helpers.data import Augment, EventDataset, same_recordings
 from snn_helpers.models.firing import balance_firing
-from snn_helpers.models.readout import frames_for, read_output
+from snn_helpers.models.readout import read_output
 from snn_helpers.neurons import clamp_parameters
+from snn_helpers.over_time import frames_for
 from snn_helpers.training import network
 from snn_helpers.training.breakdown import (
     all_finite,
