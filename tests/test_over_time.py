@@ -15,9 +15,11 @@ from snntorch import utils
 from torch import nn
 from torch.nn import functional as F
 
+from snn_helpers import SpikingCNN
 from snn_helpers.engine import cpu
 from snn_helpers.neurons import Leaky, reset
 from snn_helpers.over_time import Accelerated, NormOverTime, accelerate
+from snn_helpers.over_time.fingerprint import fingerprint
 from snn_helpers.over_time.program import one_step, roll
 from snn_helpers.over_time.trace import trace
 
@@ -1005,3 +1007,13 @@ def test_empty_batch_and_lazy_layers_run_by_the_loop():
     with pytest.warns(UserWarning, match="hook on LazyLinear"):
         fast(frames)
     assert_equal(fast(frames), step_loop(net, frames))
+
+
+def test_fingerprint_of_a_network_that_runs_itself_does_not_grow_with_its_plans():
+    net = SpikingCNN(threshold=0.1).eval()
+    frames = torch.zeros(2, 1, 2, 34, 34, dtype=torch.uint8)
+    sizes = []
+    for batch in range(1, 5):
+        net(frames.expand(-1, batch, -1, -1, -1))
+        sizes.append(len(repr(fingerprint(net))))
+    assert sizes == [sizes[0]] * 4

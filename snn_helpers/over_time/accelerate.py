@@ -17,13 +17,14 @@ from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.actions import Action, Context, ConvLayer, Element, Neurons, Series, at_step
-from snn_helpers.over_time.fingerprint import fingerprint
+from snn_helpers.over_time.fingerprint import NotRead, fingerprint
 from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, Stage, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
 from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
 from snn_helpers.over_time.trace import CannotTrace, Traced, tensors, trace
 
+_PLANS = 64
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
 
 
@@ -42,7 +43,7 @@ class _Planned:
     actions: list[list[Action]]  # of each loop
 
 
-class OverTime:
+class OverTime(NotRead):
     """Runs one network over time: traces it once for each shape of input, plans, and carries the plan out.
 
     Parameters
@@ -112,6 +113,8 @@ class OverTime:
     def _planned(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
         key = (_signature((inputs, options)), fingerprint(self.net))
         if key not in self._plans:
+            if len(self._plans) == _PLANS:  # of a network that changes all the time: the oldest goes
+                del self._plans[next(iter(self._plans))]
             self._plans[key] = self._make_plan(inputs, options)
         return self._plans[key]
 

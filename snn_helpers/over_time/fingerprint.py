@@ -16,6 +16,10 @@ _MISSING = object()
 _SMALL = 4096  # bytes
 
 
+class NotRead:
+    """What a network may hold of which no trace depends, since it only carries the network out."""
+
+
 def fingerprint(net: nn.Module) -> tuple:
     """Return what a trace depends on beside its input.
 
@@ -52,14 +56,14 @@ def _value(value: Any, depth: int = 3) -> Any:
         return id(value), None if value.is_inference() else value._version
     if isinstance(value, nn.Module):
         return id(value)
-    if depth == 0:
+    if depth == 0 or isinstance(value, NotRead):
         return None
     if isinstance(value, np.ndarray):
         return value.tobytes() if value.nbytes <= _SMALL else id(value)
     if isinstance(value, list | tuple):
         return tuple(_value(item, depth - 1) for item in value)
     if isinstance(value, dict):
-        return tuple((str(k), _value(v, depth - 1)) for k, v in value.items())
+        return tuple((_value(k, depth - 1), _value(v, depth - 1)) for k, v in value.items())
     if isinstance(value, types.FunctionType | types.MethodType | type) or not hasattr(value, "__dict__"):
         return id(value) if callable(value) else None
     return id(value), _value(vars(value), depth - 1)
