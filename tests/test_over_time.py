@@ -150,16 +150,6 @@ def test_explain_says_why_a_layer_has_no_kernel():
     assert "Lapicque" in fast.explain()
 
 
-def test_explain_says_that_an_equation_has_no_kernel():
-    class Doubling(Leaky):
-        kind = "doubling"
-
-    fast = accelerate(nn.Sequential(nn.Linear(6, 3), Doubling(init_hidden=True, output=True)))
-    fast(events(4, 2, 6))
-    assert "its equation, step by step: " in fast.explain()
-    assert "doubling" in fast.explain()
-
-
 def test_static_input_is_computed_once():
     class Static(Looped):
         def forward(self, x):
