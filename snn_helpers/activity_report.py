@@ -74,6 +74,11 @@ class Subject:
         """Accuracy of an answer by chance, in %."""
         return 100 / self.dataset.num_classes
 
+    @property
+    def title(self) -> str:
+        """Class of the single recording, in words."""
+        return self.dataset.name_of(int(self.labels[self.sample]))
+
     @cached_property
     def recording(self) -> activity.Recording:
         """All layers, on all recordings."""
@@ -172,7 +177,7 @@ def _draw_raster(subject: Subject) -> tuple[Figure, Caption]:
             words = f"{len(shown)} of {int(spk.any(0).sum()):,} neurons that fire, the busiest on top"
         plots.raster(spk[:, shown], ax, subject.step_ms).set(xlabel="", title=f"{name}: {words}")
     axes[-1].set(xlabel="time, ms")
-    sentence = f"Who fires when, while the network looks at a {subject.labels[subject.sample]}."
+    sentence = f"Who fires when, while the network looks at {subject.title}."
     return figure, Caption("Spike rasters", sentence, "One raster a layer, time across, neurons up.")
 
 
@@ -209,7 +214,8 @@ def _draw_race(subject: Subject) -> tuple[Figure, Caption]:
     shown = [subject.sample, *wrong[:1]]
     figure, axes = plots.new_figure(1, len(shown), height=2.8, squeeze=False)
     for index, ax in zip(shown, axes[0]):
-        words = f"{subject.dataset.name_of(int(subject.labels[index]))}, decided {subject.decided.final[index]}"
+        decided = subject.dataset.classes[subject.decided.final[index]]
+        words = f"{subject.dataset.name_of(int(subject.labels[index]))}, decided {decided}"
         counts = activity.output_race(subject.recording.spk[subject.output], index)
         plots.race(counts, ax, subject.step_ms, int(subject.labels[index])).set(title=words)
     return figure, Caption(
@@ -235,7 +241,7 @@ def _draw_tsne(subject: Subject) -> tuple[Figure, Caption]:
         f"t-SNE (perplexity {setting.perplexity:.3g}, seed {setting.seed}) of event counts and of spike counts; "
         f"distances between groups mean nothing. {setting.message}"
     )
-    return figure, Caption("Recordings in the plane", sentence.strip(), "Scatter plots, a colour and number a digit.")
+    return figure, Caption("Recordings in the plane", sentence.strip(), "Scatter plots, a colour and number a class.")
 
 
 def _draw_confusion(subject: Subject) -> tuple[Figure, Caption]:
@@ -244,7 +250,7 @@ def _draw_confusion(subject: Subject) -> tuple[Figure, Caption]:
     plots.confusion(
         activity.confusion_matrix(subject.labels, subject.decided.final, num_classes), ax, subject.dataset.classes
     )
-    return figure, Caption("Mistakes", "True digits down, decided ones across; mistakes coloured.", "Table of counts.")
+    return figure, Caption("Mistakes", "True classes down, decided ones across; mistakes coloured.", "Table of counts.")
 
 
 def _draw_anytime(subject: Subject) -> tuple[Figure, Caption]:
@@ -293,7 +299,7 @@ def _draw_attribution(subject: Subject) -> tuple[Figure, Caption]:
     plots.attribution_cloud(
         events, activity.event_values(events, found.values[:, 0], subject.dataset.sensor_size), cloud
     )
-    cloud.set(title=f"answer {found.targets[0]}, true {subject.labels[subject.sample]}")
+    cloud.set(title=f"answer {subject.dataset.classes[found.targets[0]]}, true {subject.title}")
     by_lot = {"deletion": checked.random_deletion, "insertion": checked.random_insertion}
     by_rank = {"deletion": checked.deletion, "insertion": checked.insertion}
     plots.deletion_insertion(checked.shares, by_rank, by_lot, curves)

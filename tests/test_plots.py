@@ -41,6 +41,21 @@ def test_event_rate_counts_events_per_ms(events):
     assert on.sum() * 5 == 2
 
 
+def test_event_rate_ends_with_the_recording_and_has_bins_to_see(events):
+    ax = plots.event_rate(events)
+    assert ax.get_xlim() == (0, 12)
+    counts, edges, _ = ax.patches[0].get_data()
+    assert len(counts) == 20
+    assert (counts * np.diff(edges)).sum() == pytest.approx(2)
+    assert not ax.texts
+
+
+def test_event_rate_of_nmnist_has_one_axis_and_shades_the_saccades(events):
+    ax = plots.event_rate(events, saccades=True)
+    assert ax.get_xlim() == (0, 320)
+    assert [text.get_text() for text in ax.texts] == ["saccade 1", "saccade 2", "saccade 3"]
+
+
 def test_frames_strip_shows_every_frame_under_its_start():
     frames = np.zeros((3, 2, 4, 4))
     frames[1, 1] = 1

@@ -10,7 +10,7 @@ import pytest
 
 from snn_helpers.events.recording import make_events
 from snn_helpers.widgets import EventPlayer, NeuronLab, base
-from snn_helpers.widgets.event_player import MAX_DRAWN, events_lost, field_at, pack_recording
+from snn_helpers.widgets.event_player import MAX_DOTS, MAX_SENT, events_lost, field_at, pack_recording
 from snn_helpers.widgets.state import Choice, Flag, Number, check_state
 
 SCRIPTS = ["event_player.js", "neuron_lab.js", "activity_explorer.js", "embedding_explorer.js", "training_monitor.js",
@@ -113,11 +113,34 @@ def test_packed_recording_keeps_true_counts_when_it_is_thinned():
     )
     facts, buffers = pack_recording(events, (34, 34, 2), ())
     cumulative = np.frombuffer(buffers["cumulative"], np.uint32).reshape(-1, 2)
-    assert len(buffers["x"]) <= MAX_DRAWN
-    assert facts["note"].startswith("70,000 events: every 4th is drawn")
+    assert len(np.frombuffer(buffers["x"], np.uint16)) == count
+    assert -(-count // facts["dot_stride"]) <= MAX_DOTS
+    assert facts["note"] == "70,000 events: all are in the pixels, every 4th is a dot; the counts are of all."
     assert cumulative[-1].sum() == count
     assert cumulative[70].tolist() == [((events["t"] < 70_000) & (events["p"] == p)).sum() for p in (0, 1)]
     assert sum(map(len, buffers.values())) < base.MAX_BYTES
+
+
+def test_recording_of_more_than_a_million_events_says_what_is_drawn(monkeypatch):
+    monkeypatch.setattr("snn_helpers.widgets.event_player.MAX_SENT", 100)
+    monkeypatch.setattr("snn_helpers.widgets.event_player.MAX_DOTS", 9)
+    count = 301
+    events = make_events(np.full(count, 1279), np.full(count, 719), np.arange(count), np.ones(count, int))
+    facts, buffers = pack_recording(events, (1280, 720, 2), ())
+    assert np.frombuffer(buffers["t"], np.uint32).tolist() == [*range(0, count, 4)]
+    assert set(np.frombuffer(buffers["x"], np.uint16)) == {1279}
+    assert set(np.frombuffer(buffers["y"], np.uint16)) == {719}
+    assert facts["note"] == "301 events: every 4th is in the pixels, every 36th is a dot; the counts are of all."
+    assert np.frombuffer(buffers["cumulative"], np.uint32).tolist() == [0, 0, 0, count]
+    assert MAX_SENT * 9 < 10_000_000  # bytes: what JupyterLab's server passes on as one message
+
+
+def test_saccades_are_shaded_where_they_are_given_only(events):
+    assert EventPlayer(events)._facts["saccades_ms"] == []
+    given = EventPlayer(events, saccades_ms=[(0, 50), (900, 950)])
+    assert given._facts["saccades_ms"] == [[0, 50]]
+    figure = given.figure()
+    assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["saccade 1"]
 
 
 def test_events_lost_by_hand():

@@ -142,7 +142,8 @@ def neighbour_agreement(features: np.ndarray, labels: np.ndarray, neighbours: in
     labels = check_classes(labels, "agreement of neighbours")
     features = _checked(features)
     neighbours = min(check_int("neighbours", neighbours, low=1), len(features) - 1)
-    nearest = NearestNeighbors(n_neighbors=neighbours + 1).fit(features).kneighbors(return_distance=False)
+    searched = min(neighbours + 1, len(features) - 1)  # of a few recordings, all others
+    nearest = NearestNeighbors(n_neighbors=searched).fit(features).kneighbors(return_distance=False)
     return float((labels[nearest[:, :neighbours]] == labels[:, None]).mean())
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from snn_helpers._checks import check_int
 from snn_helpers.data.loader import FrameLoader
 from snn_helpers.events.frames import Augment, FrameSpec, bin_frames
+from snn_helpers.events.recording import SACCADES_MS
 from snn_helpers.events.store import EventStore
 
 LARGEST_FRAME = 64
@@ -97,6 +98,11 @@ class EventDataset(Dataset):
     def is_nmnist(self) -> bool:
         """Whether these are N-MNIST's digits, real or simulated, seen in three saccades."""
         return self.classes == tuple("0123456789") and self.sensor_size == (34, 34, 2)
+
+    @property
+    def saccades_ms(self) -> tuple[tuple[float, float], ...]:
+        """When the camera moves, (start, stop) in ms: N-MNIST's three saccades, and nothing for other data."""
+        return SACCADES_MS if self.is_nmnist else ()
 
     def name_of(self, label: int) -> str:
         """Return a class in words."""

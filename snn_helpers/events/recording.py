@@ -14,8 +14,10 @@ from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, make_events
 
 SENSOR_SIZE = (34, 34, 2)
 """N-MNIST's field as (W, H, P): width, height, polarities. Frames are [T, B, P, H, W], the other way round."""
+SACCADES_MS = ((0, 95), (105, 205), (222, 305))
+"""The three camera movements of an N-MNIST recording, in ms (Orchard et al. 2015)."""
 
-__all__ = ["EVENT_DTYPE", "SENSOR_SIZE", "RecordingError", "make_events", "read_bin", "write_bin"]
+__all__ = ["EVENT_DTYPE", "SACCADES_MS", "SENSOR_SIZE", "RecordingError", "make_events", "read_bin", "write_bin"]
 
 BYTES_PER_EVENT = 5
 OVERFLOW_Y = 240

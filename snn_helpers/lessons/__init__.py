@@ -6,6 +6,10 @@ The checks of a notebook stand in a module of its number, `checks_<number>.py`; 
 from __future__ import annotations
 
 from snn_helpers.lessons.answers import WrongAnswer as WrongAnswer
+from snn_helpers.lessons.any_data import class_to_show as class_to_show
+from snn_helpers.lessons.any_data import nominal_step_ms as nominal_step_ms
+from snn_helpers.lessons.any_data import three_parts as three_parts
+from snn_helpers.lessons.any_data import within_five_bytes as within_five_bytes
 from snn_helpers.lessons.budgets import Budget as Budget
 from snn_helpers.lessons.budgets import Look as Look
 from snn_helpers.lessons.budgets import budget as budget

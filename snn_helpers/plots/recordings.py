@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from snn_helpers.events.recording import SACCADES_MS as SACCADES_MS
 from snn_helpers.plots.style import GREY, HIGHLIGHT, OFF, ON, ink, make_axes, new_figure, paper, stamp
 
-SACCADES_MS = ((0, 95), (105, 205), (222, 305))
-"""The three camera movements of an N-MNIST recording, in ms (Orchard et al. 2015)."""
-
-
 _NMNIST_END_MS = 320.0
-_MOST_BINS = 400
+_FEWEST_BINS, _MOST_BINS = 20, 400
 
 
 def polarity_image(frame: np.ndarray, background: str | tuple = "white") -> np.ndarray:
@@ -57,9 +54,9 @@ def frames_strip(frames: np.ndarray, ax: Axes | None = None, step_ms: float | No
     return ax
 
 
-def shade_saccades(ax: Axes) -> Axes:
-    """Shade the times of the three saccades on an axis of ms and number them."""
-    for number, (start, stop) in enumerate(SACCADES_MS, 1):
+def shade_saccades(ax: Axes, saccades_ms: Sequence[tuple[float, float]] = SACCADES_MS) -> Axes:
+    """Shade the times (start, stop) of saccades, by default N-MNIST's three, on an axis of ms and number them."""
+    for number, (start, stop) in enumerate(saccades_ms, 1):
         ax.axvspan(start, stop, color=ink(ax), alpha=0.06, linewidth=0)
         middle = (start + stop) / 2
         ax.text(
@@ -80,21 +77,40 @@ def event_cloud(events: np.ndarray, ax: Axes | None = None, axis: str = "x") -> 
     return ax
 
 
-def event_rate(events: np.ndarray, ax: Axes | None = None, bin_ms: float = 5.0, end_ms: float | None = None) -> Axes:
-    """Draw events per ms over time, per polarity, for events with t in µs.
+def event_rate(
+    events: np.ndarray,
+    ax: Axes | None = None,
+    bin_ms: float | None = None,
+    end_ms: float | None = None,
+    saccades: bool = False,
+) -> Axes:
+    """Draw events per ms over time, per polarity.
 
-    None as `end_ms` ends at the last event, and N-MNIST's recordings at one and the same time.
+    Parameters
+    ----------
+    events : structured array [N] with fields t (µs), p
+        A recording.
+    ax : Axes or None
+        Where to draw; None makes one.
+    bin_ms : float or None
+        Width of a bin, of which there are 400 at most; None takes 5 ms, and less where that would be fewer than 20.
+    end_ms : float or None
+        End of the axis. None ends at the last event, with `saccades` not before 320 ms, so that recordings of N-MNIST
+        have the same axis.
+    saccades : bool
+        Shade N-MNIST's saccades.
     """
     ax = make_axes(ax)
     if end_ms is None:
-        end_ms = max(_NMNIST_END_MS, events["t"][-1] / 1000) if len(events) else _NMNIST_END_MS
-    bin_ms = max(bin_ms, end_ms / _MOST_BINS)
-    edges = np.arange(0, end_ms + bin_ms, bin_ms)
+        last_ms = events["t"][-1] / 1000 if len(events) else 0.0
+        end_ms = max(_NMNIST_END_MS, last_ms) if saccades or last_ms == 0 else last_ms
+    bin_ms = max(min(5.0, end_ms / _FEWEST_BINS) if bin_ms is None else bin_ms, end_ms / _MOST_BINS)
+    edges = bin_ms * np.arange(np.ceil(end_ms / bin_ms - 1e-6) + 1)  # no sliver of a bin at the end
     for polarity, colour, name in ((1, ON, "ON"), (0, OFF, "OFF")):
         counts, _ = np.histogram(events["t"][events["p"] == polarity] / 1000, edges)
         ax.stairs(counts / bin_ms, edges, color=colour, label=name)
     ax.set(xlabel="time, ms", ylabel="events / ms", xlim=(0, end_ms))
-    return ax
+    return shade_saccades(ax) if saccades else ax
 
 
 def rate_curves(curves: Mapping[str, np.ndarray], ax: Axes | None = None, bin_ms: float = 5.0) -> Axes:
@@ -115,9 +131,7 @@ def draw_recording_sheet(
     duration_ms = (events["t"][-1] - events["t"][0]) / 1000 if len(events) else 0.0
     figure, axes = new_figure(3, 1, height=6.0, height_ratios=[2, 1.1, 1.1])
     event_cloud(events, axes[0]).set_title(f"{title}: {len(events):,} events in {duration_ms:.0f} ms")
-    event_rate(events, axes[1])
-    if saccades:
-        shade_saccades(axes[1])
+    event_rate(events, axes[1], saccades=saccades)
     axes[0].set_xlim(axes[1].get_xlim())
     frames_strip(frames, axes[2], duration_ms / len(frames))
     return stamp(figure, provenance)

@@ -23,7 +23,7 @@ class Baseline(NamedTuple):
 
 
 def summed_frames(dataset: EventDataset) -> np.ndarray:
-    """Return each recording's events per polarity and pixel, all time collapsed: float32 [N, 2 * 34 * 34]."""
+    """Return each recording's events per polarity and pixel, all time collapsed: float32 [N, P * H * W]."""
     parts = [
         dataset.frames(range(start, min(start + _CHUNK, len(dataset))), num_steps=1)[0]
         for start in range(0, len(dataset), _CHUNK)
@@ -50,8 +50,9 @@ def baselines(train_set: EventDataset, other_set: EventDataset) -> list[Baseline
 
     counts, other_counts = summed_frames(train_set), summed_frames(other_set)
     commonest = np.bincount(train_set.labels).argmax()
-    means = np.array([counts.sum(1)[train_set.labels == label].mean() for label in range(train_set.num_classes)])
-    nearest = np.abs(other_counts.sum(1)[:, None] - means).argmin(1)
+    classes = np.unique(train_set.labels)
+    means = np.array([counts.sum(1)[train_set.labels == label].mean() for label in classes])
+    nearest = classes[np.abs(other_counts.sum(1)[:, None] - means).argmin(1)]
     # The square root steadies counts, whose spread grows with their mean.
     regression = make_pipeline(MaxAbsScaler(), LogisticRegression(C=0.3, tol=1e-3, max_iter=2000))
     regression.fit(np.sqrt(counts), train_set.labels)
