@@ -318,6 +318,7 @@ export function bytesOf(buffer) {
   return new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
+export const uint16Of = (buffer) => new Uint16Array(bytesOf(buffer).buffer);
 export const uint32Of = (buffer) => new Uint32Array(bytesOf(buffer).buffer);
 export const int16Of = (buffer) => new Int16Array(bytesOf(buffer).buffer);
 export const float32Of = (buffer) => new Float32Array(bytesOf(buffer).buffer);

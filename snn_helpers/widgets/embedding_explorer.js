@@ -2,7 +2,7 @@
 import { Clock, Store, announcer, button, clamp, css, float32Of, line, make, makeRoot, menu, onlySentence, relabel, slider,
   surface, text, theme, watchKernel, watchLooks } from "./common.js";
 import { describe, describeMany, fitter, inside, nearestPoint, positionsAt, signOf } from "./embedding.js";
-import { decode, drawField, smallCanvas } from "./recording.js";
+import { decode, drawField, fieldPicture, fieldSize } from "./recording.js";
 
 function buildControls(root, facts, store, act) {
   const controls = {};
@@ -39,10 +39,10 @@ function buildPlayer(parent, root, model) {
   const title = make(box, "div", { class: "facts", role: "status" }, "Click a point to play its recording.");
   const field = surface(box, "The recording of the point that was clicked", 238, 238);
   field.node.style.visibility = "hidden";
-  const self = { recording: null, time: 0, small: null };
+  const self = { recording: null, time: 0, picture: null };
   self.clock = new Clock((passed) => {
     self.time = (self.time + passed / 5) % self.recording.end_ms;
-    drawField(field, self.small, self.recording, self.time, 20, "decay", theme());
+    drawField(field, self.picture, self.recording, self.time, 20, "decay", theme());
     root.snn.playerDraws += 1;
   });
   self.open = () => {
@@ -55,7 +55,8 @@ function buildPlayer(parent, root, model) {
       return;
     }
     self.recording = decode(facts, model.get("buffers"));
-    self.small = smallCanvas(facts.width, facts.height);
+    field.resize(...fieldSize(self.recording, 238));
+    self.picture = fieldPicture(self.recording, field.node);
     self.time = 0;
     field.node.style.visibility = "visible";
     title.textContent = `${describe(model.get("facts"), facts.index)}: ${facts.total} events, at a fifth of the speed`;

@@ -1,8 +1,9 @@
 // A recording as it happened. Events came once, as bytes; time and drawing are the browser's.
 import { Clock, Store, announcer, button, checkbox, clamp, lay, layer, make, makeRoot, menu, onlySentence, relabel, slider,
   surface, theme, watchKernel, watchLooks } from "./common.js";
-import { binAround, countsBetween, decode, drawCursor, drawField, drawSide, sideScale, smallCanvas } from "./recording.js";
+import { binAround, countsBetween, decode, drawCursor, drawField, drawSide, fieldPicture, fieldSize, sideScale } from "./recording.js";
 
+const FIELD_SIDE = 238; // CSS pixels of the longer side
 const MODES = [["bin", "one bin"], ["decay", "fading"], ["accumulate", "all so far"]];
 
 /** The numbers of the moment in words; counts are true even where the drawing is thinned. */
@@ -15,6 +16,12 @@ export function factsLine(recording, timeMs, binMs, mode) {
   const share = ((100 * lost) / recording.total).toFixed(1);
   return `${timeMs.toFixed(1)} ms · ${span}: ${now.on + now.off} of ${recording.total} events (${now.on} ON, ${now.off} OFF)`
     + ` · frames of ${binMs} ms clipped to 0 and 1 lose ${lost} events (${share}\u00a0%)`;
+}
+
+/** What is drawn of a recording, where it is not every event and every pixel. */
+export function detailLine(recording, pool) {
+  const pixels = pool > 1 ? `One square of the picture is ${pool} \u00d7 ${pool} pixels of the sensor.` : "";
+  return [recording.note, pixels].filter(Boolean).join(" ");
 }
 
 function buildControls(root, recording, store, clock, redraw) {
@@ -88,28 +95,31 @@ function render({ model, el }) {
   });
   const controls = buildControls(root, recording, store, clock, () => draw());
   const panels = make(root, "div", { class: "panels" });
-  const field = surface(panels, "The camera's pixels at this moment", 238, 238);
+  const field = surface(panels, "The camera's pixels at this moment", ...fieldSize(recording, FIELD_SIDE));
   const side = surface(panels, "All events: x against time, and the event rate; click to go to a time", 500, 300);
   side.node.tabIndex = 0;
   const words = make(root, "div", { class: "facts" });
   make(root, "div", { class: "keys" }, "Keys: space plays and pauses, arrows go one bin on or back, Home and End to the ends.");
-  if (recording.note) make(root, "div", { class: "facts" }, recording.note);
+  const note = make(root, "div", { class: "keys" });
   side.say(`All ${recording.total} events: x against time, and the event rate; click to go to a time`);
-  const small = smallCanvas(recording.width, recording.height);
   const announce = announcer(root);
-  let still = null;
+  let [still, picture] = [null, null];
 
   function fit() {
     const wide = root.clientWidth ? root.clientWidth - 18 : 760;
     side.resize(Math.max(280, wide > 560 ? wide - 250 : wide), 300);
     still = layer(side);
-    drawSide(still, recording, theme());
+    root.snn.dots = drawSide(still, recording, theme());
+    // The picture is as fine as the screen, not as the sensor.
+    if (!picture) picture = fieldPicture(recording, field.node);
+    root.snn.work = picture.work;
+    note.textContent = detailLine(recording, picture.pool);
   }
 
   function draw() {
     const [time, bin, mode] = ["time_ms", "bin_ms", "mode"].map((name) => store.get(name));
     const colours = theme();
-    drawField(field, small, recording, time, bin, mode, colours);
+    drawField(field, picture, recording, time, bin, mode, colours);
     lay(side, still);
     drawCursor(side, recording, time, bin, mode, colours);
     controls.time.set(time);
@@ -137,7 +147,7 @@ function render({ model, el }) {
     event.preventDefault();
   });
 
-  root.snn = { store, clock, recording, field, side, draws: 0, strengthsAt: null };
+  root.snn = { store, clock, recording, field, side, draws: 0, dots: 0, work: null };
   fit();
   draw();
   root.snn.firstMs = performance.now() - began;

@@ -15,8 +15,11 @@ from snn_helpers.widgets.state import Choice, Flag, Number
 BIN_WIDTHS_MS = (1, 2, 5, 10, 20, 50, 100)
 SPEEDS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 MODES = ("bin", "decay", "accumulate")
-MAX_DRAWN = 20_000
-"""Events that are drawn at most; counts stay those of all."""
+MAX_SENT = 1_000_000
+"""Events that the browser gets at most, for the pixels; counts stay those of all."""
+MAX_DOTS = 20_000
+"""Events that are drawn as dots over time at most."""
+_MOST_PIXELS = 4096
 _LONGEST_MS = 60_000
 
 
@@ -30,7 +33,7 @@ class EventPlayer(Explorer):
     sensor_size : (W, H, P)
         The camera's field.
     saccades_ms : sequence of (start, stop)
-        Times to shade.
+        Times in ms to shade, as a data set's `saccades_ms` gives them; none by default.
     state : dict or None
         What was chosen, as `.state` gives it: time_ms, bin_ms, mode, speed, loop.
 
@@ -42,7 +45,9 @@ class EventPlayer(Explorer):
 
     Notes
     -----
-    Beyond 20,000 events every k-th is drawn; counts and rates are still those of all, and the widget says so.
+    The picture is no finer than the screen: of a large sensor, several pixels are one square. Beyond 20,000 events
+    every k-th is a dot over time, and beyond a million every k-th is in the pixels. Counts and rates are those of all
+    events, and the widget says what it leaves out.
     """
 
     script = "event_player.js"
@@ -52,7 +57,7 @@ class EventPlayer(Explorer):
         events: np.ndarray | None,
         *,
         sensor_size: tuple[int, int, int] = (34, 34, 2),
-        saccades_ms: Sequence[tuple[float, float]] = plots.SACCADES_MS,
+        saccades_ms: Sequence[tuple[float, float]] = (),
         state: Mapping[str, Any] | None = None,
     ):
         self._events = events
@@ -85,10 +90,10 @@ class EventPlayer(Explorer):
         left = figure.add_subplot(axes[0, 0].get_gridspec()[:, 0])
         counts, title = field_at(events, state, (facts["width"], facts["height"]))
         plots.frame(counts, left, title)
-        plots.event_cloud(events[:: facts["stride"]], axes[0, 1])
+        plots.event_cloud(events[:: facts["stride"] * facts["dot_stride"]], axes[0, 1])
         plots.event_rate(events, axes[1, 1], end_ms=facts["end_ms"])
         if facts["saccades_ms"]:
-            plots.shade_saccades(axes[1, 1])
+            plots.shade_saccades(axes[1, 1], facts["saccades_ms"])
         for ax in axes[:, 1]:
             ax.axvline(state["time_ms"], color="black", linewidth=1)
             ax.set_xlim(0, facts["end_ms"])
@@ -112,25 +117,40 @@ def pack_recording(
         )
     per_ms = np.zeros((end_ms + 1, 2), np.int64)
     np.add.at(per_ms, (t_us // 1000 + 1, np.asarray(events["p"], int)), 1)
-    stride = -(-len(events) // MAX_DRAWN)
-    drawn = events[::stride]
-    note = f"{len(events):,} events: every {stride}th is drawn, the counts are of all." if stride > 1 else ""
+    stride = -(-len(events) // MAX_SENT)
+    sent = events[::stride]
+    dot_stride = -(-len(sent) // MAX_DOTS)
     facts = {
         "width": width,
         "height": height,
         "end_ms": end_ms,
         "total": len(events),
         "stride": stride,
-        "note": note,
-        "saccades_ms": [list(pair) for pair in saccades_ms if pair[0] < end_ms] if end_ms <= 400 else [],
+        "dot_stride": dot_stride,
+        "note": _drawn_note(len(events), stride, dot_stride),
+        "saccades_ms": [list(pair) for pair in saccades_ms if pair[0] < end_ms],
         "bin_widths_ms": list(BIN_WIDTHS_MS),
         "speeds": list(SPEEDS),
         "lost": {str(width_ms): events_lost(events, width_ms, sensor_size) for width_ms in BIN_WIDTHS_MS},
     }
-    buffers = {name: np.ascontiguousarray(drawn[name], np.uint8).tobytes() for name in "xyp"}
-    buffers["t"] = np.ascontiguousarray(drawn["t"], np.uint32).tobytes()
+    kinds = {"x": np.uint16, "y": np.uint16, "p": np.uint8, "t": np.uint32}
+    buffers = {name: np.ascontiguousarray(sent[name], kind).tobytes() for name, kind in kinds.items()}
     buffers["cumulative"] = per_ms.cumsum(0).astype(np.uint32).tobytes()
     return facts, buffers
+
+
+def _drawn_note(total: int, stride: int, dot_stride: int) -> str:
+    """Say what is drawn of `total` events: every `stride`th in the pixels, of these every `dot_stride`th as a dot."""
+    if stride * dot_stride == 1:
+        return ""
+    pixels = "all are in the pixels" if stride == 1 else f"every {_ordinal(stride)} is in the pixels"
+    return f"{total:,} events: {pixels}, every {_ordinal(stride * dot_stride)} is a dot; the counts are of all."
+
+
+def _ordinal(number: int) -> str:
+    """Return "2nd" of 2 and "11th" of 11."""
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _check_events(events: np.ndarray, width: int, height: int) -> None:
@@ -138,8 +158,8 @@ def _check_events(events: np.ndarray, width: int, height: int) -> None:
     missing = [name for name in "xytp" if name not in names]
     if missing:
         raise ValueError(f"`events` must have the fields x, y, t (µs), p; {', '.join(missing)} missing in {names}.")
-    if max(width, height) > 256:
-        raise ValueError(f"`sensor_size` must be at most 256 pixels wide and high; got {width} x {height}.")
+    if max(width, height) > _MOST_PIXELS:
+        raise ValueError(f"`sensor_size` must be at most {_MOST_PIXELS} pixels wide and high; got {width} x {height}.")
     for name, limit in (("x", width), ("y", height), ("p", 2)):
         if events[name].min() < 0 or events[name].max() >= limit:
             raise ValueError(f"`events['{name}']` must be in 0..{limit - 1}; got {events[name].max()}.")

@@ -1,9 +1,9 @@
 // A recording in the browser: its events, its counts, and how it is drawn. Pure but for the canvases given.
-import { bytesOf, clamp, css, line, text, uint32Of } from "./common.js";
+import { bytesOf, clamp, css, line, text, uint16Of, uint32Of } from "./common.js";
 
 /** Events and counts from what Python sent; `cumulative[2 ms + p]` events of polarity p come before that ms. */
 export function decode(facts, buffers) {
-  return { ...facts, x: bytesOf(buffers.x), y: bytesOf(buffers.y), p: bytesOf(buffers.p), t: uint32Of(buffers.t),
+  return { ...facts, x: uint16Of(buffers.x), y: uint16Of(buffers.y), p: bytesOf(buffers.p), t: uint32Of(buffers.t),
     cumulative: uint32Of(buffers.cumulative) };
 }
 
@@ -32,29 +32,65 @@ export function countsBetween(recording, fromMs, toMs) {
   return { off: at[2 * to] - at[2 * from], on: at[2 * to + 1] - at[2 * from + 1] };
 }
 
-/** Strength of each pixel, Float32Array [2, H, W] (OFF, ON): counts of the bin or so far, or a fading trace. */
-export function strengths(recording, timeMs, binMs, mode) {
-  const { width, height, x, y, p, t } = recording;
-  const field = new Float32Array(2 * width * height);
-  const [start, stop] = binAround(timeMs, binMs);
-  const from = mode === "bin" ? 1000 * start : mode === "decay" ? 1000 * Math.max(0, timeMs - 6 * binMs) : 0;
-  const to = mode === "bin" ? 1000 * stop : 1000 * timeMs;
-  const last = lowerBound(t, to);
-  for (let i = lowerBound(t, from); i < last; i += 1) {
-    const weight = mode === "decay" ? Math.exp((t[i] / 1000 - timeMs) / binMs) : 1;
-    field[(p[i] * height + y[i]) * width + x[i]] += weight;
+/**
+ * A picture of the sensor that is no finer than the canvas it is drawn on: `pool` x `pool` pixels of the sensor are one
+ * cell, so that work per frame follows what can be seen. `cells[i]` is where event i counts in `field`, [2, rows, columns]
+ * (OFF, ON); `work` counts what the last frame took, in events and cells.
+ */
+export function fieldPicture(recording, most) {
+  const { width, height, x, y, p } = recording;
+  const pool = Math.max(1, Math.ceil(Math.max(width / most.width, height / most.height)));
+  const [columns, rows] = [Math.ceil(width / pool), Math.ceil(height / pool)];
+  const cells = new Uint32Array(x.length);
+  for (let i = 0; i < cells.length; i += 1) {
+    cells[i] = (p[i] * rows + Math.floor(y[i] / pool)) * columns + Math.floor(x[i] / pool);
   }
+  return { pool, columns, rows, cells, field: new Float32Array(2 * columns * rows), work: { events: 0, cells: 0 } };
+}
+
+const FADES = 6; // bin widths after which a fading trace is not drawn any more
+const FADE_STEPS = 256; // a trace's strength is computed once in so many parts of a bin
+
+/**
+ * Set each cell's strength, `picture.field`: counts of the bin or so far, or a fading trace. While time moves forward, only
+ * the events since the last frame are added.
+ */
+export function strengths(recording, picture, timeMs, binMs, mode) {
+  const { t } = recording;
+  const { field, cells, work, last: before } = picture;
+  const [start, stop] = binAround(timeMs, binMs);
+  const froms = { bin: start, decay: Math.max(0, timeMs - FADES * binMs), accumulate: 0 };
+  const now = { mode, binMs, timeMs, start, end: lowerBound(t, 1000 * (mode === "bin" ? stop : timeMs)) };
+  const goesOn = before && before.mode === mode && before.binMs === binMs && timeMs >= before.timeMs
+    && (mode === "bin" ? start === before.start : mode === "accumulate" || timeMs - before.timeMs < binMs);
+  if (!goesOn) field.fill(0);
+  else if (mode === "decay") {
+    const faded = Math.exp((before.timeMs - timeMs) / binMs);
+    for (let i = 0; i < field.length; i += 1) field[i] *= faded;
+  }
+  const first = goesOn ? before.end : lowerBound(t, 1000 * froms[mode]);
+  let [weight, until] = [1, mode === "decay" ? -1 : Number.POSITIVE_INFINITY];
+  for (let i = first; i < now.end; i += 1) {
+    if (t[i] > until) {
+      weight = Math.exp((t[i] / 1000 - timeMs) / binMs);
+      until = t[i] + (1000 * binMs) / FADE_STEPS;
+    }
+    field[cells[i]] += weight;
+  }
+  picture.last = now;
+  work.events = now.end - first;
+  work.cells = field.length;
   return field;
 }
 
-/** Colour strengths as RGBA bytes: paper where nothing was, ON and OFF in their colours. */
+/** Colour strengths as RGBA bytes (a Uint8ClampedArray, which clamps): paper where nothing was, ON and OFF in their colours. */
 export function colourField(field, pixels, colours, full, bytes) {
   const { paper, on, off } = colours;
   for (let i = 0; i < pixels; i += 1) {
     const a = Math.min(1, field[i] / full);
     const b = Math.min(1, field[pixels + i] / full);
     for (let c = 0; c < 3; c += 1) {
-      bytes[4 * i + c] = clamp(paper[c] + a * (off[c] - paper[c]) + b * (on[c] - paper[c]), 0, 255);
+      bytes[4 * i + c] = paper[c] + a * (off[c] - paper[c]) + b * (on[c] - paper[c]);
     }
     bytes[4 * i + 3] = 255;
   }
@@ -64,17 +100,29 @@ export function colourField(field, pixels, colours, full, bytes) {
 /** The count that gets full colour: wider bins pile up more. */
 export const fullCount = (mode, binMs) => (mode === "bin" ? 1 + binMs / 25 : mode === "decay" ? 1 : 4);
 
-/** Draw the field of pixels at a time, enlarged without smoothing. */
-export function drawField(surface, small, recording, timeMs, binMs, mode, colours) {
-  const { width, height } = recording;
-  const image = small.context.createImageData(width, height);
-  const field = strengths(recording, timeMs, binMs, mode);
-  colourField(field, width * height, colours, fullCount(mode, binMs), image.data);
-  small.context.putImageData(image, 0, 0);
+/** Draw the field of pixels at a time, enlarged without smoothing; `picture` as `fieldPicture` makes it. */
+export function drawField(surface, picture, recording, timeMs, binMs, mode, colours) {
+  const { columns, rows, pool } = picture;
+  picture.canvas ??= smallCanvas(columns, rows);
+  const { node, context } = picture.canvas;
+  picture.image ??= context.createImageData(columns, rows);
+  const field = strengths(recording, picture, timeMs, binMs, mode);
+  // Edges are lines: a cell that is `pool` pixels wide collects as many times the events of a pixel on one.
+  colourField(field, columns * rows, colours, pool * fullCount(mode, binMs), picture.image.data);
+  context.putImageData(picture.image, 0, 0);
   surface.context.imageSmoothingEnabled = false;
-  surface.context.drawImage(small.node, 0, 0, surface.width, surface.height);
+  surface.context.clearRect(0, 0, surface.width, surface.height);
+  // The last column and row of cells may reach beyond the sensor.
+  const [wide, high] = [recording.width / pool, recording.height / pool];
+  surface.context.drawImage(node, 0, 0, wide, high, 0, 0, surface.width, surface.height);
   surface.context.strokeStyle = colours.grey;
   surface.context.strokeRect(0.5, 0.5, surface.width - 1, surface.height - 1);
+}
+
+/** Size [width, height] in CSS pixels of a picture of the sensor, in its proportion, within a square of `side`. */
+export function fieldSize(recording, side) {
+  const scale = side / Math.max(recording.width, recording.height);
+  return [Math.max(1, Math.round(recording.width * scale)), Math.max(1, Math.round(recording.height * scale))];
 }
 
 export function smallCanvas(width, height) {
@@ -93,7 +141,10 @@ export function sideScale(surface, recording) {
     cloud: surface.height - SIDE.top - SIDE.gap - SIDE.rate - SIDE.bottom };
 }
 
-/** Draw what does not move: x, from 0 at the bottom as in the still figures, against time, the saccades, and the event rate below. */
+/**
+ * Draw what does not move: x, from 0 at the bottom as in the still figures, against time, the saccades, and the event rate
+ * below. Of the events every `dot_stride`th is a dot; returns how many.
+ */
 export function drawSide(onto, recording, colours) {
   const { context, width, height } = onto;
   const { toX, cloud } = sideScale(onto, recording);
@@ -106,12 +157,15 @@ export function drawSide(onto, recording, colours) {
     context.fillRect(toX(start), SIDE.top, toX(end) - toX(start), floor - SIDE.top);
     text(context, `saccade ${index + 1}`, toX((start + end) / 2), 11, colours.grey, { align: "center" });
   });
-  const { x, p, t } = recording;
+  const { x, p, t, dot_stride: stride } = recording;
+  let dots = 0;
   const toY = (place) => SIDE.top + ((recording.width - 0.8 - place) * cloud) / recording.width;
   for (const [polarity, rgb] of [[0, colours.off], [1, colours.on]]) {
     context.fillStyle = css(rgb, colours.dark ? 0.8 : 0.6);
-    for (let i = 0; i < t.length; i += 1) {
-      if (p[i] === polarity) context.fillRect(toX(t[i] / 1000), toY(x[i]), 1.5, 1.5);
+    for (let i = 0; i < t.length; i += stride) {
+      if (p[i] !== polarity) continue;
+      context.fillRect(toX(t[i] / 1000), toY(x[i]), 1.5, 1.5);
+      dots += 1;
     }
   }
   drawRates(context, recording, colours, toX, rateTop, floor);
@@ -124,6 +178,7 @@ export function drawSide(onto, recording, colours) {
     text(context, String(ms), toX(ms), floor + 15, colours.grey, { align: "center" });
   }
   text(context, "time, ms", SIDE.left + (width - SIDE.left) / 2, floor + 28, colours.ink, { align: "center" });
+  return dots;
 }
 
 function drawRates(context, recording, colours, toX, top, floor) {

@@ -110,9 +110,40 @@ def test_two_players_do_not_disturb_each_other_and_many_events_are_thinned(open_
     notebook.page.wait_for_function("() => document.querySelectorAll('section.snn')[1].snn.store.get('time_ms') > 62")
     second.get_by_role("button").first.click()
     assert state(first, "time_ms") == 60
-    assert "70,000 events: every 4th is drawn, the counts are of all" in second.text_content()
+    assert "70,000 events: all are in the pixels, every 4th is a dot; the counts are of all" in second.text_content()
     assert "of 70000 events" in second.text_content()
     assert notebook.widget(2).text_content().endswith("This recording has no events to play.")
     assert notebook.widget(3).text_content().endswith("There is no recording to play.")
     notebook.page.evaluate("() => { document.body.dataset.jpThemeLight = 'false' }")
     notebook.page.screenshot(path=pictures / "event_player_dark_narrow.png")
+
+
+def test_player_of_a_million_events_draws_no_more_than_the_screen_shows(open_notebook, pictures):
+    cells = [
+        MAKE,
+        """rng = np.random.default_rng(0)
+count = 1_000_000
+t = np.sort(rng.integers(0, 300_000, count))
+events = make_events(rng.integers(0, 1280, count), rng.integers(0, 720, count), t, rng.integers(0, 2, count))
+player = EventPlayer(events, sensor_size=(1280, 720, 2), state={"time_ms": 200.0, "mode": "accumulate"})
+player.show('Look.', 'A player.')""",
+    ]
+    notebook = open_notebook("million.ipynb", cells).run_all()
+    widget = notebook.widget()
+    widget.wait_for()
+    shown = widget.evaluate("root => ({ ...root.snn.work, dots: root.snn.dots, sent: root.snn.recording.t.length })")
+    assert shown["sent"] == 1_000_000
+    assert shown["dots"] == 20_000
+    # No more cells than the canvas has pixels, for ON and OFF, on a screen of one pixel a CSS pixel.
+    assert 0 < shown["cells"] <= 2 * 238 * 134
+    assert "1,000,000 events: all are in the pixels, every 50th is a dot" in widget.text_content()
+    assert "One square of the picture is 6 \u00d7 6 pixels of the sensor." in widget.text_content()
+
+    # While it plays, a frame takes the events since the frame before, not all events so far.
+    widget.get_by_label("Speed", exact=True).select_option(label="1/100")
+    widget.get_by_role("button", name="Play").click()
+    notebook.page.wait_for_function("() => document.querySelector('section.snn').snn.draws > 10")
+    widget.get_by_role("button", name="Pause").click()
+    # The clock passes 250 ms at most at once, which are 2.5 ms of the recording at this speed.
+    assert widget.evaluate("root => root.snn.work.events") < 2.6 * 1_000_000 / 300 * 1.1
+    widget.screenshot(path=pictures / "event_player_million.png")
