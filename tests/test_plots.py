@@ -66,6 +66,18 @@ def test_frames_strip_shows_every_frame_under_its_start():
     assert np.allclose(image[:, 5:9], mpl.colors.to_rgb(plots.ON))
 
 
+def test_single_event_of_a_large_sensor_is_seen():
+    counts = np.zeros((2, 720, 1280))
+    counts[1, 719, 1279] = 1
+    image = plots.frame(counts).images[0].get_array()
+    assert image.shape == (72, 128, 3)
+    assert np.allclose(image[-1, -1], mpl.colors.to_rgb(plots.ON))
+    assert np.allclose(image[:-1], 1)
+    strip = plots.frames_strip(np.stack([counts, counts])).images[0].get_array()
+    assert strip.shape == (36, 129, 3)
+    assert np.allclose(strip[-1, [63, 128]], mpl.colors.to_rgb(plots.ON))
+
+
 def test_raster_has_a_dot_a_spike():
     spikes = np.array([[0, 1], [1, 1], [0, 0]])
     assert plots.raster(spikes).collections[0].get_offsets().tolist() == [[0, 1], [1, 0], [1, 1]]

@@ -89,6 +89,12 @@ def test_dots_over_time_are_bounded_by_their_stride():
     assert dots == 2000
 
 
+def test_rates_are_written_out():
+    words = in_node('import { rateWords } from "./recording.js";\n'
+                    "console.log(JSON.stringify([0.25, 16.6, 1666.7].map(rateWords)));")  # fmt: skip
+    assert words == ["0.25", "17", "1667"]
+
+
 def test_colours_are_those_of_python_and_stay_in_a_byte():
     bytes_ = in_node(
         BEGIN

@@ -14,6 +14,7 @@ from snn_helpers.plots.style import GREY, HIGHLIGHT, OFF, ON, ink, make_axes, ne
 
 _NMNIST_END_MS = 320.0
 _FEWEST_BINS, _MOST_BINS = 20, 400
+_FRAME_PIXELS, _STRIP_PIXELS = 128, 64
 
 
 def polarity_image(frame: np.ndarray, background: str | tuple = "white") -> np.ndarray:
@@ -26,10 +27,31 @@ def polarity_image(frame: np.ndarray, background: str | tuple = "white") -> np.n
     return np.clip(empty - strength[0] * off - strength[1] * on, 0, 1)
 
 
+def pool_counts(frames: np.ndarray, most: int) -> np.ndarray:
+    """Add up the event counts [..., H, W] of squares of pixels, so that neither side has more than `most` squares.
+
+    A figure has fewer points than a large sensor has pixels, and would leave out single events.
+
+    Examples
+    --------
+    >>> pool_counts(np.ones((2, 3, 4)), 2)[0].tolist()
+    [[4.0, 4.0], [2.0, 2.0]]
+    """
+    height, width = frames.shape[-2:]
+    pool = -(-max(height, width) // most)
+    if pool == 1:
+        return frames
+    rows, columns = (np.arange(0, size, pool) for size in (height, width))
+    return np.add.reduceat(np.add.reduceat(np.asarray(frames, float), rows, axis=-2), columns, axis=-1)
+
+
 def frame(counts: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
-    """Draw one frame of event counts [2, H, W]: ON blue, OFF vermilion, the stronger the more events."""
+    """Draw one frame of event counts [2, H, W]: ON blue, OFF vermilion, the stronger the more events.
+
+    Of more than 128 pixels along a side, squares of pixels are drawn as one.
+    """
     ax = make_axes(ax)
-    ax.imshow(polarity_image(counts, paper(ax)))
+    ax.imshow(polarity_image(pool_counts(counts, _FRAME_PIXELS), paper(ax)))
     ax.set(xticks=[], yticks=[], title=title)
     ax.spines[:].set_visible(True)
     return ax
@@ -38,9 +60,11 @@ def frame(counts: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
 def frames_strip(frames: np.ndarray, ax: Axes | None = None, step_ms: float | None = None) -> Axes:
     """Draw frames [T, 2, H, W] side by side, each under its step's number and, if `step_ms` is given, its start in ms.
 
-    Every frame is coloured by the same scale, so that a weak one looks weak.
+    Every frame is coloured by the same scale, so that a weak one looks weak. Of more than 64 pixels along a side,
+    squares of pixels are drawn as one.
     """
     ax = make_axes(ax)
+    frames = pool_counts(frames, _STRIP_PIXELS)
     num_steps, _, height, width = frames.shape
     joined = np.zeros((2, height, num_steps * (width + 1) - 1))
     for step in range(num_steps):

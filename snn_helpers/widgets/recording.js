@@ -181,6 +181,9 @@ export function drawSide(onto, recording, colours) {
   return dots;
 }
 
+/** A rate in words that fit beside the axis: 0.25, 17, 1667. */
+export const rateWords = (perMs) => (perMs < 100 ? perMs.toPrecision(2) : String(Math.round(perMs)));
+
 function drawRates(context, recording, colours, toX, top, floor) {
   const step = Math.max(1, Math.round(recording.end_ms / 64));
   const bars = [];
@@ -193,7 +196,7 @@ function drawRates(context, recording, colours, toX, top, floor) {
   }
   line(context, [[toX(0), floor], [toX(recording.end_ms), floor]], colours.grey);
   text(context, "events / ms", SIDE.left + 4, top - 4, colours.ink);
-  text(context, (tallest / step).toPrecision(2), SIDE.left - 4, top + 8, colours.grey, { align: "right" });
+  text(context, rateWords(tallest / step), SIDE.left - 4, top + 8, colours.grey, { align: "right" });
 }
 
 /** Draw the time: the bin as a band and the moment as a line. */
