@@ -69,8 +69,10 @@ def test_frames_strip_shows_every_frame_under_its_start():
 def test_single_event_of_a_large_sensor_is_seen():
     counts = np.zeros((2, 720, 1280))
     counts[1, 719, 1279] = 1
-    image = plots.frame(counts).images[0].get_array()
+    drawn = plots.frame(counts).images[0]
+    image = drawn.get_array()
     assert image.shape == (72, 128, 3)
+    assert list(drawn.get_extent()) == [-0.5, 1279.5, 719.5, -0.5]
     assert np.allclose(image[-1, -1], mpl.colors.to_rgb(plots.ON))
     assert np.allclose(image[:-1], 1)
     strip = plots.frames_strip(np.stack([counts, counts])).images[0].get_array()

@@ -48,10 +48,13 @@ def pool_counts(frames: np.ndarray, most: int) -> np.ndarray:
 def frame(counts: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
     """Draw one frame of event counts [2, H, W]: ON blue, OFF vermilion, the stronger the more events.
 
-    Of more than 128 pixels along a side, squares of pixels are drawn as one.
+    Of more than 128 pixels along a side, squares of pixels are drawn as one; the axes' coordinates are still pixels.
     """
     ax = make_axes(ax)
-    ax.imshow(polarity_image(pool_counts(counts, _FRAME_PIXELS), paper(ax)))
+    pooled = pool_counts(counts, _FRAME_PIXELS)
+    pool = -(-max(counts.shape[-2:]) // _FRAME_PIXELS)
+    bottom, right = (pool * size - 0.5 for size in pooled.shape[-2:])
+    ax.imshow(polarity_image(pooled, paper(ax)), extent=(-0.5, right, bottom, -0.5))
     ax.set(xticks=[], yticks=[], title=title)
     ax.spines[:].set_visible(True)
     return ax
