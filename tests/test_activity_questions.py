@@ -122,6 +122,16 @@ def test_tsne_keeps_groups_together_and_is_the_same_for_the_same_seed(groups):
     assert first.trustworthiness > 0.7
 
 
+@pytest.mark.parametrize("count", [5, 10, 11])
+def test_neighbour_agreement_of_a_few_recordings_counts_all_others(count):
+    features, labels = np.arange(float(count))[:, None], np.arange(count) % 2
+    even, odd = (count + 1) // 2, count // 2
+    neighbours = min(10, count - 1)
+    assert neighbour_agreement(features, labels) == pytest.approx(
+        (even * (even - 1) + odd * (odd - 1)) / (count * neighbours)
+    )
+
+
 def test_perplexity_is_clamped_with_a_message():
     found = embed(np.random.default_rng(0).normal(size=(10, 4)), perplexity=30)
     assert found.perplexity == 3
