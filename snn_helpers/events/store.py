@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -229,6 +230,13 @@ def _matches(path: Path, params: dict[str, Any], geometry: Geometry) -> bool:
 
 
 def _checksum(file: Path) -> str:
+    """Return a file's SHA-256; of one that has not changed it is computed once in a process."""
+    found = file.stat()
+    return _checksum_of(file, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _checksum_of(file: Path, *_version: int) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
