@@ -1,0 +1,170 @@
+"""Does `motion` need time? Networks that use it beside networks that cannot, over seeds.
+
+Run `python benchmarks/motion.py` (`--seeds 5`: about three quarters of an hour, two cores). All learn from the same
+1,500 recordings and are tested on the same 1,000 others, T = 24 frames, batches of 32, Adam, one-cycle schedule. Nothing
+is chosen by the test: networks of time learn for the epochs of the teach profile, the others for twice as many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from _measure import RESULTS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snn_helpers import SpikingCNN, balance_firing, load_dataset
+from snn_helpers._files import write_whole
+from snn_helpers.events.motion import CLASSES
+from snn_helpers.stats import mean_interval, wilson_interval
+from snn_helpers.training.recipes import recipe
+
+TEACH = recipe("cnn", "motion", "teach")
+TRAIN, STEPS, BATCH, EPOCHS = TEACH["num_samples"], TEACH["time_steps"], TEACH["batch_size"], TEACH["epochs"]
+
+
+class Frames(nn.Module):
+    """A convolutional network with ReLUs: frames [N, 2, 34, 34] to features [N, 64]."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            *self._block(2, 16), *self._block(16, 32), nn.Flatten(), nn.LazyLinear(64), nn.BatchNorm1d(64), nn.ReLU()
+        )
+
+    @staticmethod
+    def _block(channels: int, maps: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(channels, maps, 3, padding=1), nn.BatchNorm2d(maps), nn.ReLU(), nn.MaxPool2d(2)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Compute the features."""
+        return self.layers(frames)
+
+
+class Summed(nn.Module):
+    """Sees one picture, the sum of all frames [T, B, ...]."""
+
+    def __init__(self):
+        super().__init__()
+        self.frames, self.answer = Frames(), nn.Linear(64, len(CLASSES))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits [B, classes]."""
+        return self.answer(self.frames(frames.float().sum(0)))
+
+
+class Unordered(Summed):
+    """Sees every frame [T, B, ...], but not their order: the mean of what each of them gives."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits [B, classes]."""
+        features = self.frames(frames.float().flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return self.answer(features.mean(0))
+
+
+class Counts(nn.Module):
+    """Sees how many events of each polarity there are, and in how many frames: [T, B, ...] to logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.layers = nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, len(CLASSES)))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits [B, classes]."""
+        events = frames.float().sum((3, 4))
+        seen = torch.cat([events.sum(0), (events.sum(2) > 0).sum(0)[:, None].float()], 1)
+        return self.layers(self.norm(seen))
+
+
+def _spiking(**settings) -> SpikingCNN:
+    return SpikingCNN(num_classes=len(CLASSES), **settings)
+
+
+def _shuffled(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Return frames [T, B, ...], each recording's in a random order of its own."""
+    order = torch.rand(frames.shape[:2], generator=generator).argsort(0)
+    return frames[order, torch.arange(frames.shape[1])]
+
+
+ROWS: dict[str, tuple[Callable[[], nn.Module], bool]] = {  # network, whether frames come in random order
+    "SpikingCNN, beta 0.9": (_spiking, False),
+    "SpikingCNN, beta 0.5 (short memory)": (lambda: _spiking(beta=0.5), False),
+    "SpikingCNN, shuffled time": (_spiking, True),
+    "CNN on summed frames": (Summed, False),
+    "CNN on unordered frames": (Unordered, False),
+    "counts and duration": (Counts, False),
+}
+
+
+def accuracy(make: Callable[[], nn.Module], shuffle: bool, seed: int, data: list) -> float:
+    """Train a network and return its accuracy on the test recordings."""
+    (frames, labels), (test_frames, test_labels) = data
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    net = make()
+    spiking = isinstance(net, SpikingCNN)
+    epochs = EPOCHS if spiking else 2 * EPOCHS
+    if spiking:
+        balance_firing(net, frames[:, :BATCH], TEACH["init_rate"])
+    else:
+        net(frames[:, :2])  # lazy layers learn their size
+    steps = len(labels) // BATCH
+    optimizer = torch.optim.Adam(net.parameters(), TEACH["lr"])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, TEACH["lr"], total_steps=epochs * steps)
+
+    def logits(batch: Tensor) -> Tensor:
+        batch = _shuffled(batch, generator) if shuffle else batch
+        return net(batch).spk_rec.mean(0) * STEPS if spiking else net(batch)
+
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(labels), generator=generator)[: steps * BATCH].view(steps, BATCH):
+            optimizer.zero_grad()
+            F.cross_entropy(logits(frames[:, chosen]), labels[chosen]).backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+    net.eval()
+    with torch.no_grad():
+        parts = torch.arange(len(test_labels)).split(100)
+        right = sum(int((logits(test_frames[:, p]).argmax(1) == test_labels[p]).sum()) for p in parts)
+    return right / len(test_labels)
+
+
+def main() -> None:
+    """Print the table and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=1, help="from 0; one by default")
+    parser.add_argument("--only", default="", help="rows whose name holds this")
+    given = parser.parse_args()
+    data = []
+    for split, count in (("train", TRAIN), ("test", None)):
+        dataset = load_dataset("motion", split=split).take(count)
+        frames = torch.from_numpy(dataset.frames(range(len(dataset)), STEPS))
+        data.append((frames, torch.from_numpy(np.asarray(dataset.labels, dtype=np.int64))))
+    count = len(data[1][1])
+    print(f"motion, test, n = {count:,}, chance {100 / len(CLASSES):.1f} %, {given.seeds} seeds from 0")
+    lines = ["| network | accuracy, % (by seed) | 95 % interval | s a network |", "|---|---|---|---|"]
+    for name, (make, shuffle) in ROWS.items():
+        if given.only not in name:
+            continue
+        start = time.perf_counter()
+        found = [accuracy(make, shuffle, seed, data) for seed in range(given.seeds)]
+        seconds = (time.perf_counter() - start) / given.seeds
+        # Over seeds, of the mean; of one seed, over recordings.
+        low, high = mean_interval(found)[1:] if len(found) > 1 else wilson_interval(round(found[0] * count), count)
+        by_seed = ", ".join(f"{100 * one:.1f}" for one in found)
+        lines.append(
+            f"| {name} | {100 * np.mean(found):.1f} ({by_seed}) | {100 * low:.1f} to {100 * high:.1f} | {seconds:.0f} |"
+        )
+        print(lines[-1], flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    write_whole(RESULTS / "motion.md", "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
