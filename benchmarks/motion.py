@@ -1,8 +1,8 @@
 """Does `motion` need time? Networks that use it beside networks that cannot, over seeds.
 
-Run `python benchmarks/motion.py` (`--seeds 5`: about three quarters of an hour, two cores). All learn from the same
-1,500 recordings and are tested on the same 1,000 others, T = 24 frames, batches of 32, Adam, one-cycle schedule. Nothing
-is chosen by the test: networks of time learn for the epochs of the teach profile, the others for twice as many.
+Run `python benchmarks/motion.py` (`--seeds 5` takes about an hour). All learn from the same 1,500 recordings and are
+tested on the same 1,000 others: T = 24 frames, batches of 32, Adam, one-cycle schedule. Nothing is chosen by the test:
+networks of time learn for the epochs of the teach profile, the others for twice as many.
 """
 
 from __future__ import annotations
@@ -101,14 +101,27 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], bool]] = {  # network, whether fr
 }
 
 
-def accuracy(make: Callable[[], nn.Module], shuffle: bool, seed: int, data: list) -> float:
-    """Train a network and return its accuracy on the test recordings."""
+def accuracy(make: Callable[[], nn.Module], shuffle: bool, seed: int, data: list, epochs: int | None = None) -> float:
+    """Train a network and return its accuracy on the test recordings.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the network.
+    shuffle : bool
+        Whether it learns from, and is tested on, frames in random order.
+    seed : int
+    data : list of two (uint8 frames [T, N, C, H, W], int64 labels [N])
+        To learn from, and to be tested on.
+    epochs : int or None
+        None: those of the teach profile for SpikingCNN, twice as many for others.
+    """
     (frames, labels), (test_frames, test_labels) = data
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     net = make()
     spiking = isinstance(net, SpikingCNN)
-    epochs = EPOCHS if spiking else 2 * EPOCHS
+    epochs = epochs or (EPOCHS if spiking else 2 * EPOCHS)
     if spiking:
         balance_firing(net, frames[:, :BATCH], TEACH["init_rate"])
     else:
