@@ -1,10 +1,20 @@
 """Motion: what tells the class is the order in time, and nothing else."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from snn_helpers.events.camera import KNOT_US, PATH_RANGE_MILLI_PX
+from snn_helpers.events.digits import digit_indices, mnist_digits
+from snn_helpers.events.frames import FrameSpec, bin_frames
 from snn_helpers.events.motion import CLASSES, ORDERS, excursion, simulate_motion
+from snn_helpers.stats import wilson_interval
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from motion import Counts, Ordered, Summed, Unordered, accuracy
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +101,30 @@ def test_names_of_the_classes():
 def test_other_classes_are_refused(images, classes):
     with pytest.raises(ValueError, match=r"`classes` must hold one of 0 \.\. 5 a recording, shape \[2\]"):
         simulate_motion(images[:2], [0, 1], classes)
+
+
+@pytest.fixture(scope="module")
+def learned_and_tested():
+    """600 recordings to learn from and 1,000 others, of other digits, as 24 small frames, with their classes."""
+    spec = FrameSpec(24, size=17)
+    images, _ = mnist_digits()
+    data = []
+    for split, count, first in (("train", 600, 0), ("test", 1_000, 10_000)):
+        labels = np.arange(count) % len(CLASSES)
+        shown = images[np.resize(digit_indices(split), count)]
+        made = simulate_motion(shown, first + np.arange(count), labels)
+        events = made.x, made.y, made.t, made.p
+        frames = bin_frames(events, made.offsets, np.arange(count), (34, 34, 2), spec, checked=True)
+        data.append((torch.from_numpy(frames), torch.from_numpy(labels)))
+    return data
+
+
+@pytest.mark.parametrize("network", [Summed, Unordered, Counts])
+def test_networks_without_order_in_time_are_at_chance(network, learned_and_tested):
+    hits = round(1_000 * accuracy(network, False, 0, learned_and_tested, epochs=3))
+    low, high = wilson_interval(hits, 1_000)
+    assert low <= 1 / len(CLASSES) <= high
+
+
+def test_the_same_network_on_frames_in_their_order_learns_the_classes(learned_and_tested):
+    assert accuracy(Ordered, False, 0, learned_and_tested, epochs=3) > 0.5
