@@ -1,12 +1,13 @@
 """Anyone's recordings come in: found, told about, written whole, split without leaks, and used by name."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from snn_helpers.cli import main
-from snn_helpers.data import load_dataset
+from snn_helpers.data import EventsPooledWarning, load_dataset
 from snn_helpers.data.importing import find_recordings, import_recordings
 from snn_helpers.events.dtype import make_events
 from snn_helpers.events.read import write_events
@@ -167,7 +168,7 @@ def test_folder_that_was_not_imported_says_what_to_do(folder):
         load_dataset(str(folder))
 
 
-def test_large_sensor_is_pooled_for_training_and_the_checkpoint_knows_it(tmp_path, data_home, monkeypatch):
+def test_large_sensor_is_pooled_for_training_and_the_checkpoint_knows_it(tmp_path, data_home, monkeypatch, capsys):
     from snn_helpers import TrainConfig, load_model, train
 
     monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
@@ -179,6 +180,7 @@ def test_large_sensor_is_pooled_for_training_and_the_checkpoint_knows_it(tmp_pat
     import_recordings(find_recordings([root]), "wide")
     config = TrainConfig(dataset="wide", epochs=1, batch_size=4, time_steps=3, image_size=32)
     result = train(config)
+    assert "320 x 240 pixels pooled to 32 x 24: " in capsys.readouterr().out
     model, saved = load_model(result.paths["last"])
     assert saved.image_size == 32
     assert (model.image_size, model.num_classes) == ((32, 24), 3)
@@ -186,6 +188,30 @@ def test_large_sensor_is_pooled_for_training_and_the_checkpoint_knows_it(tmp_pat
     frames = load_dataset("wide").pooled(32).frames([0], 3)
     assert frames.shape == (3, 1, 2, 24, 32)
     assert frames.sum() == 400
+
+
+def test_smaller_frames_say_what_share_of_events_meets_another(tmp_path, data_home):
+    # By hand: in one step the 4 events are in 3 cells; at 8 x 8 the two pixels become one, and 2 cells are left.
+    root = tmp_path / "four"
+    for label, name in enumerate(("one", "two")):
+        (root / name).mkdir(parents=True)
+        for number in range(3):
+            events = make_events([0, 1, 0, 0], [0, 0, 0, 0], [0, 10, 20, 30 + label], [1, 1, 0, 0])
+            write_events(root / name / f"{number}.npz", events, (16, 16))
+    import_recordings(find_recordings([root]), "four")
+    dataset = load_dataset("four")
+    words = r"16 x 16 pixels pooled to 8 x 8: 50\.0% of the events share .*; unpooled 25\.0%\."
+    with pytest.warns(EventsPooledWarning, match=words):
+        frames = dataset.frames([0], 1, size=8)
+    assert (frames[0, 0, 1, 0, 0], frames[0, 0, 0, 0, 0], frames.sum()) == (2, 2, 4)
+    assert re.fullmatch(words, dataset.pooled(8).describe_pooling(1))
+    assert dataset.describe_pooling(1) == ""
+    batch, _ = next(dataset.loader(2, 1, size=8, shuffle=False).batches(0))
+    assert batch.shape == (1, 2, 2, 8, 8)
+    assert not np.array_equal(
+        next(dataset.loader(2, 2, shuffle=False, window_us=25).batches(0))[0],
+        next(dataset.loader(2, 2, shuffle=False).batches(0))[0],
+    )
 
 
 def test_runs_of_a_sweep_are_of_the_recordings_that_were_imported(folder, data_home):

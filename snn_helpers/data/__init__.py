@@ -1,6 +1,6 @@
 """Data sets: sources by name, splits, augmentation, and batches of frames as torch tensors."""
 
-from snn_helpers.data.dataset import EventDataset, Provenance, same_recordings
+from snn_helpers.data.dataset import EventDataset, EventsPooledWarning, Provenance, same_recordings
 from snn_helpers.data.loader import FrameLoader
 from snn_helpers.data.sources import SPLITS, load_dataset, register_source
 from snn_helpers.data.sources.nmnist import DownloadError, find_real_recordings, load_folds
@@ -12,6 +12,7 @@ __all__ = [
     "Augment",
     "DownloadError",
     "EventDataset",
+    "EventsPooledWarning",
     "FrameLoader",
     "Provenance",
     "StoreError",

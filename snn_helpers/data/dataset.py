@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -18,6 +19,12 @@ from snn_helpers.events.store import EventStore
 
 LARGEST_FRAME = 64
 """Pixels along the longer side of frames, unless asked for otherwise; larger sensors are pooled to this."""
+
+_MEASURED_ON = 8  # recordings
+
+
+class EventsPooledWarning(UserWarning):
+    """Frames have fewer pixels than the sensor, so that events share cells."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ class EventDataset(Dataset):
         num_steps, window, window_us, origin
             See `FrameSpec`.
         size : (W, H), int or None
-            Pixels that the frames are pooled to; None takes `frame_size`.
+            Pixels that the frames are pooled to; None takes `frame_size`. A warning says what a smaller size costs.
         augment, seed
             See `Augment`; what happens to a recording depends on the seed and its place in this data set only, so that
             one that is there several times is changed in several ways.
@@ -166,14 +173,66 @@ class EventDataset(Dataset):
         -------
         uint8 ndarray [T, B, P, H, W]
             Event counts.
+
+        Warns
+        -----
+        EventsPooledWarning
+            If `size` is smaller than the sensor: the share of events that meet an earlier one in their cell.
         """
-        size = self.frame_size if size is None else size
-        spec = FrameSpec(num_steps, window, window_us, origin, None if size == self.sensor_size[:2] else size)
+        spec = self._spec(num_steps, window, window_us, origin, size)
+        if size is not None and spec.size is not None:
+            warnings.warn(self._pooling_words(self._chosen(indices)[:_MEASURED_ON], spec), EventsPooledWarning, 2)
+        return self.binned(indices, spec, augment, seed)
+
+    def binned(self, indices, spec: FrameSpec, augment: Augment | None = None, seed: int = 0) -> np.ndarray:
+        """Bin recordings into frames as a spec says; see `frames`, which makes one."""
         store, chosen = self._store, self._chosen(indices)
-        events = (store.x, store.y, store.t, store.p)
-        where = self._indices[chosen]
+        events, where = (store.x, store.y, store.t, store.p), self._indices[chosen]
         return bin_frames(
             events, store.offsets, where, self.sensor_size, spec, augment, seed, draws=chosen, checked=True
+        )
+
+    def _spec(self, num_steps, window="recording", window_us=None, origin="first", size=None) -> FrameSpec:
+        spec = FrameSpec(num_steps, window, window_us, origin, self.frame_size if size is None else size)
+        return replace(spec, size=None) if spec.size == self.sensor_size[:2] else spec
+
+    def shared_cells(self, indices, spec: FrameSpec) -> tuple[float, float]:
+        """Return the share of events that fall into a cell of the frames that has one already: pooled, not pooled.
+
+        A cell is a step, a polarity and a pixel. Where a count says no more than one event would, this is what is lost.
+
+        Parameters
+        ----------
+        indices : sequence of int [B], or bool [N]
+            Which recordings.
+        spec : FrameSpec
+            Of the frames; its `size` is what they are pooled to.
+
+        Returns
+        -------
+        pooled, own : float in [0, 1]
+            At `spec.size`, and at the sensor's own size.
+        """
+        shares = []
+        for each in (spec, replace(spec, size=None)):
+            events = cells = 0
+            for index in self._chosen(indices):  # one at a time: frames of a large sensor are large
+                frames = self.binned([index], each)
+                events, cells = events + int(frames.sum(dtype=np.int64)), cells + int(np.count_nonzero(frames))
+            shares.append(1 - cells / events if events else 0.0)
+        return shares[0], shares[1]
+
+    def describe_pooling(self, num_steps: int) -> str:
+        """Say what pooling to `frame_size` costs, measured on a few recordings; empty where nothing is pooled."""
+        spec = self._spec(num_steps)
+        return "" if spec.size is None else self._pooling_words(range(min(_MEASURED_ON, len(self))), spec)
+
+    def _pooling_words(self, indices, spec: FrameSpec) -> str:
+        pooled, own = self.shared_cells(indices, spec)
+        width, height = self.sensor_size[:2]
+        return (
+            f"{width} x {height} pixels pooled to {spec.size[0]} x {spec.size[1]}: {pooled:.1%} of the events share "
+            f"their step, polarity and pixel with an earlier one; unpooled {own:.1%}."
         )
 
     def loader(
@@ -186,9 +245,16 @@ class EventDataset(Dataset):
         window: str = "recording",
         part: tuple[int, int] = (0, 1),
         least: int = 1,
+        window_us: int | None = None,
+        origin: str = "first",
+        size: tuple[int, int] | int | None = None,
     ) -> FrameLoader:
-        """Return batches of (frames uint8 [T, B, P, H, W], labels int64 [B]) as torch tensors; see `FrameLoader`."""
-        return FrameLoader(self, batch_size, FrameSpec(num_steps, window), shuffle, seed, augment, part, least)
+        """Return batches of (frames uint8 [T, B, P, H, W], labels int64 [B]) as torch tensors; see `FrameLoader`.
+
+        `num_steps`, `window`, `window_us`, `origin` and `size` are those of `frames`.
+        """
+        spec = self._spec(num_steps, window, window_us, origin, size)
+        return FrameLoader(self, batch_size, spec, shuffle, seed, augment, part, least)
 
     def subset(self, indices) -> EventDataset:
         """Return some of the recordings, int [M], also several times, or bool [N], of the same provenance."""

@@ -77,12 +77,10 @@ class FrameLoader:
         """Yield (frames uint8 [T, B, P, H, W], labels int64 [B]) from batch `first` on; the last may be smaller."""
         order = self.order(epoch)
         augment_seed = int(np.random.SeedSequence([self.seed, epoch, 1]).generate_state(1, np.uint64)[0])
-        spec, (rank, size) = self.spec, self.part
+        rank, size = self.part
         for number in range(first, len(self)):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size][rank::size]
             if not len(chosen):  # the few recordings of a last batch to score went to other processes
                 continue
-            frames = self.dataset.frames(
-                chosen, spec.num_steps, spec.window, spec.window_us, self.augment, augment_seed
-            )
+            frames = self.dataset.binned(chosen, self.spec, self.augment, augment_seed)
             yield torch.from_numpy(frames), torch.from_numpy(self.dataset.labels[chosen])

@@ -139,6 +139,8 @@ def train(
             check_network(model, {"test": test_set}, config.time_steps, device)
             return _test_only(config, model, test_set, criterion, device, processes, folder, state)
         splits = splits or _load_splits(config)
+        if processes.first and (pooling := splits.train.describe_pooling(config.time_steps)):
+            print(pooling, flush=True)
         model = (model or build_model(config, splits.train.geometry)).to(device)
         if config.init_from and not state:
             _begin_from(config, model)
