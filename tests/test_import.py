@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from snn_helpers import accelerate
 from snn_helpers.cli import main
 from snn_helpers.data import EventsPooledWarning, load_dataset
 from snn_helpers.data.importing import find_recordings, import_recordings
@@ -285,6 +286,34 @@ def test_data_set_is_one_of_torchs_with_workers_and_masks(folder):
         dataset.subset([True, False, True])
     with pytest.raises(TypeError, match="whole numbers or a mask of bool; got dtype float64"):
         dataset.subset([0.0])
+
+
+def test_data_set_is_scored_in_neurobench(folder):
+    benchmarks, models = pytest.importorskip("neurobench.benchmarks"), pytest.importorskip("neurobench.models")
+    import snntorch as snn
+    import torch
+    from neurobench.metrics.workload import ClassificationAccuracy
+    from neurobench.processors.postprocessors import ChooseMaxCount
+
+    import_recordings(find_recordings([folder]), "mine")
+    dataset = load_dataset("mine")
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.LazyLinear(2), snn.Leaky(0.9, init_hidden=True, output=True)
+    ).eval()
+    loader = torch.utils.data.DataLoader(dataset, batch_size=4)
+    with torch.no_grad():
+        net(next(iter(loader))[0][:, 0].float())
+        ours = accelerate(net)(torch.from_numpy(dataset.frames(range(len(dataset)), dataset.num_steps)).float())[0]
+    as_floats = torch.utils.data.default_collate
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=4, collate_fn=lambda rows: tuple(as_floats([(frames.float(), y) for frames, y in rows]))
+    )
+    theirs = benchmarks.Benchmark(
+        models.SNNTorchModel(net), loader, [], [ChooseMaxCount()], [[], [ClassificationAccuracy]]
+    ).run(quiet=True)
+    expected = (ours.sum(0).argmax(1).numpy() == dataset.labels).mean()
+    assert theirs["ClassificationAccuracy"] == pytest.approx(expected)
 
 
 def test_motion_is_balanced_and_its_splits_share_no_digit(data_home, monkeypatch):

@@ -39,7 +39,7 @@ RECIPES: Mapping[tuple[str, str, str], Mapping[str, Any]] = MappingProxyType(
         # The orders of three excursions: a bin must not straddle two of them.
         (ANY, "motion", ANY): {"time_steps": 24},
         (ANY, "motion", "smoke"): {"time_steps": 6},
-        (ANY, "motion", "teach"): {"batch_size": 32, "num_samples": 1500, "epochs": 6},
+        (ANY, "motion", "teach"): {"batch_size": 32, "num_samples": 1500, "epochs": 7},
         # A network that was handed over may have been trained before: its weights are left alone.
         ("own", ANY, ANY): {"init_rate": 0.0},
     }
