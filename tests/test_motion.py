@@ -121,10 +121,10 @@ def learned_and_tested():
 
 @pytest.mark.parametrize("network", [Summed, Unordered, Counts])
 def test_networks_without_order_in_time_are_at_chance(network, learned_and_tested):
-    hits = round(1_000 * accuracy(network, False, 0, learned_and_tested, epochs=3))
+    hits = round(1_000 * accuracy(network, 0, learned_and_tested, epochs=3))
     low, high = wilson_interval(hits, 1_000)
     assert low <= 1 / len(CLASSES) <= high
 
 
 def test_the_same_network_on_frames_in_their_order_learns_the_classes(learned_and_tested):
-    assert accuracy(Ordered, False, 0, learned_and_tested, epochs=3) > 0.5
+    assert accuracy(Ordered, 0, learned_and_tested, epochs=3) > 0.5
