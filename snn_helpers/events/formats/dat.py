@@ -24,7 +24,7 @@ def _fits(head: bytes, size: int, path: Path) -> bool:
 
 
 def _read(path: Path, options: Options) -> Reading:
-    head, size = read_head(path)
+    head, _ = read_head(path)
     fields, start = percent_header(head)
     version = fields.get("version", "1")
     if version == "2":
@@ -36,8 +36,6 @@ def _read(path: Path, options: Options) -> Reading:
         raise RecordingError(f"{path}: a .dat file of version {version}; versions 1 and 2 are read.")
     width, height = fields.get("width", ""), fields.get("height", "")
     told = width.isdecimal() and height.isdecimal() and 0 < int(width) <= 2**15 and 0 < int(height) <= 2**15
-    if (size - start) % _RECORD.itemsize:
-        raise RecordingError(f"{path}: its {size - start} bytes of events are no multiple of 8; the file is cut short.")
     records = mapped(path, _RECORD, start)
     return Reading(_blocks(records, options.block), (int(width), int(height), 2) if told else None)
 
