@@ -272,6 +272,13 @@ def test_last_event_that_is_cut_short_is_refused(files, tmp_path, name):
     refused(tmp_path / "a", files[name][:-1], r"bytes of events are no multiple of \d; the file is cut short")
 
 
+@pytest.mark.parametrize("name", ["made.raw", "made.evt21.raw", "made.evt3.raw", "made.dat"])
+def test_header_longer_than_what_is_looked_at_is_refused(files, tmp_path, name):
+    first, rest = files[name].split(b"\n", 1)
+    long = first + b"\n% note " + b"a" * 4_000 + b"\n% other " + b"b" * 4_000 + b"\n" + rest
+    refused(tmp_path / "a", long, "its header does not end")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -170,6 +170,13 @@ def percent_header(head: bytes) -> tuple[dict[str, str], int]:
     return fields, at
 
 
+def check_header_ends(path: Path, head: bytes, start: int) -> None:
+    """Refuse a header of which more than `head` is left at `start`: its words would be taken for events."""
+    rest = head[start:]
+    if len(head) == HEAD_BYTES and (len(rest) < 2 or (rest.startswith(b"%") and rest.isascii() and b"\n" not in rest)):
+        raise RecordingError(f"{path}: its header does not end; the file is damaged.")
+
+
 def mapped(path: Path, dtype: str | np.dtype, offset: int) -> np.ndarray:
     """Memory-map the items of a file from `offset` on; a last one that is cut short is refused."""
     size, item = max(0, path.stat().st_size - offset), np.dtype(dtype).itemsize

@@ -10,7 +10,16 @@ from numba import njit
 
 from snn_helpers._files import whole_file
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError
-from snn_helpers.events.formats.base import Format, Options, Reading, mapped, percent_header, read_head, stretches
+from snn_helpers.events.formats.base import (
+    Format,
+    Options,
+    Reading,
+    check_header_ends,
+    mapped,
+    percent_header,
+    read_head,
+    stretches,
+)
 from snn_helpers.events.formats.evt2 import evt_version
 
 _TYPES_2D = (0x00, 0x0C)
@@ -26,6 +35,7 @@ def _fits(head: bytes, size: int, path: Path) -> bool:
 def _read(path: Path, options: Options) -> Reading:
     head, _ = read_head(path)
     fields, start = percent_header(head)
+    check_header_ends(path, head, start)
     version = fields.get("version", "1")
     if version == "2":
         kind, record = head[start : start + 2] if len(head) >= start + 2 else (-1, 0)
