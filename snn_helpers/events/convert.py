@@ -30,6 +30,7 @@ _LARGEST_PX = int(np.iinfo(np.int16).max)
 # A pixel's mean rate in recordings is far below this; a thousandfold of a usual one is above it.
 _SUSPECT_RATE_HZ = 2_000
 _BURST = 2
+_LARGEST_MAP = 1 << 24  # pixels of which a map is made
 _LEAST_EVENTS_TO_SUSPECT = 1_000
 _LEAST_TO_COMPILE = 10_000  # fewer are joined sooner by NumPy than by a kernel that has to be loaded first
 
@@ -110,7 +111,7 @@ def join_columns(events: Any, columns, unit: str | None, name: str) -> np.ndarra
         if fill_events(*(found[field] for field in "xytp"), joined):
             return joined
     x, y = (_coordinate(field, found[field], name) for field in "xy")
-    return make_events(x, y, _times(found["t"], unit, name), _polarity(found["p"], name))
+    return make_events(x, y, convert_times(found["t"], unit, name), _polarity(found["p"], name))
 
 
 @njit(cache=True, nogil=True)
@@ -258,7 +259,9 @@ def _polarity(values: np.ndarray, name: str) -> np.ndarray:
     return values == 1
 
 
-def _times(values: np.ndarray, unit: str | None, name: str) -> np.ndarray:
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is beyond any clock
+def convert_times(values: np.ndarray, unit: str | None, name: str) -> np.ndarray:
+    """Return times in whole µs, int64 [N]."""
     if values.dtype.kind in "mM":
         if np.isnat(values).any():
             raise RecordingError(f"`{name}`: a time is missing (NaT). Leave such events out.")
@@ -315,6 +318,8 @@ def check_events(events: np.ndarray, is_ours: bool, unit: str | None, sensor_siz
         events, is_ours = events[np.argsort(events["t"], kind="stable")], True
     if not len(events):
         return events
+    if events["t"][-1] >= 2**62:
+        raise RecordingError(f"`{name}`: times reach {events['t'][-1]} µs, beyond any clock.")
     if unit is None:
         _suspect_unit(events, largest_x, largest_y, name)
     return _from_zero(events, is_ours, name)
@@ -324,7 +329,7 @@ def check_events(events: np.ndarray, is_ours: bool, unit: str | None, sensor_siz
 def _extremes(events):
     """Return the largest x and y, the smallest of both, whether some p is not 0 or 1, and the first step back."""
     largest_x, largest_y, smallest, has_other_p, backwards = -1, -1, 0, False, -1
-    last = np.int64(-(2**62))
+    last = events[0].t if events.size else np.int64(0)
     for i in range(events.size):
         event = events[i]
         largest_x, largest_y = max(largest_x, np.int64(event.x)), max(largest_y, np.int64(event.y))
@@ -345,7 +350,10 @@ def _suspect_unit(events: np.ndarray, largest_x: int, largest_y: int, name: str)
     span_us = int(events["t"][-1] - events["t"][0]) + 1
     if len(events) * 1e6 / span_us < _SUSPECT_RATE_HZ:  # all of them together
         return
-    active = _active_pixels(events, np.zeros((largest_y + 1, largest_x + 1), np.bool_))
+    if (largest_y + 1) * (largest_x + 1) <= _LARGEST_MAP:
+        active = _active_pixels(events, np.zeros((largest_y + 1, largest_x + 1), np.bool_))
+    else:
+        active = len(np.unique(events["y"].astype(np.int32) << 15 | events["x"]))
     rate_hz = len(events) * 1e6 / span_us / active
     # In a burst, in which most pixels fire once, it says nothing.
     if len(events) > _BURST * active and rate_hz > _SUSPECT_RATE_HZ:

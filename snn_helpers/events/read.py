@@ -97,7 +97,7 @@ def read_recording(
     path = Path(path)
     known, reading = _open(path, Options(columns, unit, _stated(sensor_size)))
     size = sensor_size if sensor_size is not None else reading.sensor_size
-    blocks = [join_columns(block, reading.columns, reading.unit, str(path)) for block in reading.blocks]
+    blocks = [_joined(block, reading, str(path)) for block in reading.blocks]
     events = blocks[0] if len(blocks) == 1 else np.concatenate([np.empty(0, EVENT_DTYPE), *blocks])
     unit = "us" if reading.unit else None  # unknown, and taken for µs: to_events looks whether it can be
     events = check_events(events, True, unit, size, sort, str(path))
@@ -134,7 +134,7 @@ class RecordingBlocks:
     def __iter__(self) -> Iterator[np.ndarray]:
         name, unit, last, shift, count = str(self._path), self._reading.unit, None, 0, 0
         for block in self._reading.blocks:
-            events = join_columns(block, self._reading.columns, unit, name)
+            events = _joined(block, self._reading, name)
             if not len(events):
                 continue
             if last is None and events["t"].min() >= EPOCH_US:
@@ -207,6 +207,19 @@ def _open(path: Path, options: Options) -> tuple[Format, Reading]:
             "another known kind of file. Is it cut short? Else write its events with np.savez(x=, y=, t=, p=)."
         )
     try:
-        return known, known.read(path, options)
+        reading = known.read(path, options)
     except OSError as err:
         raise RecordingError(f"{path}: cannot be read ({err.strerror or err}).") from err
+    if reading.sensor_size is not None:
+        try:
+            check_sensor_size(reading.sensor_size, "sensor_size")
+        except (ValueError, TypeError) as err:
+            raise RecordingError(f"{path}: it gives its camera a size that cannot be. {err}") from err
+    return known, reading
+
+
+def _joined(block, reading: Reading, name: str) -> np.ndarray:
+    try:
+        return join_columns(block, reading.columns, reading.unit, name)
+    except TypeError as err:  # for a file, other columns than x, y, t and p are a fault of the recording
+        raise RecordingError(str(err)) from err

@@ -45,8 +45,6 @@ def _read(path: Path, options: Options) -> Reading:
         raise RecordingError(
             f"{path}: nothing in this AEDAT 2 file says which camera made it. Give its sensor_size, such as (346, 260)."
         )
-    if (path.stat().st_size - start) % _RECORD.itemsize:
-        raise RecordingError(f"{path}: the last event is cut short. Copy the file again.")
     return Reading(_blocks(records, size, options.block), (*size, 2))
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from snn_helpers.events.dtype import RecordingError
+
 HEAD_BYTES = 4096
+_ALWAYS_BYTES = 64 << 20  # so much may be unpacked from any file
+_LARGEST_RATIO = 100  # packed recordings have ten times less than what they hold
 
 
 class Options(NamedTuple):
@@ -164,9 +170,19 @@ def percent_header(head: bytes) -> tuple[dict[str, str], int]:
     return fields, at
 
 
+def check_header_ends(path: Path, head: bytes, start: int) -> None:
+    """Refuse a header of which more than `head` is left at `start`: its words would be taken for events."""
+    rest = head[start:]
+    if len(head) == HEAD_BYTES and (len(rest) < 2 or (rest.startswith(b"%") and rest.isascii() and b"\n" not in rest)):
+        raise RecordingError(f"{path}: its header does not end; the file is damaged.")
+
+
 def mapped(path: Path, dtype: str | np.dtype, offset: int) -> np.ndarray:
-    """Memory-map the whole items of a file from `offset` on; bytes of a broken last one are left out."""
-    count = max(0, path.stat().st_size - offset) // np.dtype(dtype).itemsize
+    """Memory-map the items of a file from `offset` on; a last one that is cut short is refused."""
+    size, item = max(0, path.stat().st_size - offset), np.dtype(dtype).itemsize
+    count = size // item
+    if size % item:
+        raise RecordingError(f"{path}: its {size} bytes of events are no multiple of {item}; the file is cut short.")
     if not count:
         return np.empty(0, dtype)
     return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,))
@@ -177,3 +193,39 @@ def stretches(total: int, length: int) -> Iterator[slice]:
     length = length or max(1, total)
     for start in range(0, total, length):
         yield slice(start, min(start + length, total))
+
+
+@contextmanager
+def library(path: Path, title: str) -> Iterator[None]:
+    """Turn what a library raises about a file, which may be anything, into a `RecordingError`; drop its warnings."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (RecordingError, ModuleNotFoundError):
+        raise
+    except Exception as err:
+        raise RecordingError(f"{path}: the {title} file cannot be read ({str(err)[:300]}). Is it cut short?") from err
+
+
+def library_blocks(path: Path, title: str, blocks: Iterator[Any]) -> Iterator[Any]:
+    """Hand blocks on, each made within `library`, but used outside of it."""
+    done = object()
+    while True:
+        with library(path, title):
+            block = next(blocks, done)
+        if block is done:
+            return
+        yield block
+
+
+def most_unpacked(path: Path) -> int:
+    """Return how many bytes a file's content may have."""
+    return max(_ALWAYS_BYTES, _LARGEST_RATIO * path.stat().st_size)
+
+
+def check_unpacked(path: Path, size: int) -> None:
+    """Refuse content of `size` bytes that is too large for its file, before memory is asked for."""
+    if size > most_unpacked(path):
+        packed = path.stat().st_size
+        raise RecordingError(f"{path}: would unpack to {size:,} bytes or more from {packed:,}; that is no recording.")

@@ -10,7 +10,16 @@ from numba import njit
 
 from snn_helpers._files import whole_file
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError
-from snn_helpers.events.formats.base import Format, Options, Reading, mapped, percent_header, read_head, stretches
+from snn_helpers.events.formats.base import (
+    Format,
+    Options,
+    Reading,
+    check_header_ends,
+    mapped,
+    percent_header,
+    read_head,
+    stretches,
+)
 from snn_helpers.events.formats.evt2 import evt_version
 
 _TYPES_2D = (0x00, 0x0C)
@@ -24,8 +33,9 @@ def _fits(head: bytes, size: int, path: Path) -> bool:
 
 
 def _read(path: Path, options: Options) -> Reading:
-    head, size = read_head(path)
+    head, _ = read_head(path)
     fields, start = percent_header(head)
+    check_header_ends(path, head, start)
     version = fields.get("version", "1")
     if version == "2":
         kind, record = head[start : start + 2] if len(head) >= start + 2 else (-1, 0)
@@ -36,8 +46,6 @@ def _read(path: Path, options: Options) -> Reading:
         raise RecordingError(f"{path}: a .dat file of version {version}; versions 1 and 2 are read.")
     width, height = fields.get("width", ""), fields.get("height", "")
     told = width.isdecimal() and height.isdecimal() and 0 < int(width) <= 2**15 and 0 < int(height) <= 2**15
-    if (size - start) % _RECORD.itemsize:
-        raise RecordingError(f"{path}: its {size - start} bytes of events are no multiple of 8; the file is cut short.")
     records = mapped(path, _RECORD, start)
     return Reading(_blocks(records, options.block), (int(width), int(height), 2) if told else None)
 

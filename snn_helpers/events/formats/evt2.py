@@ -11,10 +11,10 @@ from numba import njit
 from snn_helpers._files import whole_file
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError
 from snn_helpers.events.formats.base import (
-    HEAD_BYTES,
     Format,
     Options,
     Reading,
+    check_header_ends,
     mapped,
     percent_header,
     read_head,
@@ -44,9 +44,9 @@ def evt_version(head: bytes) -> str | None:
 
 def raw_header(path: Path) -> tuple[tuple[int, int, int] | None, int]:
     """Return the sensor's size as a raw file's header gives it, and where its events begin."""
-    fields, start = percent_header(read_head(path)[0])
-    if start > HEAD_BYTES - 2:
-        raise RecordingError(f"{path}: its header does not end; the file is damaged.")
+    head, _ = read_head(path)
+    fields, start = percent_header(head)
+    check_header_ends(path, head, start)
     pairs = dict(pair.split("=", 1) for pair in fields.get("format", "").split(";") if "=" in pair)
     order = pairs.get("endianness", fields.get("endianness", "little"))
     if order not in ("little", "legacy"):

@@ -6,15 +6,16 @@ Found by name, in this order: `events/{x,y,t,p}` (DSEC, v2e's and others' names 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from snn_helpers._files import whole_file
-from snn_helpers.events.convert import ALIASES, UNITS_US
+from snn_helpers.events.convert import ALIASES, UNITS_US, convert_times
 from snn_helpers.events.dtype import RecordingError
-from snn_helpers.events.formats.base import Format, Options, Reading, stretches
+from snn_helpers.events.formats.base import Format, Options, Reading, check_unpacked, library, library_blocks, stretches
 
 _MARK = b"\x89HDF\r\n\x1a\n"
 _PLACES = ("events", "CD/events", "/", "davis/left/events", "dvs/events", "event")
@@ -28,21 +29,36 @@ def _fits(head: bytes, size: int, path: Path) -> bool:
 def _read(path: Path, options: Options) -> Reading:
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            place = _find(path, file, options)
-            shift = (
-                int(file["t_offset"][()]) if "t_offset" in file and isinstance(file["t_offset"], h5py.Dataset) else 0
-            )
-            size = _sensor_size(path, file, place)
-            unit = options.unit or file[place].attrs.get("unit")
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as err:
-        if isinstance(err, RecordingError):
-            raise
-        raise RecordingError(f"{path}: the HDF5 file cannot be read ({err}).") from err
-    unit = unit.decode() if isinstance(unit, bytes) else unit
-    unit = unit if unit in UNITS_US else None
-    return Reading(_blocks(path, place, shift, options.block), size, unit, options.columns)
+    with library(path, "HDF5"), h5py.File(path, "r") as file:
+        place = _find(path, file, options)
+        shift = _shift(path, file)
+        size = _sensor_size(path, file, place)
+        unit = options.unit or file[place].attrs.get("unit")
+        unit = unit.decode() if isinstance(unit, bytes) else unit
+    unit = unit if isinstance(unit, str) and unit in UNITS_US else None
+    blocks = library_blocks(path, "HDF5", _blocks(path, place, shift, options.block))
+    return Reading(blocks, size, unit, options.columns)
+
+
+def _shift(path: Path, file) -> int:
+    """Return what DSEC's files have to be added to all times."""
+    import h5py
+
+    offset = file.get("t_offset")
+    if not isinstance(offset, h5py.Dataset):
+        return 0
+    if offset.shape not in ((), (1,)) or not 0 <= (shift := int(np.ravel(offset[()])[0])) < 2**62:
+        raise RecordingError(f"{path}: its `t_offset` must be a number of µs, 0 or more.")
+    return shift
+
+
+def _check_stored(path: Path, dataset) -> None:
+    """Refuse a data set that is kept in another file, or says to be larger than what is stored of it can be."""
+    if dataset.is_virtual or dataset.external or dataset.file.filename != str(path):
+        raise RecordingError(f"{path}: {dataset.name} lies in another file. Copy it into this one with h5repack.")
+    if dataset.dtype.hasobject:  # each value of which may be of any length
+        raise RecordingError(f"{path}: {dataset.name} holds no numbers.")
+    check_unpacked(path, max(dataset.size, math.prod(dataset.chunks or ())) * dataset.dtype.itemsize)
 
 
 def _find(path: Path, file, options: Options) -> str:
@@ -99,23 +115,21 @@ def _sensor_size(path: Path, file, place: str) -> tuple[int, int, int] | None:
 def _blocks(path: Path, place: str, shift: int, length: int) -> Iterator:
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            item = file[place]
-            if isinstance(item, h5py.Dataset):
-                for part in stretches(len(item), length):
-                    yield item[part]
-                return
-            columns = _columns(item)
-            for part in stretches(item[columns["t"]].shape[0], length):
-                block = {field: item[name][part] for field, name in columns.items()}
-                if shift:
-                    block["t"] = block["t"].astype(np.int64) + shift
-                yield block
-    except OSError as err:
-        raise RecordingError(
-            f"{path}: the HDF5 file cannot be read ({err}). Is it cut short, or its filter missing?"
-        ) from err
+    with h5py.File(path, "r") as file:
+        item = file[place]
+        if isinstance(item, h5py.Dataset):
+            _check_stored(path, item)
+            for part in stretches(len(item), length):
+                yield item[part]
+            return
+        columns = _columns(item)
+        for name in columns.values():
+            _check_stored(path, item[name])
+        for part in stretches(item[columns["t"]].shape[0], length):
+            block = {field: item[name][part] for field, name in columns.items()}
+            if shift:
+                block["t"] = convert_times(block["t"], "us", str(path)) + shift
+            yield block
 
 
 def _write(path: Path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from snn_helpers._files import whole_file
 from snn_helpers.events.dtype import RecordingError
-from snn_helpers.events.formats.base import Format, Options, Reading, stretches
+from snn_helpers.events.formats.base import Format, Options, Reading, check_unpacked, library, stretches
 
 _NPY = b"\x93NUMPY"
 
@@ -29,25 +30,17 @@ def _fits(head: bytes, size: int, path: Path) -> bool:
 
 
 def _read(path: Path, options: Options) -> Reading:
-    try:
+    with library(path, "NumPy"):
         with open(path, "rb") as file:
             is_table = file.read(len(_NPY)) == _NPY
         if is_table:
             table = np.load(path, mmap_mode="r", allow_pickle=False)
             return Reading(_rows(path, table, options.block), unit=options.unit, columns=options.columns)
-        with zipfile.ZipFile(path) as archive:
-            unpacked, packed = (sum(getattr(entry, name) for entry in archive.infolist())
-                                for name in ("file_size", "compress_size"))  # fmt: skip
-        if unpacked > 1000 * max(packed, 1 << 10):
-            raise RecordingError(f"{path}: would unpack to {unpacked:,} bytes from {packed:,}; that is no recording.")
+        _check_archive(path)
         with np.load(path, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in arrays.files}
-    except RecordingError:
-        raise
-    except Exception as err:  # a damaged header fails in many ways
-        raise RecordingError(f"{path}: the NumPy file cannot be read ({err}).") from err
     size = columns.pop("sensor_size", None)
-    if size is not None and (size.shape not in ((2,), (3,)) or size.dtype.kind not in "iu" or size.min() < 1):
+    if size is not None and (size.shape not in ((2,), (3,)) or size.dtype.kind not in "iu"):
         raise RecordingError(f"{path}: its `sensor_size` must be two whole numbers, width and height.")
     size = (int(size[0]), int(size[1]), 2) if size is not None else None
     unit = options.unit or ("us" if "sensor_size" in columns or size is not None else None)
@@ -58,11 +51,26 @@ def _read(path: Path, options: Options) -> Reading:
     return Reading(iter([columns]), size, unit, options.columns)
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that is larger than it says, or arrays larger than their place in it."""
+    with zipfile.ZipFile(path) as archive:
+        check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
+        for entry in archive.infolist():
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise RecordingError(f"{path}: {entry.filename} is packed in a way that NumPy does not write.")
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+                shape, _, dtype = read_header(file)
+                if math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
+                    raise RecordingError(f"{path}: {entry.filename} does not hold the {list(shape)} that it says.")
+
+
 def _rows(path: Path, table: np.ndarray, length: int) -> Iterator[np.ndarray]:
     if table.ndim == 0 or (table.dtype.names is None and table.ndim != 2):
         raise RecordingError(f"{path}: an array of shape {list(table.shape)} and type {table.dtype} holds no events.")
     for part in stretches(len(table), length):
-        yield table[part]
+        yield np.array(table[part])  # events are shifted in place, and a mapped file may change
 
 
 def _write(path: Path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:

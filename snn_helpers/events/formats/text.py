@@ -12,9 +12,9 @@ import numpy as np
 
 from snn_helpers._files import whole_file
 from snn_helpers.events.dtype import RecordingError
-from snn_helpers.events.formats.base import Format, Options, Reading
+from snn_helpers.events.formats.base import Format, Options, Reading, library
 
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$", re.ASCII)
 _LINES_A_BLOCK = 1 << 20
 _UNITS = {"t_us": "us", "time_us": "us", "timestamp_us": "us"}
 
@@ -44,7 +44,7 @@ def _read(path: Path, options: Options) -> Reading:
                 continue
             if all(_NUMBER.match(word) for word in words):
                 if len(words) == 2 and size is None:  # the first line of some sets: width and height
-                    size = (int(float(words[0])), int(float(words[1])), 2)
+                    size = (*(int(np.clip(float(word), 0, 1e9)) for word in words), 2)
                     skip += 1
                     continue
                 comma = next((mark for mark in ",;\t" if mark in line), None)
@@ -59,6 +59,8 @@ def _read(path: Path, options: Options) -> Reading:
     columns = options.columns
     if names is not None and len(names) != len(words):
         raise RecordingError(f"{path}: the header names {len(names)} columns, but line {skip + 1} has {len(words)}.")
+    if names is not None and len(set(names)) < len(names):
+        raise RecordingError(f"{path}: two columns have one name in the header: {', '.join(names)[:300]}.")
     if names is None and columns is None:
         raise RecordingError(
             f"{path}: nothing says which of its {len(words)} columns is x, y, t and p. Say the order, such as "
@@ -77,11 +79,12 @@ def _blocks(path: Path, skip: int, comma: str | None, names, width: int, length:
         for _ in range(skip):
             file.readline()
         while text := "".join(line for _, line in zip(range(lines), file)):
-            try:
-                # float64 holds whole µs up to 2**53, far beyond epoch times.
-                table = np.loadtxt(io.StringIO(text), delimiter=comma, ndmin=2, dtype=np.float64)
-            except ValueError as err:
-                raise RecordingError(f"{path}: not a number where one is expected ({err}).") from err
+            with library(path, "text"):  # which warns of a block of comments
+                try:
+                    # float64 holds whole µs up to 2**53, far beyond epoch times.
+                    table = np.loadtxt(io.StringIO(text), delimiter=comma, ndmin=2, dtype=np.float64)
+                except ValueError as err:
+                    raise RecordingError(f"{path}: not a number where one is expected ({str(err)[:300]}).") from err
             if not len(table):
                 continue
             if table.shape[1] != width:
