@@ -43,7 +43,9 @@ def violations(room, source, table):
 
 
 TABLE = read_table((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+FILES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py" and "__pycache__" not in path.parts
+)
 
 
 def room_of(path):

@@ -106,6 +106,16 @@ def test_id_is_of_parameters_code_and_data_alone(notebook, tmp_path, monkeypatch
     assert len({first, *others}) == 6
 
 
+def test_code_counts_by_its_sources_not_by_what_is_generated_beside_them(tmp_path):
+    (tmp_path / "engine" / "__pycache__" / "generated").mkdir(parents=True)
+    (tmp_path / "engine" / "cpu.py").write_text("one = 1")
+    first = plans._digest_of_sources(tmp_path)
+    (tmp_path / "engine" / "__pycache__" / "generated" / "kernel_1.py").write_text("two = 2")
+    assert plans._digest_of_sources(tmp_path) == first
+    (tmp_path / "engine" / "cpu.py").write_text("one = 2")
+    assert plans._digest_of_sources(tmp_path) != first
+
+
 def test_data_folder_counts_by_its_recordings(tmp_path, monkeypatch):
     monkeypatch.delenv("SNN_PROFILE", raising=False)
     data = training_rules().data

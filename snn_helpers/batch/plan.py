@@ -228,8 +228,13 @@ def notebook_version(notebook: Path) -> str:
 @functools.cache
 def code_version() -> str:
     """Return a digest of the package's source files."""
-    root = Path(__file__).resolve().parents[1]
-    files = sorted(path for suffix in ("*.py", "*.js") for path in root.rglob(suffix))
+    return _digest_of_sources(Path(__file__).resolve().parents[1])
+
+
+def _digest_of_sources(root: Path) -> str:
+    found = (path for suffix in ("*.py", "*.js") for path in root.rglob(suffix))
+    # Kernels that were generated lie among what is compiled: each new one would make every run another one.
+    files = sorted(path for path in found if "__pycache__" not in path.parts)
     return _digest(b"\0".join(path.name.encode() + path.read_bytes() for path in files))
 
 
