@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from snn_helpers import Splits, TrainConfig, load_dataset, train
 from snn_helpers._files import write_whole
+from snn_helpers.activity.controls import shuffle_time
 from snn_helpers.data import EventDataset
 from snn_helpers.events.frames import Augment, FrameSpec
 from snn_helpers.events.motion import CLASSES
@@ -67,11 +68,14 @@ class Unordered(Summed):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits [B, classes]."""
-        features = self.frames(frames.float().flatten(0, 1)).unflatten(0, frames.shape[:2])
-        return self.answer(features.mean(0))
+        return self.answer(self.of_each(frames).mean(0))
+
+    def of_each(self, frames: Tensor) -> Tensor:
+        """Return the features of every frame, [T, B, 64]."""
+        return self.frames(frames.float().flatten(0, 1)).unflatten(0, frames.shape[:2])
 
 
-class Ordered(Summed):
+class Ordered(Unordered):
     """Sees every frame [T, B, ...] in its place: the control, which shows that such a network can learn the classes."""
 
     def __init__(self):
@@ -80,8 +84,7 @@ class Ordered(Summed):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits [B, classes]."""
-        features = self.frames(frames.float().flatten(0, 1)).unflatten(0, frames.shape[:2])
-        return self.answer(features.transpose(0, 1).flatten(1))
+        return self.answer(self.of_each(frames).transpose(0, 1).flatten(1))
 
 
 class Counts(nn.Module):
@@ -104,17 +107,15 @@ class Shuffled(EventDataset):
 
     def binned(self, indices, spec: FrameSpec, augment: Augment | None = None, seed: int = 0) -> np.ndarray:
         """Bin recordings into frames [T, B, P, H, W]."""
-        frames = super().binned(indices, spec, augment, seed)
-        order = np.random.default_rng(seed).random(frames.shape[:2]).argsort(0)
-        return frames[order, np.arange(frames.shape[1])]
+        return shuffle_time(super().binned(indices, spec, augment, seed), np.random.default_rng(seed))
 
 
 def spiking_accuracy(seed: int, shuffle: bool = False, **settings: float) -> float:
     """Train SpikingCNN as the teach profile does and return its accuracy on the test recordings."""
     splits = [load_dataset("motion", split=split) for split in ("train", "valid", "test")]
-    if shuffle:
-        splits = [Shuffled(one._store, one._indices, one.provenance) for one in splits]
     splits[0] = splits[0].take(TRAIN)
+    if shuffle:  # last: what is taken of a data set is an EventDataset
+        splits = [Shuffled(one._store, one._indices, one.provenance) for one in splits]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         config = TrainConfig(dataset="motion", profile="teach", seed=seed, save_dir=f"{folder}/run", **settings)
         return train(config, splits=Splits(*splits)).metrics["test_accuracy"]
