@@ -52,7 +52,7 @@ def within_five_bytes(events: np.ndarray) -> np.ndarray:
         events from 2**23 µs on left out. A recording that fits is returned as it is.
     """
     events = events[events["t"] < _BYTE_T_US]
-    largest = max((int(events[axis].max(initial=0)) for axis in "xy"), default=0)
+    largest = max(int(events[axis].max(initial=0)) for axis in "xy")
     if largest < _BYTE_PIXELS:
         return events
     divided = events.copy()

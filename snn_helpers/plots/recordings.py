@@ -37,12 +37,15 @@ def pool_counts(frames: np.ndarray, most: int) -> np.ndarray:
     >>> pool_counts(np.ones((2, 3, 4)), 2)[0].tolist()
     [[4.0, 4.0], [2.0, 2.0]]
     """
-    height, width = frames.shape[-2:]
-    pool = -(-max(height, width) // most)
+    pool = _pool(frames, most)
     if pool == 1:
         return frames
-    rows, columns = (np.arange(0, size, pool) for size in (height, width))
+    rows, columns = (np.arange(0, size, pool) for size in frames.shape[-2:])
     return np.add.reduceat(np.add.reduceat(np.asarray(frames, float), rows, axis=-2), columns, axis=-1)
+
+
+def _pool(frames: np.ndarray, most: int) -> int:
+    return -(-max(frames.shape[-2:]) // most)
 
 
 def frame(counts: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
@@ -52,8 +55,7 @@ def frame(counts: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
     """
     ax = make_axes(ax)
     pooled = pool_counts(counts, _FRAME_PIXELS)
-    pool = -(-max(counts.shape[-2:]) // _FRAME_PIXELS)
-    bottom, right = (pool * size - 0.5 for size in pooled.shape[-2:])
+    bottom, right = (_pool(counts, _FRAME_PIXELS) * size - 0.5 for size in pooled.shape[-2:])
     ax.imshow(polarity_image(pooled, paper(ax)), extent=(-0.5, right, bottom, -0.5))
     ax.set(xticks=[], yticks=[], title=title)
     ax.spines[:].set_visible(True)

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import BatchNorm1d, _BatchNorm
 from snn_helpers._checks import check_labels
 from snn_helpers.activity import firing_fractions, synaptic_operations
 from snn_helpers.data import EventDataset
-from snn_helpers.over_time import NormOverTime, OverTime, frames_for, is_spiking
+from snn_helpers.over_time import NormOverTime, OverTime, evaluating, frames_for, is_spiking
 from snn_helpers.over_time.runner import Runner
 
 
@@ -58,11 +58,8 @@ def check_network(network: nn.Module, splits: dict[str, EventDataset], time_step
     """
     dataset = next(iter(splits.values()))
     frames = torch.from_numpy(dataset.frames([0], time_steps)).to(device)
-    was_training = network.training
-    try:
-        answer = network.eval()(frames_for(network, frames))
-    finally:
-        network.train(was_training)
+    with evaluating(network):
+        answer = network(frames_for(network, frames))
     parts = answer if isinstance(answer, tuple | list) else (answer,)
     shapes = [list(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in parts]
     if len(shapes) != 2 or shapes[0] != shapes[1] or len(shapes[0]) != 3 or shapes[0][:2] != [time_steps, 1]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from snn_helpers._checks import check_labels
 from snn_helpers.models.network import SpikeOutput
 from snn_helpers.models.readout import decide, run_network
+from snn_helpers.over_time import evaluating
 from snn_helpers.training import network
 from snn_helpers.training.processes import ALONE, Processes
 
@@ -104,13 +105,11 @@ def evaluate(
     Score
         Over the batches of all processes.
     """
-    was_training, tally = model.training, Tally()
-    model.eval()
-    with torch.inference_mode():
+    tally = Tally()
+    with evaluating(model), torch.inference_mode():
         for frames, labels in batches:
             with network.fractions_of(model) as fractions:
                 output = run_network(model, frames.to(device))
             labels = check_labels(labels, output.spk_rec.shape[-1]).to(device)
             tally.add(criterion(output, labels).item(), output, labels, fractions)
-    model.train(was_training)
     return tally.over(processes).score()

@@ -170,11 +170,23 @@ def percent_header(head: bytes) -> tuple[dict[str, str], int]:
     return fields, at
 
 
-def check_header_ends(path: Path, head: bytes, start: int) -> None:
-    """Refuse a header of which more than `head` is left at `start`: its words would be taken for events."""
+def read_percent_header(path: Path) -> tuple[dict[str, str], bytes, int]:
+    """Return the fields of a file's header as `percent_header` does, the first bytes, and where events begin in them.
+
+    A header of which there is more is refused: its words would be taken for events.
+    """
+    head, _ = read_head(path)
+    fields, start = percent_header(head)
     rest = head[start:]
     if len(head) == HEAD_BYTES and (len(rest) < 2 or (rest.startswith(b"%") and rest.isascii() and b"\n" not in rest)):
         raise RecordingError(f"{path}: its header does not end; the file is damaged.")
+    return fields, head, start
+
+
+def stated_size(width: str, height: str) -> tuple[int, int, int] | None:
+    """Return the sensor's size (W, H, 2) of a header's words, or None if they are none that can be."""
+    told = width.isdecimal() and height.isdecimal() and 0 < int(width) <= 2**15 and 0 < int(height) <= 2**15
+    return (int(width), int(height), 2) if told else None
 
 
 def mapped(path: Path, dtype: str | np.dtype, offset: int) -> np.ndarray:

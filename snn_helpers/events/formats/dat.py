@@ -14,10 +14,10 @@ from snn_helpers.events.formats.base import (
     Format,
     Options,
     Reading,
-    check_header_ends,
     mapped,
     percent_header,
-    read_head,
+    read_percent_header,
+    stated_size,
     stretches,
 )
 from snn_helpers.events.formats.evt2 import evt_version
@@ -33,9 +33,7 @@ def _fits(head: bytes, size: int, path: Path) -> bool:
 
 
 def _read(path: Path, options: Options) -> Reading:
-    head, _ = read_head(path)
-    fields, start = percent_header(head)
-    check_header_ends(path, head, start)
+    fields, head, start = read_percent_header(path)
     version = fields.get("version", "1")
     if version == "2":
         kind, record = head[start : start + 2] if len(head) >= start + 2 else (-1, 0)
@@ -44,10 +42,8 @@ def _read(path: Path, options: Options) -> Reading:
         start += 2
     elif version != "1":
         raise RecordingError(f"{path}: a .dat file of version {version}; versions 1 and 2 are read.")
-    width, height = fields.get("width", ""), fields.get("height", "")
-    told = width.isdecimal() and height.isdecimal() and 0 < int(width) <= 2**15 and 0 < int(height) <= 2**15
     records = mapped(path, _RECORD, start)
-    return Reading(_blocks(records, options.block), (int(width), int(height), 2) if told else None)
+    return Reading(_blocks(records, options.block), stated_size(fields.get("width", ""), fields.get("height", "")))
 
 
 def _blocks(records: np.ndarray, length: int) -> Iterator[np.ndarray]:

@@ -14,10 +14,10 @@ from snn_helpers.events.formats.base import (
     Format,
     Options,
     Reading,
-    check_header_ends,
     mapped,
     percent_header,
-    read_head,
+    read_percent_header,
+    stated_size,
     stretches,
 )
 
@@ -44,17 +44,15 @@ def evt_version(head: bytes) -> str | None:
 
 def raw_header(path: Path) -> tuple[tuple[int, int, int] | None, int]:
     """Return the sensor's size as a raw file's header gives it, and where its events begin."""
-    head, _ = read_head(path)
-    fields, start = percent_header(head)
-    check_header_ends(path, head, start)
+    fields, _, start = read_percent_header(path)
     pairs = dict(pair.split("=", 1) for pair in fields.get("format", "").split(";") if "=" in pair)
     order = pairs.get("endianness", fields.get("endianness", "little"))
     if order not in ("little", "legacy"):
         raise RecordingError(f"{path}: its words are {order}-endian; little-endian ones are read.")
     width, _, height = fields.get("geometry", "").partition("x")
     width, height = pairs.get("width", width), pairs.get("height", height)
-    if width.isdecimal() and height.isdecimal() and 0 < int(width) <= 2**15 and 0 < int(height) <= 2**15:
-        return (int(width), int(height), 2), start
+    if stated := stated_size(width, height):
+        return stated, start
     told = f"{fields.get('plugin_name', '')} {fields.get('sensor_name', '')}".lower()
     size = next((size for name, size in _SENSORS.items() if name in told), None)
     return (*size, 2) if size else None, start
