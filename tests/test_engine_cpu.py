@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from snn_helpers.engine import cpu, cpu_neurons, reference
+from snn_helpers.engine import cpu, reference
 from snn_helpers.engine.cpu_functions import current_sums
 from snn_helpers.engine.cpu_memory import channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError, call_kernel, kernel

@@ -14,19 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_neurons import step_forward
 from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row
 from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
-
-
-@part
-def aligned(n):
-    """Return float32 zeros [n] that start on a cache line: rows that straddle two lines load at half the speed."""
-    buffer = np.zeros(n + 16, np.float32)
-    skip = (-(buffer.ctypes.data // 4)) % 16
-    return buffer[skip : skip + n]
 
 
 @part
@@ -138,21 +130,8 @@ def clear_reached(image, n_out, height, width, pool, row, corner, reached):
                     image[p + r * row : p + r * row + pool * n_out] = _ZERO
 
 
-@part
-def fire(t, b, cur, numbers, mem, mem_kept, extra, spk):
-    """Advance recording b by step t; membranes are kept in `mem` [T, B, n], or alternate between two rows of it."""
-    before, now = (t - 1, t) if mem_kept else ((t + 1) % 2, t % 2)
-    place = b if mem_kept else 0
-    if t == 0:
-        extra[:] = _ZERO
-        rest, silent = np.zeros(cur.size, np.float32), np.zeros(cur.size, np.uint8)
-        step_forward(cur, numbers, rest, mem[now, place], extra, silent, spk[t, b])
-    else:
-        step_forward(cur, numbers, mem[before, place], mem[now, place], extra, spk[t - 1, b], spk[t, b])
-
-
 @kernel
-def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, capacity, numbers, mem, spk, winner):
+def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, capacity, steps, winner):
     """Convolve, pool and fire, over time, for the recordings of one chunk.
 
     Parameters
@@ -167,30 +146,26 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
         Of the window of weights, and side - 1 - padding.
     capacity : int
         The most events in any step of any recording.
-    numbers : float32 array [8]
-        The neuron's.
-    mem : float32 array [T, B, n]
-        Filled with membranes; with T = 0, they are not kept.
-    spk : uint8 array [T, B, n]
-        Filled with spikes.
+    steps : Steps
+        The neurons', which lie in one part a recording, channels-last.
     winner : uint8 array [T, B, n]
         Filled with the pool's winners; with T = 0, they are not kept.
     """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n, n_out, padded, size = spk.shape[2], shift.size, width + side - 1, height * width * channels
+    n, n_out, padded, size = steps.size, shift.size, width + side - 1, height * width * channels
     high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, cells = spk_in.reshape(-1), n // n_out
-    keep_mem, keep_winner = mem.shape[0] > 0, winner.shape[0] > 0
+    keep_winner, scratch = winner.shape[0] > 0, np.empty(n, np.uint8)
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels, corner = np.empty(capacity + 1, np.int32), margin * (padded + 1) * n_out
-    cur, image = aligned(n), aligned((height + side - 1) * padded * n_out)
-    mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
-    extra, scratch = np.empty(n, np.float32), np.empty(n, np.uint8)
+    own, places = begin(steps)
+    cur, image = current_row(steps, own), aligned((height + side - 1) * padded * n_out)
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
     for b in range(low, high):
+        start(steps, own, places, num_steps, b, n)
         for t in range(num_steps):
             list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
             count = first[channels]
@@ -201,7 +176,7 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
             clear_reached(image, n_out, high_out, wide_out, pool, padded * n_out, corner, here)
             spread_events(image, n_out, rows, side, channels, padded, first, pixels)
             pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shift, here, cur, won)
-            fire(t, b, cur, numbers, mem_to, keep_mem, extra, spk)
+            take_step(steps, own, places, t, b, n)
 
 
 @kernel

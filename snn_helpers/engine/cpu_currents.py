@@ -14,18 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import (
-    aligned,
-    chunk_range,
-    copy_line,
-    fire,
-    list_by_channel,
-    pool_image,
-    spread_events,
-)
-from snn_helpers.engine.cpu_conv_back import add_shift_gradient, add_weight_gradient, fire_back, start_back, unpool
-from snn_helpers.engine.cpu_neurons import ALIF, KIND
+from snn_helpers.engine.cpu_conv import chunk_range, copy_line, list_by_channel, pool_image, spread_events
+from snn_helpers.engine.cpu_conv_back import add_shift_gradient, add_weight_gradient, unpool
 from snn_helpers.engine.cpu_runtime import ONE, ZERO, kernel, part
+from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
 
@@ -74,32 +66,31 @@ def square_sums(chunk, num_chunks, cur, sums):
 
 
 @kernel
-def current_forward(chunk, num_chunks, cur, gains, pool, numbers, mem, spk, winner):
+def current_forward(chunk, num_chunks, cur, gains, pool, steps, winner):
     """Scale and shift currents by `gains` [2, C] (no rows: leave them), pool them and fire; see `conv_forward`."""
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = cur.shape
-    n = spk.shape[2]
+    n = steps.size
     low, high = chunk_range(chunk, num_chunks, batch)
-    keep_mem, keep_winner, normalised = mem.shape[0] > 0, winner.shape[0] > 0, gains.shape[0] > 0
-    mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
-    pooled, extra, scratch = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.uint8)
+    keep_winner, normalised = winner.shape[0] > 0, gains.shape[0] > 0
+    own, places = begin(steps)
+    pooled, scratch = current_row(steps, own), np.empty(n, np.uint8)
     everywhere, shift, row = np.empty(0, np.uint8), np.zeros(channels, np.float32), width * channels
     scaled = np.empty((height if normalised else 0, width, channels), np.float32)
     for b in range(low, high):
+        start(steps, own, places, num_steps, b, n)
         for t in range(num_steps):
             won, image = winner[t, b] if keep_winner else scratch, cur[t, b]
             if normalised:
                 scale_and_shift(image, gains, scaled)
                 image = scaled
             pool_image(image.reshape(-1), channels, height, width, pool, row, ZERO, shift, everywhere, pooled, won)
-            fire(t, b, pooled, numbers, mem_to, keep_mem, extra, spk)
+            take_step(steps, own, places, t, b, n)
 
 
 @kernel
-def current_backward(
-    chunk, num_chunks, pool, numbers, mem, spk, winner, grad_spk, learn, sums, cur, grad_cur, products
-):  # fmt: skip
+def current_backward(chunk, num_chunks, pool, steps, winner, cur, grad_cur, products):
     """Take the recordings of one chunk back to the (normalised) currents before pooling, `grad_cur` [T, B, H, W, C].
 
     Where `cur`, the currents before normalisation, has any, the sums of the gradient and of its product with them are
@@ -108,15 +99,15 @@ def current_backward(
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = grad_cur.shape
-    n = spk.shape[2]
+    n, everywhere = steps.size, np.empty(0, np.uint8)
     low, high = chunk_range(chunk, num_chunks, batch)
-    carry, everywhere = np.empty((3, n), np.float32), np.empty(0, np.uint8)
-    extra = np.empty((num_steps + 1, n if numbers[KIND] == ALIF else 0), np.float32)
+    own, places = begin(steps)
+    into = current_row(steps, own)
     only = np.zeros(n if pool == 1 else 0, np.uint8)
     for b in range(low, high):
-        start_back(b, numbers, spk, carry, extra)
+        start(steps, own, places, num_steps, b, n)
         for t in range(num_steps - 1, -1, -1):
-            into = fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums[chunk])
+            take_step(steps, own, places, t, b, n)
             image, won = grad_cur[t, b].reshape(-1), winner[t, b] if pool == 2 else only
             if height % pool or width % pool:
                 image[:] = _ZERO

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_norm
+from snn_helpers.engine.cpu_generated import Generated, Run
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
-from snn_helpers.engine.kernels import KINDS, SURROGATES
-from snn_helpers.engine.reference import Neuron
 from snn_helpers.engine.spikes import no_path
 
 MAX_CHUNKS = 64
@@ -27,78 +28,79 @@ def share_out(batch: int, sums: int = 0) -> int:
     return min(batch, MAX_CHUNKS, max(8, MAX_SUMS // max(1, sums)))
 
 
-def numbers_array(neuron: Neuron, numbers: tuple[Tensor, ...]) -> np.ndarray:
-    """Return the float32 array [8] that the kernels take; see `cpu_neurons` for the places."""
-    values = [float(value.detach()) for value in numbers]
-    values += [neuron.slope, KINDS.index(neuron.kind), SURROGATES.index(neuron.surrogate)]
-    return np.array(values, np.float32)
+class _Layer(NamedTuple):
+    """What neurons in a layer write: their run, records by state, the pool's winners (no rows where not kept)."""
+
+    run: Run
+    records: dict[int, Tensor]
+    winner: Tensor
+
+    @classmethod
+    def begin(cls, ctx, made: Generated, pixels, n_out: int, pool: int, keep_mem: bool, numbers) -> _Layer:
+        """Make room for a layer whose currents are [T, B, H, W] = `pixels`."""
+        num_steps, batch, *sides = pixels
+        high, wide = (side // pool for side in sides)
+        shape, train = torch.Size((batch, n_out, high, wide)), any(ctx.needs_input_grad)
+        run = made.begin(numbers, num_steps, shape, shape[1:].numel())
+        winner = empty(num_steps if train and pool == 2 else 0, batch, run.size, dtype=np.uint8)
+        return cls(run, made.records(run, train, keep_mem), winner)
+
+    def end(self, ctx, made: Generated, numbers, keep_mem: bool, *saved: Tensor):
+        """Keep what the way back needs; return what a layer hands on: counts, their path, membranes if asked for."""
+        batch, n_out, high, wide = self.run.shape
+        spk, mem = (self.records.get(k) for k in (0, made.mem))
+        count = spk.view(-1, batch, high, wide, n_out)
+        mem = mem.view(count.shape) if keep_mem else None
+        ctx.made, ctx.run, ctx.numbers = made, self.run, [value.shape for value in numbers]
+        ctx.save_for_backward(self.winner, *(self.records.get(k) for k in made.source.saved), *saved)
+        ctx.mark_non_differentiable(count, *([] if mem is None else [mem]))
+        ctx.set_materialize_grads(False)  # else zeros are made for the counts
+        return count, no_path(channels_first(count)), mem
 
 
-def number_gradients(ctx, sums: Tensor, first: int) -> tuple[Tensor | None, ...]:
-    """Spread the sums float64 [chunks, 5] over the five number arguments, from the `first` on."""
-    totals = sums.sum(0).float()
-    return tuple(totals[k] if ctx.needs_input_grad[first + k] else None for k in range(5))
-
-
-def _outputs(ctx, batch, pixels, n_out, pool, train, keep_mem):
-    """Return membranes, winners and spikes to be filled, [T, B, n]; no rows where they are not to be kept."""
-    num_steps, height, width = pixels
-    n = (height // pool) * (width // pool) * n_out
-    mem = empty(num_steps if train or keep_mem else 0, batch, n)
-    winner = empty(num_steps if train and pool == 2 else 0, batch, n, dtype=np.uint8)
-    return mem, winner, empty(num_steps, batch, n, dtype=np.uint8)
-
-
-def _as_spikes(ctx, spk, mem, shape, keep_mem):
-    """Return what a layer hands on: counts, their path, membranes where asked for."""
-    count = spk.view(shape)
-    mem = mem.view(shape) if keep_mem else None
-    ctx.mark_non_differentiable(count, *([] if mem is None else [mem]))
-    ctx.set_materialize_grads(False)  # else zeros are made for the counts
-    return count, no_path(channels_first(count)), mem
+def _saved(ctx) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Return winners, records and what else was kept."""
+    winner, *saved = ctx.saved_tensors
+    count = len(ctx.made.source.saved)
+    return winner, saved[:count], saved[count:]
 
 
 class ConvNeurons(torch.autograd.Function):
     """count [T, B, H, W, C] through convolution, shift, pool and neurons to [T, B, rows, columns, n_out]."""
 
     @staticmethod
-    def forward(ctx, count, path, weight, shift, padding, neuron, pool, capacity, keep_mem, *numbers):
+    def forward(ctx, count, path, weight, shift, padding, made, pool, capacity, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        num_steps, batch = count.shape[:2]
         n_out, _, side, _ = weight.shape
-        height, width = (size + 2 * padding - side + 1 for size in count.shape[2:4])
-        mem, winner, spk = _outputs(
-            ctx, batch, (num_steps, height, width), n_out, pool, any(ctx.needs_input_grad), keep_mem
-        )
-        values, chunks = numbers_array(neuron, numbers), share_out(batch)
+        pixels = *count.shape[:2], *(size + 2 * padding - side + 1 for size in count.shape[2:4])
+        layer, chunks = _Layer.begin(ctx, made, pixels, n_out, pool, keep_mem, numbers), share_out(count.shape[1])
+        steps, _places = made.forward(layer.run, layer.records)
         run_chunks(
             cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift), side,
-            side - 1 - padding, pool, capacity, values, mem.numpy(), spk.numpy(), winner.numpy(),
+            side - 1 - padding, pool, capacity, steps, layer.winner.numpy(),
         )  # fmt: skip
-        ctx.values, ctx.padding, ctx.pool, ctx.capacity = values, padding, pool, capacity
-        ctx.save_for_backward(count, weight, mem, winner, spk)
-        return _as_spikes(ctx, spk, mem, (num_steps, batch, height // pool, width // pool, n_out), keep_mem)
+        ctx.padding, ctx.pool, ctx.capacity = padding, pool, capacity
+        return layer.end(ctx, made, numbers, keep_mem, count, weight)
 
     @staticmethod
     def backward(ctx, _, grad_spk, __):
         """Compute a gradient for each argument of `forward`."""
-        count, weight, mem, winner, spk = ctx.saved_tensors
+        winner, records, (count, weight) = _saved(ctx)
         n_out, channels, side, _ = weight.shape
         chunks = share_out(count.shape[1], weight.numel())
         grad_rows = torch.zeros(chunks, weight.numel())
         grad_shift = torch.zeros(chunks, n_out, dtype=torch.float64)
-        sums = torch.zeros(chunks, 5, dtype=torch.float64)
-        grad_in = empty(*(count.shape if ctx.needs_input_grad[1] else (0,)))
+        grad_in, sums = empty(*(count.shape if ctx.needs_input_grad[1] else (0,))), ctx.made.sums(ctx.run)
+        steps, _places = ctx.made.backward(ctx.run, records, {0: channels_last(grad_spk)}, sums)
         run_chunks(
             cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), array(weight_rows_back(weight), -1), side,
-            side - 1 - ctx.padding, ctx.pool, ctx.capacity, ctx.values, mem.numpy(), spk.numpy(), winner.numpy(),
-            array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[9:]),
-            grad_rows.numpy(), grad_shift.numpy(), sums.numpy(), array(grad_in, -1),
+            side - 1 - ctx.padding, ctx.pool, ctx.capacity, steps, winner.numpy(), grad_rows.numpy(),
+            grad_shift.numpy(), array(grad_in, -1),
         )  # fmt: skip
         grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
         grad_path = channels_first(grad_in) if ctx.needs_input_grad[1] else None
-        grad_shift = grad_shift.sum(0).float()
-        return None, grad_path, grad_weight, grad_shift, *[None] * 5, *number_gradients(ctx, sums, 9)
+        of_numbers = ctx.made.number_gradients(ctx.run, sums, ctx.numbers)
+        return None, grad_path, grad_weight, grad_shift.sum(0).float(), *[None] * 5, *of_numbers
 
 
 class ConvCurrents(torch.autograd.Function):
@@ -157,11 +159,10 @@ class CurrentNeurons(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, cur, sums, gain, shift, eps, neuron, pool, keep_mem, *numbers):
+    def forward(ctx, cur, sums, gain, shift, eps, made, pool, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
         cur = channels_last(cur)
-        num_steps, batch, height, width, channels = cur.shape
-        values, chunks = numbers_array(neuron, numbers), share_out(batch)
+        channels, chunks = cur.shape[-1], share_out(cur.shape[1])
         mean = var = inverse = None
         gains = torch.empty(0, channels)
         if gain is not None:
@@ -174,30 +175,27 @@ class CurrentNeurons(torch.autograd.Function):
             inverse = 1.0 / torch.sqrt(var + eps)
             gains = torch.stack([gain * inverse, shift - mean * gain * inverse]).float()
             ctx.mark_non_differentiable(mean, var)
-        mem, winner, spk = _outputs(
-            ctx, batch, (num_steps, height, width), channels, pool, any(ctx.needs_input_grad), keep_mem
-        )
+        layer = _Layer.begin(ctx, made, cur.shape[:4], channels, pool, keep_mem, numbers)
+        steps, _places = made.forward(layer.run, layer.records)
         run_chunks(
-            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, values, mem.numpy(),
-            spk.numpy(), winner.numpy(),
-        )  # fmt: skip
-        ctx.values, ctx.pool, ctx.shape = values, pool, cur.shape
-        ctx.save_for_backward(mem, winner, spk, *([] if gain is None else [cur, gain, mean, inverse]))
-        shape = (num_steps, batch, height // pool, width // pool, channels)
-        return *_as_spikes(ctx, spk, mem, shape, keep_mem), mean, var
+            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, steps, layer.winner.numpy()
+        )
+        ctx.pool, ctx.shape = pool, cur.shape
+        of_norm = [] if gain is None else [cur, gain, mean, inverse]
+        return *layer.end(ctx, made, numbers, keep_mem, *of_norm), mean, var
 
     @staticmethod
     def backward(ctx, _, grad_spk, *__):
         """Compute a gradient for each argument of `forward`."""
-        mem, winner, spk, *of_norm = ctx.saved_tensors
+        winner, records, of_norm = _saved(ctx)
         cur = of_norm[0] if of_norm else torch.empty(0, 0, 0, 0, 0)
         chunks, channels = share_out(ctx.shape[1]), ctx.shape[-1]
-        sums, grad_cur = torch.zeros(chunks, 5, dtype=torch.float64), empty(*ctx.shape)
+        sums, grad_cur = ctx.made.sums(ctx.run), empty(*ctx.shape)
         products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
+        steps, _places = ctx.made.backward(ctx.run, records, {0: channels_last(grad_spk)}, sums)
         run_chunks(
-            cpu_currents.current_backward, chunks, chunks, ctx.pool, ctx.values, mem.numpy(), spk.numpy(),
-            winner.numpy(), array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[8:]), sums.numpy(),
-            cur.numpy(), grad_cur.numpy(), products.numpy(),
+            cpu_currents.current_backward, chunks, chunks, ctx.pool, steps, winner.numpy(), cur.numpy(),
+            grad_cur.numpy(), products.numpy(),
         )  # fmt: skip
         grad_gain = grad_shift = None
         if of_norm:
@@ -209,7 +207,7 @@ class CurrentNeurons(torch.autograd.Function):
             gains = torch.stack([scale, -slope, slope * mean - scale * grad_shift / size]).float()
             run_chunks(cpu_currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
             grad_gain, grad_shift = grad_gain.float(), grad_shift.float()
-        of_numbers = number_gradients(ctx, sums, 8)
+        of_numbers = ctx.made.number_gradients(ctx.run, sums, ctx.numbers)
         return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 4, *of_numbers
 
 

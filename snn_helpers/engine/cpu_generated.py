@@ -14,7 +14,9 @@ import sys
 import tempfile
 import threading
 import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,14 +25,33 @@ from torch import Tensor
 from snn_helpers._paths import kernel_sources
 from snn_helpers.engine.cpu_memory import array, empty
 from snn_helpers.engine.cpu_recurrent import RecurrentRun
-from snn_helpers.engine.cpu_runtime import EngineCompileError, run_chunks
+from snn_helpers.engine.cpu_runtime import EngineCompileError, compiling, run_chunks
 from snn_helpers.engine.cpu_source import Source
+from snn_helpers.engine.cpu_steps import CURRENT, Places, Steps, run_steps
 from snn_helpers.engine.graph import SHAPE, CannotGenerateError, trace_step
 from snn_helpers.engine.kernels import Kernel
 from snn_helpers.engine.reference import Neuron, run
 
 BLOCK = 2048  # neurons a chunk at most: their state, current and gradient stay in the cache
 _LOCK = threading.RLock()
+
+
+class Run(NamedTuple):
+    """One run of neurons over time, in parts of `size` neurons, with their numbers as kernels take them.
+
+    `shape` is [B, ...]; in a layer of images, memory is channels-last.
+    """
+
+    num_steps: int
+    size: int
+    shape: torch.Size
+    numbers: np.ndarray
+    rows: list[np.ndarray]
+
+    @property
+    def chunks(self) -> int:
+        """How many parts there are."""
+        return -(-self.shape.numel() // self.size)
 
 
 class Generated:
@@ -42,6 +63,8 @@ class Generated:
         The values of its numbers play no part.
     vectors, learned : tuple of str
         Numbers that are one a neuron; those that get a gradient.
+    layer : bool
+        For a layer with a convolution; see `Source`.
 
     Attributes
     ----------
@@ -49,15 +72,15 @@ class Generated:
         Why the kernels are not to be used, where a trial has shown it.
     """
 
-    def __init__(self, neuron: Neuron, vectors: tuple[str, ...], learned: tuple[str, ...]):
+    def __init__(self, neuron: Neuron, vectors: tuple[str, ...], learned: tuple[str, ...], layer: bool = False):
         self.names = tuple(neuron.numbers)
         places = {name: f"p{k}" for k, name in enumerate(self.names)}
         step = trace_step(neuron, learned)
         self.probe = _probe(neuron)
-        self.graph = step.graph
-        mem = 1 + neuron.states.index("mem")
+        self.graph, self.count, self.layer = step.graph, 1 + len(neuron.states), layer
+        self.mem = 1 + neuron.states.index("mem")
         self.source = Source(
-            step, 1 + len(neuron.states), mem, [places[name] for name in vectors], neuron.recurrence is not None
+            step, self.count, self.mem, [places[name] for name in vectors], neuron.recurrence is not None, layer
         )
         self.tried, self.reason = False, None
         self._module = None
@@ -66,61 +89,152 @@ class Generated:
     def module(self) -> types.ModuleType:
         """The compiled source."""
         if self._module is None:
-            self._module = _load(self.source.text)
+            with compiling("a kernel generated from a neuron's equation"):
+                self._module = _load(self.source.text)
         return self._module
 
-    def arrays(self, numbers: tuple[Tensor, ...], shape: torch.Size) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the kernels take: numbers float32 [n], and rows of one number a neuron, float32 [m, N]."""
+    def begin(self, numbers: Sequence[Tensor], num_steps: int, shape: torch.Size, size: int | None = None) -> Run:
+        """Return a run of neurons [B, ...], in parts of `size` neurons, with numbers that broadcast to them."""
         values = {f"p{k}": value.detach() for k, value in enumerate(numbers)}
         done: dict[int, Tensor] = {}
         single = [float(self.graph.evaluate(place, values, done)) for place in self.source.numbers]
-        rows = [self.graph.evaluate(place, values, done).expand(shape).reshape(-1) for place in self.source.rows]
-        rows = torch.stack(rows) if rows else torch.empty(0, 1)
-        return np.array(single, np.float32), rows.numpy()
+        rows = [self.graph.evaluate(place, values, done).expand(shape) for place in self.source.rows]
+        rows = [(row.movedim(1, -1) if self.layer else row).reshape(-1).contiguous().numpy() for row in rows]
+        total = shape.numel()
+        size = size or min(BLOCK, max(256, -(-total // 8)))
+        return Run(num_steps, size, shape, np.array(single, np.float32), rows)
 
-    @staticmethod
-    def block(total: int) -> int:
-        """Return how many of so many neurons are a chunk."""
-        return min(BLOCK, max(256, -(-total // 8)))
+    def records(self, run: Run, train: bool, keep_mem: bool = True) -> dict[int, Tensor]:
+        """Return records of states to be filled, [T, N]: of spikes, of membranes where kept, what `train` needs."""
+        kept = {0, *(self.source.kept if train else ()), *[self.mem] * keep_mem}
+        kinds = {0: np.uint8 if self.layer else np.float32}
+        total = run.shape.numel()
+        return {k: empty(run.num_steps, total, dtype=kinds.get(k, np.float32)) for k in self.source.kept if k in kept}
 
-    def gradients(self, grads: tuple[Tensor | None, ...], num_steps: int, total: int) -> list[np.ndarray]:
-        """Return the gradients of spikes and membranes as `backward` takes them, without rows where there is none."""
-        given = [dict(zip(self.source.kept, grads))[k] for k in self.source.given]
-        return [np.empty((0, total), np.float32) if g is None else array(g, num_steps, total) for g in given]
+    def _places(self, run: Run, cur: Tensor | None, drive: Tensor | None) -> Places:
+        places = Places(run.size, run.shape.numel())
+        for k, row in enumerate(run.rows):
+            places.put(f"row{k}", row)
+        if drive is not None:
+            places.put("y", array(drive, -1))
+        if cur is None:
+            places.put_own("x", CURRENT)
+        else:
+            places.put("x", array(cur, run.num_steps, -1))
+        return places
 
-    def sums(self, total: int, chunks: int) -> dict[str, Tensor]:
-        """Return zeros for the gradients of numbers: one a neuron, or one a chunk to be added up."""
-        vectors, learned = self.source.vectors, self.source.learned
-        if self.source.driven:
-            return {name: torch.zeros(total) for name in learned}
-        return {n: torch.zeros(total) if n in vectors else torch.zeros(chunks, dtype=torch.float64) for n in learned}
+    def _steps(self, name: str, run: Run, places: Places) -> Steps:
+        slots, sweep = self.source.slots, name == "backward" and bool(self.source.swept)
+        return Steps(
+            getattr(self.module, name).address, places.table(slots[name]), self.module.sweep.address if sweep else 0,
+            places.table(slots["sweep"] if sweep else ()), run.numbers, places.size, places.total, places.line,
+            places.rows, places.cleared,
+        )  # fmt: skip
 
-    def number_gradients(
-        self, sums: dict[str, Tensor], shape: torch.Size, shapes: list[torch.Size]
-    ) -> list[Tensor | None]:
-        """Return the gradient of each number, of its own shape, from `sums` over neurons [B, ...] or chunks."""
-        found = []
+    def forward(
+        self, run: Run, records: dict[int, Tensor], cur: Tensor | None = None, drive: Tensor | None = None
+    ) -> tuple[Steps, Places]:
+        """Return the steps forward that fill `records`, and what must outlive them.
+
+        Parameters
+        ----------
+        run, records : as from `begin` and `records`
+        cur : Tensor [T, B, ...] or None
+            Currents; None: the kernel writes them to each part's own memory.
+        drive : Tensor [B, ...] or None
+            Current of a recurrence.
+        """
+        places = self._places(run, cur, drive)
+        for k in range(self.count):
+            places.put_state(k, records[k].numpy() if k in records else None)
+        return self._steps("forward", run, places), places
+
+    def backward(
+        self, run: Run, saved: Sequence[Tensor], grads: dict[int, Tensor | None], sums: dict[str, Tensor],
+        cur: Tensor | None = None, **rows: Tensor,
+    ) -> tuple[Steps, Places]:  # fmt: skip
+        """Return the steps back, and what must outlive them.
+
+        Parameters
+        ----------
+        run : as from `begin`
+        saved : sequence of Tensor
+            Records of the states `source.saved`.
+        grads : dict
+            Gradients of spikes and membranes, by state; None: there is none.
+        sums : dict
+            As from `sums`: what gradients of numbers are added to.
+        cur : Tensor [T, B, ...] or None
+            Currents, where `source.takes_cur`.
+        **rows : Tensor
+            Where "grad_x" (else in a part's own memory), "grad_y" and carries "c0", ... (else there, too) lie.
+        """
+        places = self._places(run, cur, None)
+        places.put_own("grad_x", CURRENT)
+        for k in self.source.carried:
+            if f"c{k}" not in rows:
+                places.put_carry(f"c{k}")
+        for k, record in zip(self.source.saved, saved):
+            places.put_state(k, array(record, run.num_steps, -1))
+        for k in self.source.swept:
+            places.put_state(k, None, run.num_steps)
+        for k, grad in grads.items():
+            if grad is not None:
+                places.put(f"d{k}", array(grad, run.num_steps, -1))
+        for name, row in (rows | sums).items():
+            places.put(name, row.numpy())
+        return self._steps("backward", run, places), places
+
+    def keep(self, ctx, run: Run, cur: Tensor, records: dict[int, Tensor], numbers: Sequence[Tensor], *more) -> tuple:
+        """Keep for the way back what it needs, and return spikes and membranes."""
+        records = {k: record.view(-1, *run.shape) for k, record in records.items()}
+        ctx.made, ctx.run, ctx.numbers = self, run, [value.shape for value in numbers]
+        saved = (records.get(k) for k in self.source.saved)
+        ctx.save_for_backward(cur if self.source.takes_cur else None, *more, *saved)
+        ctx.set_materialize_grads(False)
+        return records[0], records[self.mem]
+
+    def sums(self, run: Run) -> dict[str, Tensor]:
+        """Return zeros [N] for the gradient that each neuron gives to the numbers that learn."""
+        return {name: torch.zeros(run.shape.numel()) for name in self.source.learned}
+
+    def number_gradients(self, run: Run, sums: dict[str, Tensor], shapes: list[torch.Size]) -> list[Tensor | None]:
+        """Return the gradient of each number, of its own shape, from `sums` over neurons."""
+        found, shape = [], run.shape
         for k, own in enumerate(shapes):
             one = sums.get(f"p{k}")
-            if one is not None:
-                one = one.double()
-                one = one.view(shape).sum_to_size(own) if f"p{k}" in self.source.vectors else one.sum().view(own)
-            found.append(None if one is None else one.float())
+            if one is None:
+                found.append(None)
+            elif f"p{k}" in self.source.vectors:
+                one = one.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) if self.layer else one.view(shape)
+                found.append(one.double().sum_to_size(own).float())
+            else:  # by NumPy: the order of torch's sums depends on the number of threads
+                found.append(torch.tensor(one.numpy().sum(dtype=np.float64), dtype=torch.float32).view(own))
         return found
 
-    def try_out(self, cur: Tensor, neuron: Neuron) -> str | None:
-        """Return None where the kernels do what the reference does, on a few steps, else how they differ."""
+    def try_out(self, cur: Tensor, neuron: Neuron, apply: Callable | None = None) -> str | None:
+        """Return None where the kernels do what the reference does, on a few steps, else how they differ.
+
+        Parameters
+        ----------
+        cur : Tensor [T, B, ...]
+            The first of its steps are part of the trial.
+        neuron : Neuron
+            Equation and numbers.
+        apply : callable or None
+            What runs a layer's neurons: (cur, neuron) to spikes and membranes.
+        """
         with _LOCK:
             if not self.tried:
                 try:
-                    self.reason = self._differs(cur, neuron)
+                    self.reason = self._differs(cur, neuron, apply or functools.partial(self._apply, exact=True))
                 except (EngineCompileError, OSError) as err:
                     self.reason = f"the kernel generated from its equation cannot be built: {err}"
                 self.tried = True
             return self.reason
 
     @torch.inference_mode(False)
-    def _differs(self, cur: Tensor, neuron: Neuron) -> str | None:
+    def _differs(self, cur: Tensor, neuron: Neuron, apply: Callable) -> str | None:
         numbers = {k: v.clone() if isinstance(v, Tensor) and v.is_inference() else v for k, v in neuron.numbers.items()}
         neuron, results = dataclasses.replace(neuron, numbers=numbers), []
         learned = [*neuron.tensors(cur).values(), *(neuron.recurrence or ())]
@@ -129,8 +243,9 @@ class Generated:
             some = torch.cat([0.3 + 0.8 * torch.randn(5, *cur.shape[1:]), cur.detach()[:3]]).requires_grad_()
             up = torch.randn(2, *some.shape)
             leaves = [some, *(v for v in learned if v is not None and v.requires_grad)]
-            for function in (run, functools.partial(self._apply, exact=True)):
+            for function in (run, apply):
                 outs = function(some, neuron)
+                outs = (outs[0], outs[1].detach()) if self.layer else outs
                 pairs = [(out, one) for out, one in zip(outs, up) if out.requires_grad]
                 grads = [None] * len(leaves)
                 if pairs:
@@ -187,17 +302,17 @@ _MOST = 256
 
 
 @torch.inference_mode(False)
-def generate(neuron: Neuron) -> Generated | str:
-    """Return the kernels of these neurons, or why there are none."""
+def generate(neuron: Neuron, layer: bool = False) -> Generated | str:
+    """Return the kernels of these neurons, alone or in a layer with a convolution, or why there are none."""
     tensors = {name: value for name, value in neuron.numbers.items() if isinstance(value, Tensor)}
     vectors = tuple(name for name, value in tensors.items() if value.numel() != 1)
     learned = tuple(name for name, value in tensors.items() if neuron.learns and value.requires_grad)
-    key = (neuron.key, tuple(neuron.numbers), vectors, learned)
+    key = (neuron.key, tuple(neuron.numbers), vectors, learned, layer)
     with _LOCK:
         found = _MADE.pop(key, None)
         if found is None or (isinstance(found, Generated) and not neuron.is_pure and not found.is_still(neuron)):
             try:
-                found = Generated(neuron, vectors, learned)
+                found = Generated(neuron, vectors, learned, layer)
             except CannotGenerateError as err:
                 found = f"no kernel can be generated from its equation: {err}"
         _MADE[key] = found
@@ -212,54 +327,60 @@ def make(neuron: Neuron) -> Kernel | str:
     return found if isinstance(found, str) else Kernel(found.run, generated=True)
 
 
+def make_layer(neuron: Neuron) -> Generated | str:
+    """Return the kernels for neurons in a layer with a convolution, or why there are none."""
+    if neuron.recurrence is not None:
+        return "neurons with a recurrence run by themselves"
+    found = generate(neuron, layer=True)
+    if isinstance(found, Generated) and found.source.factor is not None:
+        numbers = neuron.tensors(torch.empty(0)).values()
+        values = {f"p{k}": value.detach() for k, value in enumerate(numbers)}
+        if (found.graph.evaluate(found.source.factor, values, {}) != 1).any():
+            return "its spikes are not zeros and ones"
+    return found
+
+
 class _Run(torch.autograd.Function):
     """cur [T, B, ...] and numbers to spikes and membranes [T, B, ...]."""
 
     @staticmethod
     def forward(ctx, cur, made, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        num_steps, total = cur.shape[0], cur[0].numel()
-        records = {k: empty(num_steps, total) for k in made.source.kept}
-        block = made.block(total)
-        given = (block, array(cur, num_steps, total), *made.arrays(numbers, cur.shape[1:]))
-        run_chunks(made.module.forward, -(-total // block), *given, *(rec.numpy() for rec in records.values()))
-        ctx.made, ctx.shape, ctx.given, ctx.numbers = made, cur.shape, given[2:], [v.shape for v in numbers]
-        outs = [records[k].view(cur.shape) for k in made.source.kept[:2]]
-        saved = dict(zip(made.source.kept, (*outs, *list(records.values())[2:])))
-        ctx.save_for_backward(cur if made.source.takes_cur else None, *(saved[k] for k in made.source.saved))
-        ctx.set_materialize_grads(False)
-        return tuple(outs)
+        run = made.begin(numbers, len(cur), cur.shape[1:])
+        records = made.records(run, any(ctx.needs_input_grad))
+        steps, _places = made.forward(run, records, cur)
+        run_chunks(run_steps, run.chunks, steps, 0, run.num_steps, False)
+        return made.keep(ctx, run, cur, records, numbers)
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        made, (cur, *saved) = ctx.made, ctx.saved_tensors
-        num_steps, total = ctx.shape[0], ctx.shape[1:].numel()
-        block = made.block(total)
-        chunks, grad_cur = -(-total // block), empty(num_steps, total)
-        cur = np.empty((0, total), np.float32) if cur is None else array(cur, num_steps, total)
-        sums = made.sums(total, chunks)
-        run_chunks(
-            made.module.backward, chunks, block, cur, *ctx.given, *(array(rec, num_steps, total) for rec in saved),
-            *made.gradients(grads, num_steps, total), grad_cur.numpy(), *(one.numpy() for one in sums.values()),
-        )  # fmt: skip
-        return grad_cur.view(ctx.shape), None, *made.number_gradients(sums, ctx.shape[1:], ctx.numbers)
+        made, run, (cur, *saved) = ctx.made, ctx.run, ctx.saved_tensors
+        grad_cur, sums = empty(run.num_steps, run.shape.numel()), made.sums(run)
+        steps, _places = made.backward(run, saved, dict(zip((0, made.mem), grads)), sums, cur, grad_x=grad_cur)
+        run_chunks(run_steps, run.chunks, steps, 0, run.num_steps, True)
+        return grad_cur.view(-1, *run.shape), None, *made.number_gradients(run, sums, ctx.numbers)
 
 
 def _load(text: str) -> types.ModuleType:
     """Return the module of a source, which stands in a file named by its content: numba keeps kernels by their file."""
     name = f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    path = kernel_sources() / f"{name}.py"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(beside).replace(path)
-    module = types.ModuleType(name)
-    module.__file__ = str(path)
-    exec(compile(text, str(path), "exec"), module.__dict__)
-    sys.modules[name] = module
+    with _LOCK:
+        if name in sys.modules:
+            return sys.modules[name]
+        path = kernel_sources() / f"{name}.py"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(beside).replace(path)
+        module = types.ModuleType(name)
+        module.__file__ = str(path)
+        sys.modules[name] = module  # where numba looks for it, which compiles while it is executed
+        try:
+            exec(compile(text, str(path), "exec"), module.__dict__)
+        except BaseException:
+            del sys.modules[name]
+            raise
     return module

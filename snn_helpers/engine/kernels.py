@@ -144,12 +144,6 @@ def check_currents(cur: Tensor) -> Tensor:
     return cur
 
 
-def number_tensors(neuron: Neuron, device: torch.device | str = "cpu") -> list[Tensor]:
-    """Return all `NUMBERS`, each a float32 tensor of no dimension; what a kind has not is zero."""
-    values = (neuron.numbers.get(name, 0.0) for name in NUMBERS)
-    return [torch.as_tensor(value, dtype=torch.float32, device=device).reshape(()) for value in values]
-
-
 def float32_under_autocast(cur: Tensor) -> Tensor:
     """Return currents that autocast has made half precision as float32, in which neurons are always computed."""
     half = cur.dtype in (torch.float16, torch.bfloat16)

@@ -1,0 +1,161 @@
+"""Generated steps of neurons as kernels call them: by the address of a function, with the addresses of rows.
+
+So kernels are compiled once, whatever the neurons; a call costs nothing beside a row of hundreds of neurons or more.
+Neurons lie in parts, each computed over all time by one thread: the recordings of a layer of images, or blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from snn_helpers.engine.cpu_runtime import kernel, part
+
+LINE = 16  # float32 numbers of a cache line
+ZEROS, CURRENT, OWN = range(3)  # rows of a part's own memory: zeros, the currents or their gradient, what it asks for
+
+
+class Steps(NamedTuple):
+    """What a kernel needs to take steps; the arrays behind the addresses must outlive it.
+
+    `step` and `sweep` are addresses of functions (`sweep` 0: there is none), `places` and `sweep_places` say where
+    their rows lie (see `Places`), `numbers` float32 are theirs. `size` neurons are a part, all `total`. The memory
+    that a part has of its own is `rows` rows of `line` float32 numbers, the first `cleared` of which start at zero.
+    """
+
+    step: int
+    places: np.ndarray
+    sweep: int
+    sweep_places: np.ndarray
+    numbers: np.ndarray
+    size: int
+    total: int
+    line: int
+    rows: int
+    cleared: int
+
+
+class Places:
+    """Where rows lie, by name, and the arrays that they lie in, kept alive.
+
+    A place is (address, own, lag, mask, step, part): in step t, row `(t - lag) & mask` of a record whose rows are
+    `step` bytes apart, and its parts `part` bytes; before step `lag`, zeros. With `own` 1, the address counts from the
+    part's own memory, and is 0 where nothing was placed: zeros, too.
+
+    Parameters
+    ----------
+    size, total : int
+        Neurons of a part, and all.
+    """
+
+    def __init__(self, size: int, total: int):
+        self.size, self.total, self.line = size, total, -(-size // LINE) * LINE
+        self.rows = self.cleared = OWN
+        self.arrays: list[np.ndarray] = []
+        self._places: dict[str, tuple[int, ...]] = {}
+
+    def put(self, name: str, array: np.ndarray, lag: int = 0) -> None:
+        """Place a row in an array [total], or a record [T, total]."""
+        self.arrays.append(array)
+        step = array.strides[0] if array.ndim == 2 else 0
+        self._places[name] = array.ctypes.data, 0, lag, -1, step, self.size * array.itemsize
+
+    def put_own(self, name: str, row: int, lag: int = 0, mask: int = 0) -> None:
+        """Place a row, or the rows from there on, in the part's own memory."""
+        self._places[name] = 4 * self.line * row, 1, lag, mask, 4 * self.line, 0
+
+    def put_carry(self, name: str) -> None:
+        """Place a row that starts at zero and is changed in each step; before any `put_state` without an array."""
+        self.put_own(name, self.rows)
+        self.rows = self.cleared = self.rows + 1
+
+    def put_state(self, k: int, array: np.ndarray | None, num_steps: int = 0) -> None:
+        """Place a state before and after the step: in its record, or where it is not kept, or for `num_steps`."""
+        if array is not None:
+            self.put(f"s{k}_in", array, lag=1)
+            self.put(f"s{k}_new", array)
+            return
+        self.put_own(f"s{k}_in", self.rows, lag=1, mask=-1 if num_steps else 1)
+        self.put_own(f"s{k}_new", self.rows, mask=-1 if num_steps else 1)
+        self.rows += num_steps or 2
+
+    def table(self, names: Sequence[str]) -> np.ndarray:
+        """Return the places of rows, int64 [m, 6]."""
+        zeros = 0, 1, 0, 0, 0, 0
+        return np.array([self._places.get(name, zeros) for name in names], np.int64).reshape(-1, 6)
+
+
+@intrinsic
+def _call(typingctx, function, numbers, rows, n):
+    """Call a function by its address with addresses of numbers and of an array of addresses of rows."""
+
+    def codegen(context, builder, signature, args):
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, pointer, ir.IntType(64)])
+        numbers, rows = (builder.inttoptr(arg, pointer) for arg in args[1:3])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [numbers, rows, rows, args[3]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), codegen
+
+
+@part
+def aligned(n):
+    """Return float32 zeros [n] that start on a cache line: rows that straddle two lines load at half the speed."""
+    buffer = np.zeros(n + LINE, np.float32)
+    skip = (-(buffer.ctypes.data // 4)) % LINE
+    return buffer[skip : skip + n]
+
+
+@part
+def begin(steps):
+    """Return the memory for one part after the other, float32 [rows * line], and room for addresses of rows."""
+    return aligned(steps.rows * steps.line), np.empty(max(len(steps.places), len(steps.sweep_places)), np.int64)
+
+
+@part
+def current_row(steps, own):
+    """Return the row of own memory, [size], from which steps take currents, or to which they write their gradient."""
+    return own[CURRENT * steps.line : CURRENT * steps.line + steps.size]
+
+
+@part
+def _locate(places, own, t, part, rows):
+    for k in range(len(places)):
+        place = places[k]
+        address, before = place[0] + place[1] * own, t - place[2]
+        rows[k] = own if before < 0 else address + (before & place[3]) * place[4] + part * place[5]
+
+
+@part
+def take_step(steps, own, rows, t, part, n):
+    """Take the n neurons of a part through step t."""
+    _locate(steps.places, own.ctypes.data, t, part, rows)
+    _call(steps.step, steps.numbers.ctypes.data, rows.ctypes.data, n)
+
+
+@part
+def start(steps, own, rows, num_steps, part, n):
+    """Begin with a part: clear what must start at zero, and compute states again that were not kept."""
+    own[OWN * steps.line : steps.cleared * steps.line] = np.float32(0)
+    if steps.sweep != 0:
+        for t in range(num_steps):
+            _locate(steps.sweep_places, own.ctypes.data, t, part, rows)
+            _call(steps.sweep, steps.numbers.ctypes.data, rows.ctypes.data, n)
+
+
+@kernel
+def run_steps(chunk, steps, low, high, back):
+    """Take one part of the neurons through the steps from `low` to `high`, or `back`."""
+    if chunk < 0:
+        return
+    own, rows = begin(steps)
+    n = min(steps.size, steps.total - chunk * steps.size)
+    start(steps, own, rows, high, chunk, n)
+    for k in range(high - low):
+        take_step(steps, own, rows, high - 1 - k if back else low + k, chunk, n)
