@@ -201,9 +201,7 @@ def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, po
     else:
         if norm is not None:
             weight, shift = _normalised(count, weight, shift, norm)
-        result = ConvNeurons.apply(
-            count, spikes.path, weight, shift, padding, made, pool, capacity, keep_mem, *numbers
-        )
+        result = ConvNeurons.apply(count, spikes.path, weight, shift, padding, made, pool, capacity, keep_mem, *numbers)
     if apart is not None and norm.running_mean is not None:
         norm.running_mean.add_(apart, alpha=norm.momentum)
     out_count, out_path, mem = result

@@ -112,8 +112,9 @@ def pool_image(image, n_out, height, width, pool, row, corner, shift, reached, c
             elif pool == 2:
                 pool_cell(image, p, p + row, n_out, shift, cur, winner, at)
             else:
+                here, there = image[p : p + n_out], cur[at : at + n_out]
                 for c in range(n_out):
-                    cur[at + c] = image[p + c] + shift[c]
+                    there[c] = here[c] + shift[c]
 
 
 @part
@@ -130,8 +131,24 @@ def clear_reached(image, n_out, height, width, pool, row, corner, reached):
                     image[p + r * row : p + r * row + pool * n_out] = _ZERO
 
 
+@part
+def add_product_sums(first, second, sums):
+    """Add the sums of `second` and `first * second` ([H, W, C]) over all pixels to `sums` float64 [2, C].
+
+    In float64 throughout: mean square less squared mean would lose all digits in float32 where the mean is large.
+    """
+    height, width, channels = first.shape
+    total, product = sums[0], sums[1]
+    for y in range(height):
+        for x in range(width):
+            one, other = first[y, x], second[y, x]
+            for c in range(channels):
+                total[c] += other[c]
+                product[c] += np.float64(one[c]) * np.float64(other[c])
+
+
 @kernel
-def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, capacity, steps, winner):
+def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, capacity, steps, winner, cur, sums):
     """Convolve, pool and fire, over time, for the recordings of one chunk.
 
     Parameters
@@ -150,6 +167,10 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
         The neurons', which lie in one part a recording, channels-last.
     winner : uint8 array [T, B, n]
         Filled with the pool's winners; with T = 0, they are not kept.
+    cur : float32 array [T, B, rows, columns, n_out]
+        Filled with currents; with T = 0, they are not kept.
+    sums : float64 array [chunks, 2, n_out]
+        Sums of kept currents and of their squares, added to this chunk's row; with no rows, they are not taken.
     """
     if chunk < 0:
         return
@@ -158,11 +179,11 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
     high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, cells = spk_in.reshape(-1), n // n_out
-    keep_winner, scratch = winner.shape[0] > 0, np.empty(n, np.uint8)
+    keep_winner, keep_cur, scratch = winner.shape[0] > 0, cur.shape[0] > 0, np.empty(n, np.uint8)
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels, corner = np.empty(capacity + 1, np.int32), margin * (padded + 1) * n_out
     own, places = begin(steps)
-    cur, image = current_row(steps, own), aligned((height + side - 1) * padded * n_out)
+    row, image = current_row(steps, own), aligned((height + side - 1) * padded * n_out)
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
     for b in range(low, high):
         start(steps, own, places, num_steps, b, n)
@@ -175,7 +196,10 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
             won = winner[t, b] if keep_winner else scratch
             clear_reached(image, n_out, high_out, wide_out, pool, padded * n_out, corner, here)
             spread_events(image, n_out, rows, side, channels, padded, first, pixels)
-            pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shift, here, cur, won)
+            to = cur[t, b].reshape(-1) if keep_cur else row
+            pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shift, here, to, won)
+            if sums.shape[0] > 0:
+                add_product_sums(cur[t, b], cur[t, b], sums[chunk])
             take_step(steps, own, places, t, b, n)
 
 

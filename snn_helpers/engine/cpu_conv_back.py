@@ -105,7 +105,8 @@ def add_shift_gradient(grad, grad_shift):
 
 @kernel
 def conv_backward(
-    chunk, num_chunks, spk_in, rows_back, side, margin, pool, capacity, steps, winner, grad_rows, grad_shift, grad_in
+    chunk, num_chunks, spk_in, rows_back, side, margin, pool, capacity, steps, winner, grad_cur, grad_rows, grad_shift,
+    grad_in,
 ):  # fmt: skip
     """Take the recordings of one chunk back over time; see `conv_forward`.
 
@@ -115,8 +116,10 @@ def conv_backward(
         Weights [dy, dx, n_out, C], dx reversed.
     steps : Steps
         The neurons' way back, which lie in one part a recording, channels-last.
+    grad_cur : float32 array [T, B, rows, columns, n_out]
+        Gradient of the currents, where they were kept; with T = 0, it comes from the neurons.
     grad_rows, grad_shift : float32 [chunks, weights], float64 [chunks, n_out]
-        Gradients, added to this chunk's row.
+        Gradients, added to this chunk's row; a `grad_shift` with no rows is not computed.
     grad_in : float32 array [T * B * H * W * C], flat
         Filled with the gradient of the input; with size 0, it is not computed.
     """
@@ -131,7 +134,7 @@ def conv_backward(
     pixels = np.empty(capacity + 1, np.int32)
     pixel_count, corner = (height + side - 1) * padded, margin * (padded + 1) * n_out
     image, (own, places) = aligned(pixel_count * n_out), begin(steps)
-    into = current_row(steps, own)
+    row = current_row(steps, own)
     wants_in = grad_in.size > 0
     starts, cells = np.empty(pixel_count + 1, np.int64), n // n_out
     channel, value = np.empty(n + 1, np.int32), np.empty(n + 1, np.float32)
@@ -141,13 +144,15 @@ def conv_backward(
         start(steps, own, places, num_steps, b, n)
         for t in range(num_steps - 1, -1, -1):
             take_step(steps, own, places, t, b, n)
-            add_shift_gradient(into, grad_shift[chunk])
+            into = grad_cur[t, b].reshape(-1) if grad_cur.shape[0] > 0 else row
+            if grad_shift.shape[0] > 0:
+                add_shift_gradient(into, grad_shift[chunk])
             step_in = (t * batch + b) * size
             won = winner[t, b] if pool == 2 else only
             list_by_channel(spk_in_flat, step_in, height, width, channels, padded, first, pixels, found)
             count = first[channels]
             if count > 0:
-                few = count < cells
+                few = pool > 1 and count < cells
                 if few:
                     mark_reached(pixels, count, side, margin, padded, high_out, wide_out, pool, reached)
                 here = reached if few else everywhere

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import chunk_range, copy_line, list_by_channel, pool_image, spread_events
-from snn_helpers.engine.cpu_conv_back import add_shift_gradient, add_weight_gradient, unpool
-from snn_helpers.engine.cpu_runtime import ONE, ZERO, kernel, part
-from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
+from snn_helpers.engine.cpu_conv import add_product_sums, chunk_range, pool_image
+from snn_helpers.engine.cpu_conv_back import unpool
+from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
+from snn_helpers.engine.cpu_steps import begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
 
@@ -32,22 +32,6 @@ def scale_and_shift(frame, gains, out):
             one, to = frame[y, x], out[y, x]
             for c in range(channels):
                 to[c] = one[c] * scale[c] + shift[c]
-
-
-@part
-def add_product_sums(first, second, sums):
-    """Add the sums of `second` and `first * second` ([H, W, C]) over all pixels to `sums` float64 [2, C].
-
-    In float64 throughout: mean square less squared mean would lose all digits in float32 where the mean is large.
-    """
-    height, width, channels = first.shape
-    total, product = sums[0], sums[1]
-    for y in range(height):
-        for x in range(width):
-            one, other = first[y, x], second[y, x]
-            for c in range(channels):
-                total[c] += other[c]
-                product[c] += np.float64(one[c]) * np.float64(other[c])
 
 
 @kernel
@@ -131,79 +115,3 @@ def norm_backward(chunk, num_chunks, cur, gains, grad):
                     one, to = cur[t, b, y, x], grad[t, b, y, x]
                     for c in range(channels):
                         to[c] = to[c] * of_grad[c] + one[c] * of_cur[c] + constant[c]
-
-
-@part
-def fill_image(image, n_out, height, width, margin, padded, shift):
-    """Write `shift` to every pixel of an image, and zero to its margin."""
-    image[:] = _ZERO
-    for y in range(margin, margin + height):
-        for x in range(margin, margin + width):
-            copy_line(shift, ZERO, image, (y * padded + x) * n_out, n_out)
-
-
-@kernel
-def convolve(chunk, num_chunks, spk_in, rows, shift, side, margin, capacity, cur, sums):
-    """Convolve the recordings of one chunk, and keep the currents.
-
-    Parameters
-    ----------
-    spk_in, rows, shift, side, margin, capacity : as in `conv_forward`
-    cur : float32 array [T, B, rows, columns, n_out]
-        Filled with currents.
-    sums : float64 array [chunks, 2, n_out]
-        Sums of the currents and of their squares, added to this chunk's row; with no rows, they are not taken.
-    """
-    if chunk < 0:
-        return
-    num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size = shift.size, width + side - 1, height * width * channels
-    low, high = chunk_range(chunk, num_chunks, batch)
-    high_out, wide_out = cur.shape[2], cur.shape[3]
-    spk_in_flat, line = spk_in.reshape(-1), wide_out * n_out
-    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
-    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + side - 1) * padded * n_out)
-    blank = np.empty_like(image)
-    fill_image(blank, n_out, high_out, wide_out, margin, padded, shift)
-    for b in range(low, high):
-        for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
-            copy_line(blank, ZERO, image, ZERO, image.size)
-            spread_events(image, n_out, rows, side, channels, padded, first, pixels)
-            to = cur[t, b].reshape(-1)
-            for y in range(high_out):
-                copy_line(image, ((y + margin) * padded + margin) * n_out, to, y * line, line)
-            if sums.shape[0] > 0:
-                add_product_sums(cur[t, b], cur[t, b], sums[chunk])
-
-
-@kernel
-def convolve_back(chunk, num_chunks, spk_in, grad_cur, side, margin, capacity, grad_rows, grad_shift):
-    """Add what the currents' gradient gives to the weights and to the shift.
-
-    Parameters
-    ----------
-    spk_in, side, margin, capacity : as in `conv_forward`
-    grad_cur : float32 array [T, B, rows, columns, n_out]
-        Gradient of the currents.
-    grad_rows, grad_shift : float32 [chunks, side * side * C * n_out], float64 [chunks, n_out]
-        Gradients, added to this chunk's row; a `grad_shift` with no rows is not computed.
-    """
-    if chunk < 0:
-        return
-    num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size = grad_cur.shape[4], width + side - 1, height * width * channels
-    high_out, wide_out, corner = grad_cur.shape[2], grad_cur.shape[3], margin * (padded + 1) * grad_cur.shape[4]
-    low, high = chunk_range(chunk, num_chunks, batch)
-    spk_in_flat, unused, row = spk_in.reshape(-1), np.empty(0, np.uint8), padded * n_out
-    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
-    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + side - 1) * padded * n_out)
-    for b in range(low, high):
-        for t in range(num_steps):
-            grad = grad_cur[t, b].reshape(-1)
-            if grad_shift.shape[0] > 0:
-                add_shift_gradient(grad, grad_shift[chunk])
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
-            if first[channels] > 0:
-                unpool(grad, n_out, high_out, wide_out, ONE, unused, image, row, corner, unused)
-                add_weight_gradient(grad_rows[chunk], image, n_out, side, channels, padded, first, pixels)

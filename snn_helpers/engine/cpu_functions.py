@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear
 from snn_helpers.engine.cpu_generated import Generated, Run
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
+from snn_helpers.engine.cpu_steps import Steps, no_steps
 from snn_helpers.engine.spikes import no_path
 
 MAX_CHUNKS = 64
@@ -28,41 +27,20 @@ def share_out(batch: int, sums: int = 0) -> int:
     return min(batch, MAX_CHUNKS, max(8, MAX_SUMS // max(1, sums)))
 
 
-class _Layer(NamedTuple):
-    """What neurons in a layer write: their run, records by state, the pool's winners (no rows where not kept)."""
-
-    run: Run
-    records: dict[int, Tensor]
-    winner: Tensor
-
-    @classmethod
-    def begin(cls, ctx, made: Generated, pixels, n_out: int, pool: int, keep_mem: bool, numbers) -> _Layer:
-        """Make room for a layer whose currents are [T, B, H, W] = `pixels`."""
-        num_steps, batch, *sides = pixels
-        high, wide = (side // pool for side in sides)
-        shape, train = torch.Size((batch, n_out, high, wide)), any(ctx.needs_input_grad)
-        run = made.begin(numbers, num_steps, shape, shape[1:].numel())
-        winner = empty(num_steps if train and pool == 2 else 0, batch, run.size, dtype=np.uint8)
-        return cls(run, made.records(run, train, keep_mem), winner)
-
-    def end(self, ctx, made: Generated, numbers, keep_mem: bool, *saved: Tensor):
-        """Keep what the way back needs; return what a layer hands on: counts, their path, membranes if asked for."""
-        batch, n_out, high, wide = self.run.shape
-        spk, mem = (self.records.get(k) for k in (0, made.mem))
-        count = spk.view(-1, batch, high, wide, n_out)
-        mem = mem.view(count.shape) if keep_mem else None
-        ctx.made, ctx.run, ctx.numbers = made, self.run, [value.shape for value in numbers]
-        ctx.save_for_backward(self.winner, *(self.records.get(k) for k in made.source.saved), *saved)
-        ctx.mark_non_differentiable(count, *([] if mem is None else [mem]))
-        ctx.set_materialize_grads(False)  # else zeros are made for the counts
-        return count, no_path(channels_first(count)), mem
+def _begin(ctx, made: Generated, cur_shape, pool: int, keep_mem: bool, numbers) -> tuple[Run, Tensor]:
+    """Return the way forward of neurons whose currents are [T, B, H, W, C], and winners (no rows where not kept)."""
+    num_steps, batch, height, width, channels = cur_shape
+    shape, train = (num_steps, batch, channels, height // pool, width // pool), any(ctx.needs_input_grad)
+    run = made.forward(numbers, shape, train, keep_mem)
+    return run, empty(num_steps if train and pool == 2 else 0, batch, run.places.size, dtype=np.uint8)
 
 
-def _saved(ctx) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Return winners, records and what else was kept."""
-    winner, *saved = ctx.saved_tensors
-    count = len(ctx.made.source.saved)
-    return winner, saved[:count], saved[count:]
+def _end(ctx, made: Generated, run: Run, numbers, keep_mem: bool, *saved: Tensor) -> tuple:
+    """Keep what the way back needs; return what a layer hands on: counts, their path, membranes where asked for."""
+    made.keep(ctx, run, numbers, *saved)
+    count, mem = run.tensors[0], run.tensors[made.mem] if keep_mem else None
+    ctx.mark_non_differentiable(count, *([] if mem is None else [mem]))
+    return count, no_path(channels_first(count)), mem
 
 
 class ConvNeurons(torch.autograd.Function):
@@ -71,36 +49,44 @@ class ConvNeurons(torch.autograd.Function):
     @staticmethod
     def forward(ctx, count, path, weight, shift, padding, made, pool, capacity, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        n_out, _, side, _ = weight.shape
-        pixels = *count.shape[:2], *(size + 2 * padding - side + 1 for size in count.shape[2:4])
-        layer, chunks = _Layer.begin(ctx, made, pixels, n_out, pool, keep_mem, numbers), share_out(count.shape[1])
-        steps, _places = made.forward(layer.run, layer.records)
-        run_chunks(
-            cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift), side,
-            side - 1 - padding, pool, capacity, steps, layer.winner.numpy(),
-        )  # fmt: skip
-        ctx.padding, ctx.pool, ctx.capacity = padding, pool, capacity
-        return layer.end(ctx, made, numbers, keep_mem, count, weight)
+        n_out, side = len(weight), weight.shape[2]
+        sides = (size + 2 * padding - side + 1 for size in count.shape[2:4])
+        run, winner = _begin(ctx, made, (*count.shape[:2], *sides, n_out), pool, keep_mem, numbers)
+        ctx.window = side, side - 1 - padding, pool, capacity
+        _convolve(ctx, count, weight, shift, run.steps, winner, empty(0, 0, 0, 0, n_out), np.empty((0, 2, n_out)))
+        return _end(ctx, made, run, numbers, keep_mem, count, weight, winner)
 
     @staticmethod
     def backward(ctx, _, grad_spk, __):
         """Compute a gradient for each argument of `forward`."""
-        winner, records, (count, weight) = _saved(ctx)
-        n_out, channels, side, _ = weight.shape
-        chunks = share_out(count.shape[1], weight.numel())
-        grad_rows = torch.zeros(chunks, weight.numel())
-        grad_shift = torch.zeros(chunks, n_out, dtype=torch.float64)
-        grad_in, sums = empty(*(count.shape if ctx.needs_input_grad[1] else (0,))), ctx.made.sums(ctx.run)
-        steps, _places = ctx.made.backward(ctx.run, records, {0: channels_last(grad_spk)}, sums)
-        run_chunks(
-            cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), array(weight_rows_back(weight), -1), side,
-            side - 1 - ctx.padding, ctx.pool, ctx.capacity, steps, winner.numpy(), grad_rows.numpy(),
-            grad_shift.numpy(), array(grad_in, -1),
-        )  # fmt: skip
-        grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
+        *_, count, weight, winner = ctx.saved_tensors
+        run = ctx.made.backward(ctx, channels_last(grad_spk))
+        grad_in = empty(*(count.shape if ctx.needs_input_grad[1] else (0,)))
+        grads = _convolve_back(ctx, count, weight, run.steps, winner, empty(0, 0, 0, 0, len(weight)), grad_in)
         grad_path = channels_first(grad_in) if ctx.needs_input_grad[1] else None
-        of_numbers = ctx.made.number_gradients(ctx.run, sums, ctx.numbers)
-        return None, grad_path, grad_weight, grad_shift.sum(0).float(), *[None] * 5, *of_numbers
+        return None, grad_path, *grads, *[None] * 5, *ctx.made.number_gradients(ctx, run)
+
+
+def _convolve(ctx, count, weight, shift, steps: Steps, winner: Tensor, cur: Tensor, sums: np.ndarray) -> None:
+    chunks = share_out(count.shape[1])
+    run_chunks(
+        cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift),
+        *ctx.window, steps, winner.numpy(), cur.numpy(), sums,
+    )  # fmt: skip
+
+
+def _convolve_back(ctx, count, weight, steps: Steps, winner: Tensor, grad_cur: Tensor, grad_in: Tensor) -> tuple:
+    """Fill `grad_in`, if it has a size, and return the gradients of weight and shift."""
+    n_out, channels, side, _ = weight.shape
+    chunks = share_out(count.shape[1], weight.numel())
+    grad_rows, wants_shift = torch.zeros(chunks, weight.numel()), ctx.needs_input_grad[3]
+    grad_shift = torch.zeros(chunks if wants_shift else 0, n_out, dtype=torch.float64)
+    run_chunks(
+        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), array(weight_rows_back(weight), -1), *ctx.window,
+        steps, winner.numpy(), grad_cur.numpy(), grad_rows.numpy(), grad_shift.numpy(), array(grad_in, -1),
+    )  # fmt: skip
+    grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
+    return grad_weight, grad_shift.sum(0).float() if wants_shift else None
 
 
 class ConvCurrents(torch.autograd.Function):
@@ -113,16 +99,14 @@ class ConvCurrents(torch.autograd.Function):
     @staticmethod
     def forward(ctx, count, path, weight, shift, padding, capacity, wants_sums):
         """Compute the outputs, and keep what the way back needs."""
-        chunks, n_out, side = share_out(count.shape[1]), weight.shape[0], weight.shape[2]
+        n_out, side = len(weight), weight.shape[2]
         cur = empty(*count.shape[:2], *(size + 2 * padding - side + 1 for size in count.shape[2:4]), n_out)
-        sums = torch.zeros(chunks if wants_sums else 0, 2, n_out, dtype=torch.float64)
-        run_chunks(
-            cpu_currents.convolve, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift),
-            side, side - 1 - padding, capacity, cur.numpy(), sums.numpy(),
-        )  # fmt: skip
-        ctx.padding, ctx.capacity = padding, capacity
+        sums = np.zeros((share_out(count.shape[1]) if wants_sums else 0, 2, n_out))
+        ctx.window, ctx.padding = (side, side - 1 - padding, 1, capacity), padding
+        ctx.steps = no_steps(cur[0, 0].numel())
+        _convolve(ctx, count, weight, shift, ctx.steps, empty(0, 0, 0, dtype=np.uint8), cur, sums)
         ctx.save_for_backward(count, weight)
-        sums = sums.sum(0) if wants_sums else None
+        sums = torch.from_numpy(sums.sum(0)) if wants_sums else None
         ctx.mark_non_differentiable(*([sums] if wants_sums else []))
         ctx.set_materialize_grads(False)
         return channels_first(cur), sums
@@ -131,23 +115,14 @@ class ConvCurrents(torch.autograd.Function):
     def backward(ctx, grad, _):
         """Compute a gradient for each argument of `forward`."""
         count, weight = ctx.saved_tensors
-        n_out, channels, side, _ = weight.shape
-        grad_last = channels_last(grad)
-        chunks = share_out(count.shape[1], weight.numel())
-        grad_rows = torch.zeros(chunks, weight.numel())
-        grad_shift = torch.zeros(chunks if ctx.needs_input_grad[3] else 0, n_out, dtype=torch.float64)
-        run_chunks(
-            cpu_currents.convolve_back, chunks, chunks, count.numpy(), grad_last.numpy(), side,
-            side - 1 - ctx.padding, ctx.capacity, grad_rows.numpy(), grad_shift.numpy(),
-        )  # fmt: skip
+        grad_last, none = channels_last(grad), empty(0, 0, 0, dtype=np.uint8)
+        grads = _convolve_back(ctx, count, weight, ctx.steps, none, grad_last, empty(0))
         grad_path = None
         if ctx.needs_input_grad[1]:
             images = channels_first(grad_last).flatten(0, 1)
             weight = weight.contiguous(memory_format=torch.channels_last)
             grad_path = F.conv_transpose2d(images, weight, padding=ctx.padding).unflatten(0, count.shape[:2])
-        grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
-        grad_shift = grad_shift.sum(0).float() if ctx.needs_input_grad[3] else None
-        return None, grad_path, grad_weight, grad_shift, None, None, None
+        return None, grad_path, *grads, None, None, None
 
 
 class CurrentNeurons(torch.autograd.Function):
@@ -175,31 +150,27 @@ class CurrentNeurons(torch.autograd.Function):
             inverse = 1.0 / torch.sqrt(var + eps)
             gains = torch.stack([gain * inverse, shift - mean * gain * inverse]).float()
             ctx.mark_non_differentiable(mean, var)
-        layer = _Layer.begin(ctx, made, cur.shape[:4], channels, pool, keep_mem, numbers)
-        steps, _places = made.forward(layer.run, layer.records)
+        run, winner = _begin(ctx, made, cur.shape, pool, keep_mem, numbers)
         run_chunks(
-            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, steps, layer.winner.numpy()
+            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy()
         )
-        ctx.pool, ctx.shape = pool, cur.shape
-        of_norm = [] if gain is None else [cur, gain, mean, inverse]
-        return *layer.end(ctx, made, numbers, keep_mem, *of_norm), mean, var
+        ctx.pool, ctx.shape, ctx.normalised = pool, cur.shape, gain is not None
+        of_norm = [cur, gain, mean, inverse] if ctx.normalised else [torch.empty(0, 0, 0, 0, 0), None, None, None]
+        return *_end(ctx, made, run, numbers, keep_mem, winner, *of_norm), mean, var
 
     @staticmethod
     def backward(ctx, _, grad_spk, *__):
         """Compute a gradient for each argument of `forward`."""
-        winner, records, of_norm = _saved(ctx)
-        cur = of_norm[0] if of_norm else torch.empty(0, 0, 0, 0, 0)
+        *_, winner, cur, gain, mean, inverse = ctx.saved_tensors
         chunks, channels = share_out(ctx.shape[1]), ctx.shape[-1]
-        sums, grad_cur = ctx.made.sums(ctx.run), empty(*ctx.shape)
+        run, grad_cur = ctx.made.backward(ctx, channels_last(grad_spk)), empty(*ctx.shape)
         products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
-        steps, _places = ctx.made.backward(ctx.run, records, {0: channels_last(grad_spk)}, sums)
         run_chunks(
-            cpu_currents.current_backward, chunks, chunks, ctx.pool, steps, winner.numpy(), cur.numpy(),
+            cpu_currents.current_backward, chunks, chunks, ctx.pool, run.steps, winner.numpy(), cur.numpy(),
             grad_cur.numpy(), products.numpy(),
         )  # fmt: skip
         grad_gain = grad_shift = None
-        if of_norm:
-            _, gain, mean, inverse = of_norm
+        if ctx.normalised:
             grad_shift, with_cur = products.sum(0)
             grad_gain = (with_cur - mean * grad_shift) * inverse
             scale, size = gain * inverse, cur[..., 0].numel()
@@ -207,7 +178,7 @@ class CurrentNeurons(torch.autograd.Function):
             gains = torch.stack([scale, -slope, slope * mean - scale * grad_shift / size]).float()
             run_chunks(cpu_currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
             grad_gain, grad_shift = grad_gain.float(), grad_shift.float()
-        of_numbers = ctx.made.number_gradients(ctx.run, sums, ctx.numbers)
+        of_numbers = ctx.made.number_gradients(ctx, run)
         return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 4, *of_numbers
 
 

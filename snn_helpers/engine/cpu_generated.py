@@ -37,21 +37,24 @@ _LOCK = threading.RLock()
 
 
 class Run(NamedTuple):
-    """One run of neurons over time, in parts of `size` neurons, with their numbers as kernels take them.
+    """One run of neurons [B, ...] = `shape` over time, with their numbers as kernels take them.
 
-    `shape` is [B, ...]; in a layer of images, memory is channels-last.
+    `steps` and `places` are of one way, forward or back, as are `tensors`: records of states [T, ...], or what
+    gradients of numbers are added to, [N].
     """
 
     num_steps: int
-    size: int
     shape: torch.Size
     numbers: np.ndarray
     rows: list[np.ndarray]
+    places: Places | None = None
+    steps: Steps | None = None
+    tensors: dict[int | str, Tensor] | None = None
 
     @property
     def chunks(self) -> int:
         """How many parts there are."""
-        return -(-self.shape.numel() // self.size)
+        return -(-self.places.total // self.places.size)
 
 
 class Generated:
@@ -73,15 +76,11 @@ class Generated:
     """
 
     def __init__(self, neuron: Neuron, vectors: tuple[str, ...], learned: tuple[str, ...], layer: bool = False):
-        self.names = tuple(neuron.numbers)
-        places = {name: f"p{k}" for k, name in enumerate(self.names)}
-        step = trace_step(neuron, learned)
-        self.probe = _probe(neuron)
+        step, self.probe = trace_step(neuron, learned), _probe(neuron)
         self.graph, self.count, self.layer = step.graph, 1 + len(neuron.states), layer
         self.mem = 1 + neuron.states.index("mem")
-        self.source = Source(
-            step, self.count, self.mem, [places[name] for name in vectors], neuron.recurrence is not None, layer
-        )
+        vectors = [f"p{k}" for k, name in enumerate(neuron.numbers) if name in vectors]
+        self.source = Source(step, self.count, self.mem, vectors, neuron.recurrence is not None, layer)
         self.tried, self.reason = False, None
         self._module = None
 
@@ -93,123 +92,107 @@ class Generated:
                 self._module = _load(self.source.text)
         return self._module
 
-    def begin(self, numbers: Sequence[Tensor], num_steps: int, shape: torch.Size, size: int | None = None) -> Run:
-        """Return a run of neurons [B, ...], in parts of `size` neurons, with numbers that broadcast to them."""
-        values = {f"p{k}": value.detach() for k, value in enumerate(numbers)}
-        done: dict[int, Tensor] = {}
-        single = [float(self.graph.evaluate(place, values, done)) for place in self.source.numbers]
-        rows = [self.graph.evaluate(place, values, done).expand(shape) for place in self.source.rows]
-        rows = [(row.movedim(1, -1) if self.layer else row).reshape(-1).contiguous().numpy() for row in rows]
-        total = shape.numel()
-        size = size or min(BLOCK, max(256, -(-total // 8)))
-        return Run(num_steps, size, shape, np.array(single, np.float32), rows)
-
-    def records(self, run: Run, train: bool, keep_mem: bool = True) -> dict[int, Tensor]:
-        """Return records of states to be filled, [T, N]: of spikes, of membranes where kept, what `train` needs."""
-        kept = {0, *(self.source.kept if train else ()), *[self.mem] * keep_mem}
-        kinds = {0: np.uint8 if self.layer else np.float32}
+    def _begin(self, run: Run, cur: Tensor | None) -> Places:
+        """Return places, of parts that are recordings (in a layer) or blocks, with the numbers' and the currents'."""
         total = run.shape.numel()
-        return {k: empty(run.num_steps, total, dtype=kinds.get(k, np.float32)) for k in self.source.kept if k in kept}
-
-    def _places(self, run: Run, cur: Tensor | None, drive: Tensor | None) -> Places:
-        places = Places(run.size, run.shape.numel())
+        places = Places(total // run.shape[0] if self.layer else min(BLOCK, max(256, -(-total // 8))), total)
         for k, row in enumerate(run.rows):
             places.put(f"row{k}", row)
-        if drive is not None:
-            places.put("y", array(drive, -1))
         if cur is None:
             places.put_own("x", CURRENT)
         else:
             places.put("x", array(cur, run.num_steps, -1))
         return places
 
-    def _steps(self, name: str, run: Run, places: Places) -> Steps:
-        slots, sweep = self.source.slots, name == "backward" and bool(self.source.swept)
-        return Steps(
-            getattr(self.module, name).address, places.table(slots[name]), self.module.sweep.address if sweep else 0,
-            places.table(slots["sweep"] if sweep else ()), run.numbers, places.size, places.total, places.line,
-            places.rows, places.cleared,
-        )  # fmt: skip
-
     def forward(
-        self, run: Run, records: dict[int, Tensor], cur: Tensor | None = None, drive: Tensor | None = None
-    ) -> tuple[Steps, Places]:
-        """Return the steps forward that fill `records`, and what must outlive them.
+        self, numbers: Sequence[Tensor], shape: torch.Size, train: bool, keep_mem: bool = True,
+        cur: Tensor | None = None, drive: Tensor | None = None,
+    ) -> Run:  # fmt: skip
+        """Return the way forward, with `tensors` to be filled.
 
         Parameters
         ----------
-        run, records : as from `begin` and `records`
+        numbers : sequence of Tensor
+            They broadcast to [B, ...].
+        shape : torch.Size
+            Of neurons over time, [T, B, ...].
+        train, keep_mem : bool
+            Keep what the way back needs; keep the membranes.
         cur : Tensor [T, B, ...] or None
-            Currents; None: the kernel writes them to each part's own memory.
+            Currents; None: a kernel writes each step's to memory of its own.
         drive : Tensor [B, ...] or None
-            Current of a recurrence.
+            Current of a recurrence, which may change.
         """
-        places = self._places(run, cur, drive)
+        values = {f"p{k}": value.detach() for k, value in enumerate(numbers)}
+        done: dict[int, Tensor] = {}
+        shape, source = torch.Size(shape), self.source
+        single = [float(self.graph.evaluate(place, values, done)) for place in source.numbers]
+        rows = [self.graph.evaluate(place, values, done).expand(shape[1:]) for place in source.rows]
+        rows = [(row.movedim(1, -1) if self.layer else row).contiguous().view(-1).numpy() for row in rows]
+        run = Run(shape[0], shape[1:], np.array(single, np.float32), rows)
+        memory = (*shape[:2], *shape[3:], shape[2]) if self.layer else shape
+        kept = {0, *[self.mem] * keep_mem, *(source.kept if train else ())}
+        types = {k: np.uint8 if self.layer and k == 0 else np.float32 for k in kept}
+        records, places = {k: empty(*memory, dtype=types[k]) for k in kept}, self._begin(run, cur)
+        if drive is not None:
+            places.put("y", array(drive, -1))
         for k in range(self.count):
-            places.put_state(k, records[k].numpy() if k in records else None)
-        return self._steps("forward", run, places), places
+            places.put_state(k, array(records[k], shape[0], -1) if k in kept else None)
+        steps = places.steps(run.numbers, self.module.forward, source.slots["forward"])
+        return run._replace(places=places, steps=steps, tensors=records)
 
-    def backward(
-        self, run: Run, saved: Sequence[Tensor], grads: dict[int, Tensor | None], sums: dict[str, Tensor],
-        cur: Tensor | None = None, **rows: Tensor,
-    ) -> tuple[Steps, Places]:  # fmt: skip
-        """Return the steps back, and what must outlive them.
+    def keep(self, ctx, run: Run, numbers: Sequence[Tensor], *more: Tensor | None) -> None:
+        """Keep for the way back what it needs, and `more`."""
+        ctx.made, ctx.numbers = self, [value.shape for value in numbers]
+        ctx.save_for_backward(*(run.tensors.get(k) for k in self.source.saved), *more)
+        ctx.run = run._replace(places=None, steps=None, tensors=None)
+        ctx.set_materialize_grads(False)
+
+    def backward(self, ctx, *grads: Tensor | None, cur: Tensor | None = None, **rows: Tensor) -> Run:
+        """Return the way back, with `tensors` that the gradients of numbers are added to.
 
         Parameters
         ----------
-        run : as from `begin`
-        saved : sequence of Tensor
-            Records of the states `source.saved`.
-        grads : dict
-            Gradients of spikes and membranes, by state; None: there is none.
-        sums : dict
-            As from `sums`: what gradients of numbers are added to.
+        ctx
+            As `keep` has left it.
+        *grads : Tensor [T, B, ...] or None
+            Of spikes, and of membranes.
         cur : Tensor [T, B, ...] or None
             Currents, where `source.takes_cur`.
         **rows : Tensor
-            Where "grad_x" (else in a part's own memory), "grad_y" and carries "c0", ... (else there, too) lie.
+            Where "grad_x", the gradient of the currents, "grad_y" and the carries "c0", ... lie, else in memory of a
+            kernel's own.
         """
-        places = self._places(run, cur, None)
+        run, source = ctx.run, self.source
+        sums, places = {name: torch.zeros(run.shape.numel()) for name in source.learned}, self._begin(run, cur)
         places.put_own("grad_x", CURRENT)
-        for k in self.source.carried:
+        for k in source.carried:
             if f"c{k}" not in rows:
                 places.put_carry(f"c{k}")
-        for k, record in zip(self.source.saved, saved):
+        for k, record in zip(source.saved, ctx.saved_tensors):
             places.put_state(k, array(record, run.num_steps, -1))
-        for k in self.source.swept:
+        for k in source.swept:
             places.put_state(k, None, run.num_steps)
-        for k, grad in grads.items():
+        for k, grad in zip((0, self.mem), grads):
             if grad is not None:
                 places.put(f"d{k}", array(grad, run.num_steps, -1))
         for name, row in (rows | sums).items():
             places.put(name, row.numpy())
-        return self._steps("backward", run, places), places
+        sweep = [self.module.sweep, source.slots["sweep"]] if source.swept else []
+        steps = places.steps(run.numbers, self.module.backward, source.slots["backward"], *sweep)
+        return run._replace(places=places, steps=steps, tensors=sums)
 
-    def keep(self, ctx, run: Run, cur: Tensor, records: dict[int, Tensor], numbers: Sequence[Tensor], *more) -> tuple:
-        """Keep for the way back what it needs, and return spikes and membranes."""
-        records = {k: record.view(-1, *run.shape) for k, record in records.items()}
-        ctx.made, ctx.run, ctx.numbers = self, run, [value.shape for value in numbers]
-        saved = (records.get(k) for k in self.source.saved)
-        ctx.save_for_backward(cur if self.source.takes_cur else None, *more, *saved)
-        ctx.set_materialize_grads(False)
-        return records[0], records[self.mem]
-
-    def sums(self, run: Run) -> dict[str, Tensor]:
-        """Return zeros [N] for the gradient that each neuron gives to the numbers that learn."""
-        return {name: torch.zeros(run.shape.numel()) for name in self.source.learned}
-
-    def number_gradients(self, run: Run, sums: dict[str, Tensor], shapes: list[torch.Size]) -> list[Tensor | None]:
-        """Return the gradient of each number, of its own shape, from `sums` over neurons."""
+    def number_gradients(self, ctx, run: Run) -> list[Tensor | None]:
+        """Return the gradient of each number, of its own shape, after the way back."""
         found, shape = [], run.shape
-        for k, own in enumerate(shapes):
-            one = sums.get(f"p{k}")
-            if one is None:
-                found.append(None)
-            elif f"p{k}" in self.source.vectors:
+        for k, own in enumerate(ctx.numbers):
+            one = run.tensors.get(f"p{k}")
+            if one is not None and f"p{k}" in self.source.vectors:
                 one = one.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) if self.layer else one.view(shape)
-                found.append(one.double().sum_to_size(own).float())
-            else:  # by NumPy: the order of torch's sums depends on the number of threads
-                found.append(torch.tensor(one.numpy().sum(dtype=np.float64), dtype=torch.float32).view(own))
+                one = one.double().sum_to_size(own).float()
+            elif one is not None:  # by NumPy: the order of torch's sums depends on the number of threads
+                one = torch.tensor(one.numpy().sum(dtype=np.float64), dtype=torch.float32).view(own)
+            found.append(one)
         return found
 
     def try_out(self, cur: Tensor, neuron: Neuron, apply: Callable | None = None) -> str | None:
@@ -271,7 +254,7 @@ class Generated:
     def _apply(self, cur: Tensor, neuron: Neuron, exact: bool = False) -> tuple[Tensor, Tensor]:
         numbers = neuron.tensors(cur).values()
         if neuron.recurrence is None:
-            return _Run.apply(cur, self, *numbers)
+            return _Alone.apply(cur, self, *numbers)
         return RecurrentRun.apply(cur, self, exact, *neuron.recurrence, *numbers)
 
 
@@ -340,26 +323,24 @@ def make_layer(neuron: Neuron) -> Generated | str:
     return found
 
 
-class _Run(torch.autograd.Function):
+class _Alone(torch.autograd.Function):
     """cur [T, B, ...] and numbers to spikes and membranes [T, B, ...]."""
 
     @staticmethod
     def forward(ctx, cur, made, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        run = made.begin(numbers, len(cur), cur.shape[1:])
-        records = made.records(run, any(ctx.needs_input_grad))
-        steps, _places = made.forward(run, records, cur)
-        run_chunks(run_steps, run.chunks, steps, 0, run.num_steps, False)
-        return made.keep(ctx, run, cur, records, numbers)
+        run = made.forward(numbers, cur.shape, any(ctx.needs_input_grad), cur=cur)
+        run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, False)
+        made.keep(ctx, run, numbers, cur if made.source.takes_cur else None)
+        return run.tensors[0], run.tensors[made.mem]
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        made, run, (cur, *saved) = ctx.made, ctx.run, ctx.saved_tensors
-        grad_cur, sums = empty(run.num_steps, run.shape.numel()), made.sums(run)
-        steps, _places = made.backward(run, saved, dict(zip((0, made.mem), grads)), sums, cur, grad_x=grad_cur)
-        run_chunks(run_steps, run.chunks, steps, 0, run.num_steps, True)
-        return grad_cur.view(-1, *run.shape), None, *made.number_gradients(run, sums, ctx.numbers)
+        grad_cur = empty(ctx.run.num_steps, *ctx.run.shape)
+        run = ctx.made.backward(ctx, *grads, cur=ctx.saved_tensors[-1], grad_x=grad_cur.flatten(1))
+        run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, True)
+        return grad_cur, None, *ctx.made.number_gradients(ctx, run)
 
 
 def _load(text: str) -> types.ModuleType:

@@ -25,39 +25,36 @@ class RecurrentRun(torch.autograd.Function):
     def forward(ctx, cur, made, exact, weight, bias, *numbers):
         """Compute the outputs, and keep what the way back needs."""
         num_steps, batch, n = cur.shape
-        run = made.begin(numbers, num_steps, cur.shape[1:])
-        records = made.records(run, True)
-        rows, spikes = weight.detach().t(), records[0].view(num_steps, batch, n)
-        flat, shift = array(rows, -1), torch.zeros(n) if bias is None else bias.detach()
-        drive, counts = shift.expand(batch, n).contiguous(), []
-        steps, _places = made.forward(run, records, cur, drive)
+        rows, shift = weight.detach().t(), torch.zeros(n) if bias is None else bias.detach()
+        flat, drive, counts = array(rows, -1), shift.expand(batch, n).contiguous(), []
+        run = made.forward(numbers, cur.shape, True, cur=cur, drive=drive)
+        spikes = run.tensors[0]
         for now in range(num_steps):
             if now > 0:
                 _drive(spikes[now - 1], rows, flat, shift, drive, exact or counts[-1] > FEW * batch * n)
-            run_chunks(run_steps, run.chunks, steps, now, now + 1, False)
+            run_chunks(run_steps, run.chunks, run.steps, now, now + 1, False)
             counts.append(int(np.count_nonzero(spikes[now].numpy())))
-        return made.keep(ctx, run, cur, records, numbers, weight)
+        made.keep(ctx, run, numbers, weight, cur if made.source.takes_cur else None)
+        return spikes, run.tensors[made.mem]
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        made, run, (cur, weight, *saved) = ctx.made, ctx.run, ctx.saved_tensors
-        num_steps, total, sums = run.num_steps, run.shape.numel(), made.sums(run)
-        grad_cur, grad_drive, carry = empty(num_steps, total), empty(num_steps, total), torch.zeros(made.count, total)
-        places = {"grad_x": grad_cur, "grad_y": grad_drive, **{f"c{k}": carry[k] for k in made.source.carried}}
-        steps, _places = made.backward(run, saved, dict(zip((0, made.mem), grads)), sums, cur, **places)
-        back, through = carry[0].view(run.shape), grad_drive.view(-1, *run.shape)
-        for now in range(num_steps - 1, -1, -1):
-            run_chunks(run_steps, run.chunks, steps, now, now + 1, True)
-            torch.addmm(back, through[now], weight, out=back)
+        made, (spikes, *_, weight, cur) = ctx.made, ctx.saved_tensors
+        grad_cur, grad_drive = empty(*spikes.shape), empty(*spikes.shape)
+        carry = torch.zeros(made.count, *ctx.run.shape)
+        places = {"grad_x": grad_cur.flatten(1), "grad_y": grad_drive.flatten(1)}
+        places |= {f"c{k}": carry[k].flatten() for k in made.source.carried}
+        run = made.backward(ctx, *grads, cur=cur, **places)
+        for now in range(run.num_steps - 1, -1, -1):
+            run_chunks(run_steps, run.chunks, run.steps, now, now + 1, True)
+            torch.addmm(carry[0], grad_drive[now], weight, out=carry[0])
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[3]:
-            before, after = saved[0][:-1].flatten(0, 1), through[1:].flatten(0, 1)
-            grad_weight = after.t() @ before
+            grad_weight = grad_drive[1:].flatten(0, 1).t() @ spikes[:-1].flatten(0, 1)
         if ctx.needs_input_grad[4]:
-            grad_bias = through.sum((0, 1))
-        of_numbers = made.number_gradients(run, sums, ctx.numbers)
-        return grad_cur.view(-1, *run.shape), None, None, grad_weight, grad_bias, *of_numbers
+            grad_bias = grad_drive.sum((0, 1))
+        return grad_cur, None, None, grad_weight, grad_bias, *made.number_gradients(ctx, run)
 
 
 def _drive(spk: Tensor, rows: Tensor, flat: np.ndarray, shift: Tensor, drive: Tensor, dense: bool) -> None:

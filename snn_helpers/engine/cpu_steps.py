@@ -84,10 +84,21 @@ class Places:
         self.put_own(f"s{k}_new", self.rows, mask=-1 if num_steps else 1)
         self.rows += num_steps or 2
 
-    def table(self, names: Sequence[str]) -> np.ndarray:
+    def _table(self, names: Sequence[str]) -> np.ndarray:
         """Return the places of rows, int64 [m, 6]."""
         zeros = 0, 1, 0, 0, 0, 0
         return np.array([self._places.get(name, zeros) for name in names], np.int64).reshape(-1, 6)
+
+    def steps(self, numbers: np.ndarray, step=None, slots: Sequence[str] = (), sweep=None, again: Sequence[str] = ()):
+        """Return the steps of a function that takes the rows `slots`, after those of `sweep`, which takes `again`."""
+        step, sweep = (0 if function is None else function.address for function in (step, sweep))
+        sizes = self.size, self.total, self.line, self.rows, self.cleared
+        return Steps(step, self._table(slots), sweep, self._table(again), numbers, *sizes)
+
+
+def no_steps(size: int) -> Steps:
+    """Return the steps of no neurons."""
+    return Places(size, size).steps(np.empty(0, np.float32))
 
 
 @intrinsic
@@ -134,7 +145,9 @@ def _locate(places, own, t, part, rows):
 
 @part
 def take_step(steps, own, rows, t, part, n):
-    """Take the n neurons of a part through step t."""
+    """Take the n neurons of a part through step t, if there are any."""
+    if steps.step == 0:
+        return
     _locate(steps.places, own.ctypes.data, t, part, rows)
     _call(steps.step, steps.numbers.ctypes.data, rows.ctypes.data, n)
 
