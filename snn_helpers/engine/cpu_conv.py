@@ -100,21 +100,25 @@ def spread_events(image, n_out, rows, side, channels, padded, first, pixels):
 def pool_image(image, n_out, height, width, pool, row, corner, shift, reached, cur, winner):
     """Turn the sums `image` (`row` numbers a row, from `corner` on) into currents: add `shift`, take the largest.
 
-    Windows with `reached` 0 have no events: their current is `shift` (an empty `reached`: all have some).
+    `shift` is there for each pixel of a row. Windows with `reached` 0 have no events: their current is `shift` (an
+    empty `reached`: all have some; without a pool, none is left out).
     """
+    if pool == 1:
+        line = width * n_out
+        for y in range(height):
+            here, there = image[corner + y * row : corner + y * row + line], cur[y * line : (y + 1) * line]
+            for k in range(line):
+                there[k] = here[k] + shift[k]
+        return
     for y in range(height // pool):
         for x in range(width // pool):
             cell = y * (width // pool) + x
             at, p = cell * n_out, corner + pool * (y * row + x * n_out)
             if reached.size > 0 and reached[cell] == 0:
-                cur[at : at + n_out] = shift
+                cur[at : at + n_out] = shift[:n_out]
                 winner[at : at + n_out] = 0
-            elif pool == 2:
-                pool_cell(image, p, p + row, n_out, shift, cur, winner, at)
             else:
-                here, there = image[p : p + n_out], cur[at : at + n_out]
-                for c in range(n_out):
-                    there[c] = here[c] + shift[c]
+                pool_cell(image, p, p + row, n_out, shift, cur, winner, at)
 
 
 @part
@@ -185,19 +189,23 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
     own, places = begin(steps)
     row, image = current_row(steps, own), aligned((height + side - 1) * padded * n_out)
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
+    shifts = np.empty(wide_out * n_out, np.float32)
+    for k in range(shifts.size):
+        shifts[k] = shift[k % n_out]
     for b in range(low, high):
         start(steps, own, places, num_steps, b, n)
         for t in range(num_steps):
             list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
             count = first[channels]
-            if count < cells:
+            few = pool == 2 and count < cells
+            if few:
                 mark_reached(pixels, count, side, margin, padded, high_out, wide_out, pool, reached)
-            here = reached if count < cells else everywhere
+            here = reached if few else everywhere
             won = winner[t, b] if keep_winner else scratch
             clear_reached(image, n_out, high_out, wide_out, pool, padded * n_out, corner, here)
             spread_events(image, n_out, rows, side, channels, padded, first, pixels)
             to = cur[t, b].reshape(-1) if keep_cur else row
-            pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shift, here, to, won)
+            pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shifts, here, to, won)
             if sums.shape[0] > 0:
                 add_product_sums(cur[t, b], cur[t, b], sums[chunk])
             take_step(steps, own, places, t, b, n)

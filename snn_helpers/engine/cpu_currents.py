@@ -50,26 +50,31 @@ def square_sums(chunk, num_chunks, cur, sums):
 
 
 @kernel
-def current_forward(chunk, num_chunks, cur, gains, pool, steps, winner):
-    """Scale and shift currents by `gains` [2, C] (no rows: leave them), pool them and fire; see `conv_forward`."""
+def current_forward(chunk, num_chunks, cur, gains, pool, steps, winner, pooled):
+    """Scale and shift currents by `gains` [2, C] (no rows: leave them), pool them and fire; see `conv_forward`.
+
+    Where there is nothing to be done with them, the steps take them from `cur`, else, where it has any steps, from
+    `pooled` [T, B, rows, columns, C], which is filled.
+    """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = cur.shape
     n = steps.size
     low, high = chunk_range(chunk, num_chunks, batch)
-    keep_winner, normalised = winner.shape[0] > 0, gains.shape[0] > 0
+    keep_winner, normalised, scratch = winner.shape[0] > 0, gains.shape[0] > 0, np.empty(n, np.uint8)
     own, places = begin(steps)
-    pooled, scratch = current_row(steps, own), np.empty(n, np.uint8)
-    everywhere, shift, row = np.empty(0, np.uint8), np.zeros(channels, np.float32), width * channels
-    scaled = np.empty((height if normalised else 0, width, channels), np.float32)
+    row, shift, everywhere = current_row(steps, own), np.zeros(channels, np.float32), np.empty(0, np.uint8)
+    scaled = np.empty((height if normalised and pool == 2 else 0, width, channels), np.float32)
     for b in range(low, high):
         start(steps, own, places, num_steps, b, n)
         for t in range(num_steps):
-            won, image = winner[t, b] if keep_winner else scratch, cur[t, b]
+            to = pooled[t, b].reshape(-1) if pooled.shape[0] > 0 else row
             if normalised:
-                scale_and_shift(image, gains, scaled)
-                image = scaled
-            pool_image(image.reshape(-1), channels, height, width, pool, row, ZERO, shift, everywhere, pooled, won)
+                scale_and_shift(cur[t, b], gains, scaled if pool == 2 else to.reshape(height, width, channels))
+            if pool == 2:
+                image, won = scaled if normalised else cur[t, b], winner[t, b] if keep_winner else scratch
+                line = width * channels
+                pool_image(image.reshape(-1), channels, height, width, pool, line, ZERO, shift, everywhere, to, won)
             take_step(steps, own, places, t, b, n)
 
 
@@ -77,8 +82,8 @@ def current_forward(chunk, num_chunks, cur, gains, pool, steps, winner):
 def current_backward(chunk, num_chunks, pool, steps, winner, cur, grad_cur, products):
     """Take the recordings of one chunk back to the (normalised) currents before pooling, `grad_cur` [T, B, H, W, C].
 
-    Where `cur`, the currents before normalisation, has any, the sums of the gradient and of its product with them are
-    added to `products` float64 [chunks, 2, C].
+    Where there is no pool, the steps write to `grad_cur`. Where `cur`, the currents before normalisation, has any, the
+    sums of the gradient and of its product with them are added to `products` float64 [chunks, 2, C].
     """
     if chunk < 0:
         return
@@ -86,16 +91,16 @@ def current_backward(chunk, num_chunks, pool, steps, winner, cur, grad_cur, prod
     n, everywhere = steps.size, np.empty(0, np.uint8)
     low, high = chunk_range(chunk, num_chunks, batch)
     own, places = begin(steps)
-    into = current_row(steps, own)
-    only = np.zeros(n if pool == 1 else 0, np.uint8)
+    row = current_row(steps, own)
     for b in range(low, high):
         start(steps, own, places, num_steps, b, n)
         for t in range(num_steps - 1, -1, -1):
             take_step(steps, own, places, t, b, n)
-            image, won = grad_cur[t, b].reshape(-1), winner[t, b] if pool == 2 else only
-            if height % pool or width % pool:
-                image[:] = _ZERO
-            unpool(into, channels, height, width, pool, won, image, width * channels, ZERO, everywhere)
+            if pool == 2:
+                image, line = grad_cur[t, b].reshape(-1), width * channels
+                if height % pool or width % pool:
+                    image[:] = _ZERO
+                unpool(row, channels, height, width, pool, winner[t, b], image, line, ZERO, everywhere)
             if cur.shape[0] > 0:
                 add_product_sums(cur[t, b], grad_cur[t, b], products[chunk])
 

@@ -27,12 +27,17 @@ def share_out(batch: int, sums: int = 0) -> int:
     return min(batch, MAX_CHUNKS, max(8, MAX_SUMS // max(1, sums)))
 
 
-def _begin(ctx, made: Generated, cur_shape, pool: int, keep_mem: bool, numbers) -> tuple[Run, Tensor]:
-    """Return the way forward of neurons whose currents are [T, B, H, W, C], and winners (no rows where not kept)."""
+def _begin(ctx, made: Generated, cur_shape, pool: int, keep_mem: bool, numbers, cur: Tensor | None = None):
+    """Return the way forward of neurons whose currents are [T, B, H, W, C] before a pool, and what is to be filled.
+
+    That is winners and pooled currents, with no rows where they are not kept. Without a `cur`, a kernel gives currents.
+    """
     num_steps, batch, height, width, channels = cur_shape
     shape, train = (num_steps, batch, channels, height // pool, width // pool), any(ctx.needs_input_grad)
-    run = made.forward(numbers, shape, train, keep_mem)
-    return run, empty(num_steps if train and pool == 2 else 0, batch, run.places.size, dtype=np.uint8)
+    run = made.forward(numbers, shape, train, keep_mem, cur)
+    pooled = run.tensors.get("x") if cur is None else None
+    pooled = empty(0, batch, height // pool, width // pool, channels) if pooled is None else pooled
+    return run, empty(num_steps if train and pool == 2 else 0, batch, run.places.size, dtype=np.uint8), pooled
 
 
 def _end(ctx, made: Generated, run: Run, numbers, keep_mem: bool, *saved: Tensor) -> tuple:
@@ -51,9 +56,9 @@ class ConvNeurons(torch.autograd.Function):
         """Compute the outputs, and keep what the way back needs."""
         n_out, side = len(weight), weight.shape[2]
         sides = (size + 2 * padding - side + 1 for size in count.shape[2:4])
-        run, winner = _begin(ctx, made, (*count.shape[:2], *sides, n_out), pool, keep_mem, numbers)
+        run, winner, pooled = _begin(ctx, made, (*count.shape[:2], *sides, n_out), pool, keep_mem, numbers)
         ctx.window = side, side - 1 - padding, pool, capacity
-        _convolve(ctx, count, weight, shift, run.steps, winner, empty(0, 0, 0, 0, n_out), np.empty((0, 2, n_out)))
+        _convolve(ctx, count, weight, shift, run.steps, winner, pooled, np.empty((0, 2, n_out)))
         return _end(ctx, made, run, numbers, keep_mem, count, weight, winner)
 
     @staticmethod
@@ -81,9 +86,10 @@ def _convolve_back(ctx, count, weight, steps: Steps, winner: Tensor, grad_cur: T
     chunks = share_out(count.shape[1], weight.numel())
     grad_rows, wants_shift = torch.zeros(chunks, weight.numel()), ctx.needs_input_grad[3]
     grad_shift = torch.zeros(chunks if wants_shift else 0, n_out, dtype=torch.float64)
+    rows = array(weight_rows_back(weight), -1) if grad_in.numel() else np.empty(0, np.float32)
     run_chunks(
-        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), array(weight_rows_back(weight), -1), *ctx.window,
-        steps, winner.numpy(), grad_cur.numpy(), grad_rows.numpy(), grad_shift.numpy(), array(grad_in, -1),
+        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), rows, *ctx.window, steps, winner.numpy(),
+        grad_cur.numpy(), grad_rows.numpy(), grad_shift.numpy(), array(grad_in, -1),
     )  # fmt: skip
     grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
     return grad_weight, grad_shift.sum(0).float() if wants_shift else None
@@ -150,10 +156,12 @@ class CurrentNeurons(torch.autograd.Function):
             inverse = 1.0 / torch.sqrt(var + eps)
             gains = torch.stack([gain * inverse, shift - mean * gain * inverse]).float()
             ctx.mark_non_differentiable(mean, var)
-        run, winner = _begin(ctx, made, cur.shape, pool, keep_mem, numbers)
+        as_it_is = cur if pool == 1 and gain is None else None
+        run, winner, pooled = _begin(ctx, made, cur.shape, pool, keep_mem, numbers, as_it_is)
         run_chunks(
-            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy()
-        )
+            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy(),
+            pooled.numpy(),
+        )  # fmt: skip
         ctx.pool, ctx.shape, ctx.normalised = pool, cur.shape, gain is not None
         of_norm = [cur, gain, mean, inverse] if ctx.normalised else [torch.empty(0, 0, 0, 0, 0), None, None, None]
         return *_end(ctx, made, run, numbers, keep_mem, winner, *of_norm), mean, var
@@ -163,7 +171,9 @@ class CurrentNeurons(torch.autograd.Function):
         """Compute a gradient for each argument of `forward`."""
         *_, winner, cur, gain, mean, inverse = ctx.saved_tensors
         chunks, channels = share_out(ctx.shape[1]), ctx.shape[-1]
-        run, grad_cur = ctx.made.backward(ctx, channels_last(grad_spk)), empty(*ctx.shape)
+        grad_cur = empty(*ctx.shape)
+        rows = {"grad_x": grad_cur.flatten(1)} if ctx.pool == 1 else {}
+        run = ctx.made.backward(ctx, channels_last(grad_spk), **rows)
         products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
         run_chunks(
             cpu_currents.current_backward, chunks, chunks, ctx.pool, run.steps, winner.numpy(), cur.numpy(),

@@ -119,7 +119,7 @@ class Generated:
         train, keep_mem : bool
             Keep what the way back needs; keep the membranes.
         cur : Tensor [T, B, ...] or None
-            Currents; None: a kernel writes each step's to memory of its own.
+            Currents; None: the kernel of a layer writes them to `tensors["x"]`, or where there is none, to own memory.
         drive : Tensor [B, ...] or None
             Current of a recurrence, which may change.
         """
@@ -133,7 +133,10 @@ class Generated:
         memory = (*shape[:2], *shape[3:], shape[2]) if self.layer else shape
         kept = {0, *[self.mem] * keep_mem, *(source.kept if train else ())}
         types = {k: np.uint8 if self.layer and k == 0 else np.float32 for k in kept}
-        records, places = {k: empty(*memory, dtype=types[k]) for k in kept}, self._begin(run, cur)
+        records = {k: empty(*memory, dtype=types[k]) for k in kept}
+        if train and source.takes_cur:
+            records["x"] = cur = empty(*memory) if cur is None else cur
+        places = self._begin(run, cur)
         if drive is not None:
             places.put("y", array(drive, -1))
         for k in range(self.count):
@@ -144,11 +147,11 @@ class Generated:
     def keep(self, ctx, run: Run, numbers: Sequence[Tensor], *more: Tensor | None) -> None:
         """Keep for the way back what it needs, and `more`."""
         ctx.made, ctx.numbers = self, [value.shape for value in numbers]
-        ctx.save_for_backward(*(run.tensors.get(k) for k in self.source.saved), *more)
+        ctx.save_for_backward(*(run.tensors.get(k) for k in (*self.source.saved, "x")), *more)
         ctx.run = run._replace(places=None, steps=None, tensors=None)
         ctx.set_materialize_grads(False)
 
-    def backward(self, ctx, *grads: Tensor | None, cur: Tensor | None = None, **rows: Tensor) -> Run:
+    def backward(self, ctx, *grads: Tensor | None, **rows: Tensor) -> Run:
         """Return the way back, with `tensors` that the gradients of numbers are added to.
 
         Parameters
@@ -157,14 +160,13 @@ class Generated:
             As `keep` has left it.
         *grads : Tensor [T, B, ...] or None
             Of spikes, and of membranes.
-        cur : Tensor [T, B, ...] or None
-            Currents, where `source.takes_cur`.
         **rows : Tensor
             Where "grad_x", the gradient of the currents, "grad_y" and the carries "c0", ... lie, else in memory of a
             kernel's own.
         """
         run, source = ctx.run, self.source
-        sums, places = {name: torch.zeros(run.shape.numel()) for name in source.learned}, self._begin(run, cur)
+        sums = {name: torch.zeros(run.shape.numel()) for name in source.learned}
+        places = self._begin(run, ctx.saved_tensors[len(source.saved)])
         places.put_own("grad_x", CURRENT)
         for k in source.carried:
             if f"c{k}" not in rows:
@@ -331,14 +333,14 @@ class _Alone(torch.autograd.Function):
         """Compute the outputs, and keep what the way back needs."""
         run = made.forward(numbers, cur.shape, any(ctx.needs_input_grad), cur=cur)
         run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, False)
-        made.keep(ctx, run, numbers, cur if made.source.takes_cur else None)
+        made.keep(ctx, run, numbers)
         return run.tensors[0], run.tensors[made.mem]
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
         grad_cur = empty(ctx.run.num_steps, *ctx.run.shape)
-        run = ctx.made.backward(ctx, *grads, cur=ctx.saved_tensors[-1], grad_x=grad_cur.flatten(1))
+        run = ctx.made.backward(ctx, *grads, grad_x=grad_cur.flatten(1))
         run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, True)
         return grad_cur, None, *ctx.made.number_gradients(ctx, run)
 

@@ -34,18 +34,18 @@ class RecurrentRun(torch.autograd.Function):
                 _drive(spikes[now - 1], rows, flat, shift, drive, exact or counts[-1] > FEW * batch * n)
             run_chunks(run_steps, run.chunks, run.steps, now, now + 1, False)
             counts.append(int(np.count_nonzero(spikes[now].numpy())))
-        made.keep(ctx, run, numbers, weight, cur if made.source.takes_cur else None)
+        made.keep(ctx, run, numbers, weight)
         return spikes, run.tensors[made.mem]
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        made, (spikes, *_, weight, cur) = ctx.made, ctx.saved_tensors
+        made, (spikes, *_, weight) = ctx.made, ctx.saved_tensors
         grad_cur, grad_drive = empty(*spikes.shape), empty(*spikes.shape)
         carry = torch.zeros(made.count, *ctx.run.shape)
         places = {"grad_x": grad_cur.flatten(1), "grad_y": grad_drive.flatten(1)}
         places |= {f"c{k}": carry[k].flatten() for k in made.source.carried}
-        run = made.backward(ctx, *grads, cur=cur, **places)
+        run = made.backward(ctx, *grads, **places)
         for now in range(run.num_steps - 1, -1, -1):
             run_chunks(run_steps, run.chunks, run.steps, now, now + 1, True)
             torch.addmm(carry[0], grad_drive[now], weight, out=carry[0])

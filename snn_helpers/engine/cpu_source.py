@@ -39,7 +39,7 @@ class Source:
     driven : bool
         There is a recurrence: no state is recomputed.
     layer : bool
-        For a layer with a convolution: spikes are bytes, membranes have no gradient, currents are not kept.
+        For a layer with a convolution: spikes are bytes, and membranes have no gradient.
 
     Attributes
     ----------
@@ -57,6 +57,8 @@ class Source:
         The states whose records `backward` takes.
     swept : list of int
         The states that `sweep` computes again.
+    takes_cur : bool
+        Whether `backward` takes the currents.
     learned : list of str
         The numbers that get a gradient.
     factor : int or None
@@ -82,8 +84,8 @@ class Source:
         self.takes_cur = "x" in read
         if "y" in read:
             raise CannotGenerateError("its gradient depends on the current of its recurrence")
-        if layer and (self.takes_cur or (self.factor is not None and self.factor_learns(step))):
-            raise CannotGenerateError("its gradient depends on currents, or on a factor of its spikes")
+        if self.factor is not None and self.graph.inputs_of(self.factor, self._inputs) & set(step.grads):
+            raise CannotGenerateError("its spikes are not zeros and ones, but learned")
         needed = {int(name[1 : name.index("_")]) for name in read if name.startswith("s")}
         missing = sorted((set(range(count)) if driven else needed) - {0, mem})
         self.swept = [k for k in missing if not driven and self._follows(k, step.after[k], mem)]
@@ -96,10 +98,6 @@ class Source:
             stores = [(f"s{k}_new", "=", value) for k, value in zip(self.swept, results)]
             self._function("sweep", inputs, new, stores)
         self._backward(lines, dict(zip(wanted, values)), read, mem)
-
-    def factor_learns(self, step: Step) -> bool:
-        """Whether a number gets a gradient that the factor of the spikes depends on."""
-        return bool(self.graph.inputs_of(self.factor, self._inputs) & set(step.grads))
 
     def _follows(self, k: int, place: int, mem: int) -> bool:
         """Whether a state follows from itself, spikes and membranes: the way back then computes it again."""
