@@ -400,7 +400,7 @@ def test_warm_up_runs_everything():
 
 def test_no_multiply_add_is_contracted_in_the_membrane_update():
     # Compiled again: numba does not show the code of what it loads from its cache.
-    module = cpu_generated.make_layer(LEAKY).module
+    module = cpu_generated.generate(LEAKY, layer=True).module
     step = numba.cfunc(module.forward._sig, error_model="numpy")(module.forward.__wrapped__)
     code = step._library.get_asm_str()
     assert "mul" in code

@@ -324,7 +324,7 @@ def test_any_neuron_in_a_layer_with_a_convolution_equals_its_loop(name, pool, pa
     module = LAYERS[name]()
     assert serves("conv_layer", as_neuron(module), "cpu") is None
     out, (spk, mem), ours, theirs = layer_of(module, pool, path=path)
-    assert cpu_generated.make_layer(as_neuron(module)).reason is None  # no trial has failed
+    assert cpu_generated.generate(as_neuron(module), layer=True).reason is None  # no trial has failed
     assert out.count.dtype == torch.uint8
     assert 0.02 < spk.mean() < 0.95
     assert torch.equal(out.count.float(), spk)

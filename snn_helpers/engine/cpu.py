@@ -9,8 +9,8 @@ within rounding of each other either may win its pool window and get the gradien
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers._checks import NotANumberError, check_choice
-from snn_helpers.engine import cpu_generated, kernels
+from snn_helpers.engine import kernels
 from snn_helpers.engine.cpu_functions import (
     ConvCurrents,
     ConvNeurons,
@@ -27,7 +27,7 @@ from snn_helpers.engine.cpu_functions import (
     count_events,
     current_sums,
 )
-from snn_helpers.engine.cpu_generated import Generated
+from snn_helpers.engine.cpu_generated import Generated, generate
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
 from snn_helpers.engine.kernels import Kernel, find_kernel
@@ -168,16 +168,16 @@ def conv_layer(
     return kernel.function(spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem)
 
 
-def _make_layer(neuron: Neuron) -> Kernel | str:
-    """Return the kernel for a layer with these neurons, or why there is none."""
-    made = cpu_generated.make_layer(neuron)
-    return made if isinstance(made, str) else Kernel(functools.partial(_conv_layer, made), generated=True)
+def _make(neuron: Neuron, layer: bool = False) -> Kernel | str:
+    """Return the kernel for these neurons, alone or in a layer with a convolution, or why there is none."""
+    made = generate(neuron, layer)
+    return made if isinstance(made, str) else Kernel(partial(_conv_layer, made) if layer else made.run, generated=True)
 
 
 def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem) -> Spikes:
     sides = ((size + 2 * padding - weight.shape[2] + 1) // pool for size in spikes.shape[3:])
     some = torch.ones(()).expand(1, spikes.shape[1], len(weight), *sides)
-    if made.try_out(some, neuron, functools.partial(_fire, made)):
+    if made.try_out(some, neuron, partial(_fire, made)):
         return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, padding=padding)
     apart = None
     if norm is not None:
@@ -361,5 +361,5 @@ def _check_conv(
 
 
 kernels.register_kernel("cpu", "linear", None, Kernel(linear))
-kernels.register_maker("cpu", "neurons", cpu_generated.make)
-kernels.register_maker("cpu", "conv_layer", _make_layer)
+kernels.register_maker("cpu", "neurons", _make)
+kernels.register_maker("cpu", "conv_layer", partial(_make, layer=True))

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_norm
-from snn_helpers.engine.cpu_generated import Generated, Run
+from snn_helpers.engine.cpu_generated import Generated
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
-from snn_helpers.engine.cpu_steps import Steps, no_steps
+from snn_helpers.engine.cpu_steps import Run, Steps
 from snn_helpers.engine.spikes import no_path
 
 MAX_CHUNKS = 64
@@ -37,13 +37,13 @@ def _begin(ctx, made: Generated, cur_shape, pool: int, keep_mem: bool, numbers, 
     run = made.forward(numbers, shape, train, keep_mem, cur)
     pooled = run.tensors.get("x") if cur is None else None
     pooled = empty(0, batch, height // pool, width // pool, channels) if pooled is None else pooled
-    return run, empty(num_steps if train and pool == 2 else 0, batch, run.places.size, dtype=np.uint8), pooled
+    return run, empty(num_steps if train and pool == 2 else 0, batch, run.size, dtype=np.uint8), pooled
 
 
 def _end(ctx, made: Generated, run: Run, numbers, keep_mem: bool, *saved: Tensor) -> tuple:
     """Keep what the way back needs; return what a layer hands on: counts, their path, membranes where asked for."""
-    made.keep(ctx, run, numbers, *saved)
     count, mem = run.tensors[0], run.tensors[made.mem] if keep_mem else None
+    made.keep(ctx, run, channels_first(count).shape, numbers, *saved)
     ctx.mark_non_differentiable(count, *([] if mem is None else [mem]))
     return count, no_path(channels_first(count)), mem
 
@@ -109,7 +109,7 @@ class ConvCurrents(torch.autograd.Function):
         cur = empty(*count.shape[:2], *(size + 2 * padding - side + 1 for size in count.shape[2:4]), n_out)
         sums = np.zeros((share_out(count.shape[1]) if wants_sums else 0, 2, n_out))
         ctx.window, ctx.padding = (side, side - 1 - padding, 1, capacity), padding
-        ctx.steps = no_steps(cur[0, 0].numel())
+        ctx.steps = Run(0, 1, cur[0, 0].numel(), np.empty(0, np.float32)).steps
         _convolve(ctx, count, weight, shift, ctx.steps, empty(0, 0, 0, dtype=np.uint8), cur, sums)
         ctx.save_for_backward(count, weight)
         sums = torch.from_numpy(sums.sum(0)) if wants_sums else None
@@ -162,7 +162,7 @@ class CurrentNeurons(torch.autograd.Function):
             cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy(),
             pooled.numpy(),
         )  # fmt: skip
-        ctx.pool, ctx.shape, ctx.normalised = pool, cur.shape, gain is not None
+        ctx.pool, ctx.cur_shape, ctx.normalised = pool, cur.shape, gain is not None
         of_norm = [cur, gain, mean, inverse] if ctx.normalised else [torch.empty(0, 0, 0, 0, 0), None, None, None]
         return *_end(ctx, made, run, numbers, keep_mem, winner, *of_norm), mean, var
 
@@ -170,9 +170,9 @@ class CurrentNeurons(torch.autograd.Function):
     def backward(ctx, _, grad_spk, *__):
         """Compute a gradient for each argument of `forward`."""
         *_, winner, cur, gain, mean, inverse = ctx.saved_tensors
-        chunks, channels = share_out(ctx.shape[1]), ctx.shape[-1]
-        grad_cur = empty(*ctx.shape)
-        rows = {"grad_x": grad_cur.flatten(1)} if ctx.pool == 1 else {}
+        chunks, channels = share_out(ctx.cur_shape[1]), ctx.cur_shape[-1]
+        grad_cur = empty(*ctx.cur_shape)
+        rows = {"grad_x": grad_cur} if ctx.pool == 1 else {}
         run = ctx.made.backward(ctx, channels_last(grad_spk), **rows)
         products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
         run_chunks(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 import sys
 import tempfile
@@ -16,7 +17,6 @@ import threading
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,34 +27,12 @@ from snn_helpers.engine.cpu_memory import array, empty
 from snn_helpers.engine.cpu_recurrent import RecurrentRun
 from snn_helpers.engine.cpu_runtime import EngineCompileError, compiling, run_chunks
 from snn_helpers.engine.cpu_source import Source
-from snn_helpers.engine.cpu_steps import CURRENT, Places, Steps, run_steps
+from snn_helpers.engine.cpu_steps import Run, run_steps
 from snn_helpers.engine.graph import SHAPE, CannotGenerateError, trace_step
-from snn_helpers.engine.kernels import Kernel
 from snn_helpers.engine.reference import Neuron, run
 
 BLOCK = 2048  # neurons a chunk at most: their state, current and gradient stay in the cache
 _LOCK = threading.RLock()
-
-
-class Run(NamedTuple):
-    """One run of neurons [B, ...] = `shape` over time, with their numbers as kernels take them.
-
-    `steps` and `places` are of one way, forward or back, as are `tensors`: records of states [T, ...], or what
-    gradients of numbers are added to, [N].
-    """
-
-    num_steps: int
-    shape: torch.Size
-    numbers: np.ndarray
-    rows: list[np.ndarray]
-    places: Places | None = None
-    steps: Steps | None = None
-    tensors: dict[int | str, Tensor] | None = None
-
-    @property
-    def chunks(self) -> int:
-        """How many parts there are."""
-        return -(-self.places.total // self.places.size)
 
 
 class Generated:
@@ -92,67 +70,50 @@ class Generated:
                 self._module = _load(self.source.text)
         return self._module
 
-    def _begin(self, run: Run, cur: Tensor | None) -> Places:
-        """Return places, of parts that are recordings (in a layer) or blocks, with the numbers' and the currents'."""
-        total = run.shape.numel()
-        places = Places(total // run.shape[0] if self.layer else min(BLOCK, max(256, -(-total // 8))), total)
-        for k, row in enumerate(run.rows):
-            places.put(f"row{k}", row)
-        if cur is None:
-            places.put_own("x", CURRENT)
-        else:
-            places.put("x", array(cur, run.num_steps, -1))
-        return places
-
     def forward(
-        self, numbers: Sequence[Tensor], shape: torch.Size, train: bool, keep_mem: bool = True,
-        cur: Tensor | None = None, drive: Tensor | None = None,
+        self, numbers: Sequence[Tensor], shape: Sequence[int], train: bool, keep_mem: bool = True,
+        cur: Tensor | None = None,
     ) -> Run:  # fmt: skip
-        """Return the way forward, with `tensors` to be filled.
+        """Return a run forward, with `tensors` for records of states [T, ...], by place, and of currents, "x".
 
         Parameters
         ----------
         numbers : sequence of Tensor
             They broadcast to [B, ...].
-        shape : torch.Size
-            Of neurons over time, [T, B, ...].
+        shape : sequence of int
+            Of neurons over time, [T, B, ...]; memory of a layer's is channels-last.
         train, keep_mem : bool
             Keep what the way back needs; keep the membranes.
         cur : Tensor [T, B, ...] or None
-            Currents; None: the kernel of a layer writes them to `tensors["x"]`, or where there is none, to own memory.
-        drive : Tensor [B, ...] or None
-            Current of a recurrence, which may change.
+            Currents; None: a kernel writes them to "x" where they are kept, else to own memory.
         """
-        values = {f"p{k}": value.detach() for k, value in enumerate(numbers)}
-        done: dict[int, Tensor] = {}
-        shape, source = torch.Size(shape), self.source
+        source, (num_steps, *each), total = self.source, shape, math.prod(shape[1:])
+        values, done = {f"p{k}": value.detach() for k, value in enumerate(numbers)}, {}
         single = [float(self.graph.evaluate(place, values, done)) for place in source.numbers]
-        rows = [self.graph.evaluate(place, values, done).expand(shape[1:]) for place in source.rows]
-        rows = [(row.movedim(1, -1) if self.layer else row).contiguous().view(-1).numpy() for row in rows]
-        run = Run(shape[0], shape[1:], np.array(single, np.float32), rows)
+        vectors = [self.graph.evaluate(place, values, done).expand(each) for place in source.rows]
+        vectors = [array(value.movedim(1, -1) if self.layer else value, -1) for value in vectors]
+        size = math.prod(each[1:]) if self.layer else min(BLOCK, max(256, -(-total // 8)))
+        run = Run(num_steps, total, size, np.array(single, np.float32), vectors)
         memory = (*shape[:2], *shape[3:], shape[2]) if self.layer else shape
-        kept = {0, *[self.mem] * keep_mem, *(source.kept if train else ())}
-        types = {k: np.uint8 if self.layer and k == 0 else np.float32 for k in kept}
-        records = {k: empty(*memory, dtype=types[k]) for k in kept}
+        for k in {0, *[self.mem] * keep_mem, *(source.kept if train else ())}:
+            run.tensors[k] = empty(*memory, dtype=np.uint8 if self.layer and k == 0 else np.float32)
         if train and source.takes_cur:
-            records["x"] = cur = empty(*memory) if cur is None else cur
-        places = self._begin(run, cur)
-        if drive is not None:
-            places.put("y", array(drive, -1))
+            run.tensors["x"] = cur = empty(*memory) if cur is None else cur
+        if cur is not None:
+            run.put("x", cur)
         for k in range(self.count):
-            places.put_state(k, array(records[k], shape[0], -1) if k in kept else None)
-        steps = places.steps(run.numbers, self.module.forward, source.slots["forward"])
-        return run._replace(places=places, steps=steps, tensors=records)
+            run.put_state(k, run.tensors.get(k))
+        run.take(self.module.forward, source.slots["forward"])
+        return run
 
-    def keep(self, ctx, run: Run, numbers: Sequence[Tensor], *more: Tensor | None) -> None:
+    def keep(self, ctx, run: Run, shape: Sequence[int], numbers: Sequence[Tensor], *more: Tensor) -> None:
         """Keep for the way back what it needs, and `more`."""
-        ctx.made, ctx.numbers = self, [value.shape for value in numbers]
+        ctx.made, ctx.fixed, ctx.shape, ctx.numbers = self, run.fixed, shape, [value.shape for value in numbers]
         ctx.save_for_backward(*(run.tensors.get(k) for k in (*self.source.saved, "x")), *more)
-        ctx.run = run._replace(places=None, steps=None, tensors=None)
         ctx.set_materialize_grads(False)
 
     def backward(self, ctx, *grads: Tensor | None, **rows: Tensor) -> Run:
-        """Return the way back, with `tensors` that the gradients of numbers are added to.
+        """Return a run back, with `tensors` that the gradients of numbers are added to, [N].
 
         Parameters
         ----------
@@ -161,36 +122,36 @@ class Generated:
         *grads : Tensor [T, B, ...] or None
             Of spikes, and of membranes.
         **rows : Tensor
-            Where "grad_x", the gradient of the currents, "grad_y" and the carries "c0", ... lie, else in memory of a
-            kernel's own.
+            Where "grad_x", the gradient of the currents, "grad_y" and the carries "c0", ... lie, else in own memory.
         """
-        run, source = ctx.run, self.source
-        sums = {name: torch.zeros(run.shape.numel()) for name in source.learned}
-        places = self._begin(run, ctx.saved_tensors[len(source.saved)])
-        places.put_own("grad_x", CURRENT)
+        run, source = Run(*ctx.fixed), self.source
+        run.tensors = {name: torch.zeros(run.fixed[1]) for name in source.learned}
         for k in source.carried:
-            if f"c{k}" not in rows:
-                places.put_carry(f"c{k}")
+            run.put_carry(f"c{k}")
         for k, record in zip(source.saved, ctx.saved_tensors):
-            places.put_state(k, array(record, run.num_steps, -1))
+            run.put_state(k, record)
         for k in source.swept:
-            places.put_state(k, None, run.num_steps)
-        for k, grad in zip((0, self.mem), grads):
-            if grad is not None:
-                places.put(f"d{k}", array(grad, run.num_steps, -1))
-        for name, row in (rows | sums).items():
-            places.put(name, row.numpy())
+            run.put_state(k, None, max(3, run.num_steps))
+        places = {
+            "x": ctx.saved_tensors[len(source.saved)],
+            **dict(zip(("d0", f"d{self.mem}"), grads)),
+            **rows,
+            **run.tensors,
+        }
+        for name, where in places.items():
+            if where is not None:
+                run.put(name, where)
         sweep = [self.module.sweep, source.slots["sweep"]] if source.swept else []
-        steps = places.steps(run.numbers, self.module.backward, source.slots["backward"], *sweep)
-        return run._replace(places=places, steps=steps, tensors=sums)
+        run.take(self.module.backward, source.slots["backward"], *sweep)
+        return run
 
     def number_gradients(self, ctx, run: Run) -> list[Tensor | None]:
-        """Return the gradient of each number, of its own shape, after the way back."""
-        found, shape = [], run.shape
+        """Return the gradient of each number, of its own shape, after a run back."""
+        found, (batch, *each) = [], ctx.shape[1:]
         for k, own in enumerate(ctx.numbers):
             one = run.tensors.get(f"p{k}")
             if one is not None and f"p{k}" in self.source.vectors:
-                one = one.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) if self.layer else one.view(shape)
+                one = one.view(batch, *each[1:], each[0]).movedim(-1, 1) if self.layer else one.view(batch, *each)
                 one = one.double().sum_to_size(own).float()
             elif one is not None:  # by NumPy: the order of torch's sums depends on the number of threads
                 one = torch.tensor(one.numpy().sum(dtype=np.float64), dtype=torch.float32).view(own)
@@ -243,6 +204,11 @@ class Generated:
         if not all(map(_alike, our_grads, grads)):
             return "a kernel generated from its equation has other gradients"
         return None
+
+    def fires_bytes(self, neuron: Neuron) -> bool:
+        """Whether spikes are zeros and ones: what they are multiplied by, is one."""
+        values = {f"p{k}": value.detach() for k, value in enumerate(neuron.tensors(torch.empty(0)).values())}
+        return bool((self.graph.evaluate(self.source.factor, values, {}) == 1).all())
 
     def is_still(self, neuron: Neuron) -> bool:
         """Whether the functions of these neurons compute what they did when the kernels were generated."""
@@ -303,26 +269,9 @@ def generate(neuron: Neuron, layer: bool = False) -> Generated | str:
         _MADE[key] = found
         if len(_MADE) > _MOST:
             del _MADE[next(iter(_MADE))]
+    if isinstance(found, Generated) and found.source.factor is not None and not found.fires_bytes(neuron):
+        return "its spikes are not zeros and ones"
     return found.reason or found if isinstance(found, Generated) else found
-
-
-def make(neuron: Neuron) -> Kernel | str:
-    """Return the kernel for neurons alone, or why there is none."""
-    found = generate(neuron)
-    return found if isinstance(found, str) else Kernel(found.run, generated=True)
-
-
-def make_layer(neuron: Neuron) -> Generated | str:
-    """Return the kernels for neurons in a layer with a convolution, or why there are none."""
-    if neuron.recurrence is not None:
-        return "neurons with a recurrence run by themselves"
-    found = generate(neuron, layer=True)
-    if isinstance(found, Generated) and found.source.factor is not None:
-        numbers = neuron.tensors(torch.empty(0)).values()
-        values = {f"p{k}": value.detach() for k, value in enumerate(numbers)}
-        if (found.graph.evaluate(found.source.factor, values, {}) != 1).any():
-            return "its spikes are not zeros and ones"
-    return found
 
 
 class _Alone(torch.autograd.Function):
@@ -333,14 +282,14 @@ class _Alone(torch.autograd.Function):
         """Compute the outputs, and keep what the way back needs."""
         run = made.forward(numbers, cur.shape, any(ctx.needs_input_grad), cur=cur)
         run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, False)
-        made.keep(ctx, run, numbers)
+        made.keep(ctx, run, cur.shape, numbers)
         return run.tensors[0], run.tensors[made.mem]
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        grad_cur = empty(ctx.run.num_steps, *ctx.run.shape)
-        run = ctx.made.backward(ctx, *grads, grad_x=grad_cur.flatten(1))
+        grad_cur = empty(*ctx.shape)
+        run = ctx.made.backward(ctx, *grads, grad_x=grad_cur)
         run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, True)
         return grad_cur, None, *ctx.made.number_gradients(ctx, run)
 

@@ -27,25 +27,26 @@ class RecurrentRun(torch.autograd.Function):
         num_steps, batch, n = cur.shape
         rows, shift = weight.detach().t(), torch.zeros(n) if bias is None else bias.detach()
         flat, drive, counts = array(rows, -1), shift.expand(batch, n).contiguous(), []
-        run = made.forward(numbers, cur.shape, True, cur=cur, drive=drive)
+        run = made.forward(numbers, cur.shape, True, cur=cur)
+        run.put("y", drive.view(-1))
+        run.take(made.module.forward, made.source.slots["forward"])
         spikes = run.tensors[0]
         for now in range(num_steps):
             if now > 0:
                 _drive(spikes[now - 1], rows, flat, shift, drive, exact or counts[-1] > FEW * batch * n)
             run_chunks(run_steps, run.chunks, run.steps, now, now + 1, False)
             counts.append(int(np.count_nonzero(spikes[now].numpy())))
-        made.keep(ctx, run, numbers, weight)
+        made.keep(ctx, run, cur.shape, numbers, weight)
         return spikes, run.tensors[made.mem]
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
         made, (spikes, *_, weight) = ctx.made, ctx.saved_tensors
-        grad_cur, grad_drive = empty(*spikes.shape), empty(*spikes.shape)
-        carry = torch.zeros(made.count, *ctx.run.shape)
-        places = {"grad_x": grad_cur.flatten(1), "grad_y": grad_drive.flatten(1)}
-        places |= {f"c{k}": carry[k].flatten() for k in made.source.carried}
-        run = made.backward(ctx, *grads, **places)
+        grad_cur, grad_drive = empty(*ctx.shape), empty(*ctx.shape)
+        carry = torch.zeros(made.count, *ctx.shape[1:])
+        carries = {f"c{k}": carry[k].view(-1) for k in made.source.carried}
+        run = made.backward(ctx, *grads, grad_x=grad_cur, grad_y=grad_drive, **carries)
         for now in range(run.num_steps - 1, -1, -1):
             run_chunks(run_steps, run.chunks, run.steps, now, now + 1, True)
             torch.addmm(carry[0], grad_drive[now], weight, out=carry[0])

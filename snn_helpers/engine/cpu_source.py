@@ -76,6 +76,8 @@ class Source:
         self.learned = [name for name in step.grads if name.startswith("p")]
         self.carried = [k for k in range(count) if f"s{k}_in" in step.grads or (driven and k == 0)]
         self.text, self.factor, after = PRELUDE, None, list(step.after)
+        if layer and driven:
+            raise CannotGenerateError("it has a recurrence, and a layer with a convolution has none")
         if layer:
             after[0], self.factor = _as_flag(self.graph, after[0])
         wanted = ["x", *["y"] * driven, *(f"s{k}_in" for k in self.carried), *self.learned]

@@ -13,7 +13,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from torch import Tensor
 
+from snn_helpers.engine.cpu_memory import array
 from snn_helpers.engine.cpu_runtime import kernel, part
 
 LINE = 16  # float32 numbers of a cache line
@@ -21,11 +23,10 @@ ZEROS, CURRENT, OWN = range(3)  # rows of a part's own memory: zeros, the curren
 
 
 class Steps(NamedTuple):
-    """What a kernel needs to take steps; the arrays behind the addresses must outlive it.
+    """What a kernel needs to take steps: see `Run`, which must outlive it.
 
-    `step` and `sweep` are addresses of functions (`sweep` 0: there is none), `places` and `sweep_places` say where
-    their rows lie (see `Places`), `numbers` float32 are theirs. `size` neurons are a part, all `total`. The memory
-    that a part has of its own is `rows` rows of `line` float32 numbers, the first `cleared` of which start at zero.
+    `step` and `sweep` are addresses of functions, or 0; `places` and `sweep_places` say where the rows that they take
+    lie. A part has memory of its own: `rows` rows of `line` float32 numbers, of which `cleared` start at zero.
     """
 
     step: int
@@ -40,65 +41,76 @@ class Steps(NamedTuple):
     cleared: int
 
 
-class Places:
-    """Where rows lie, by name, and the arrays that they lie in, kept alive.
+class Run:
+    """Neurons that are run over time, one way, forward or back: where their rows lie, by name.
 
     A place is (address, own, lag, mask, step, part): in step t, row `(t - lag) & mask` of a record whose rows are
     `step` bytes apart, and its parts `part` bytes; before step `lag`, zeros. With `own` 1, the address counts from the
-    part's own memory, and is 0 where nothing was placed: zeros, too.
+    part's own memory. Where nothing was placed, there are zeros.
 
     Parameters
     ----------
-    size, total : int
-        Neurons of a part, and all.
+    num_steps, total, size : int
+        Time steps; neurons, all and in a part.
+    numbers : float32 array
+        What functions take beside rows.
+    vectors : list of float32 array
+        The rows "row0", ...
+
+    Attributes
+    ----------
+    tensors : dict of int or str to Tensor
+        What the run fills.
+    steps : Steps
+        For a kernel, once `take` has said which.
     """
 
-    def __init__(self, size: int, total: int):
-        self.size, self.total, self.line = size, total, -(-size // LINE) * LINE
+    def __init__(self, num_steps: int, total: int, size: int, numbers: np.ndarray, vectors: Sequence[np.ndarray] = ()):
+        self.fixed = num_steps, total, size, numbers, vectors
+        self.num_steps, self.chunks, self.size, self.line = num_steps, -(-total // size), size, -(-size // LINE) * LINE
         self.rows = self.cleared = OWN
-        self.arrays: list[np.ndarray] = []
+        self.tensors: dict[int | str, Tensor] = {}
+        self._arrays: list[np.ndarray] = []  # kept alive
         self._places: dict[str, tuple[int, ...]] = {}
+        self.put_own("x", CURRENT)
+        self.put_own("grad_x", CURRENT)
+        for k, vector in enumerate(vectors):
+            self.put(f"row{k}", vector)
+        self.take(None)
 
-    def put(self, name: str, array: np.ndarray, lag: int = 0) -> None:
-        """Place a row in an array [total], or a record [T, total]."""
-        self.arrays.append(array)
-        step = array.strides[0] if array.ndim == 2 else 0
-        self._places[name] = array.ctypes.data, 0, lag, -1, step, self.size * array.itemsize
+    def put(self, name: str, where: Tensor | np.ndarray, lag: int = 0) -> None:
+        """Place a row in a record [T, ...] of all neurons, or an array of them without time, flat."""
+        where = array(where) if isinstance(where, Tensor) else where
+        self._arrays.append(where)
+        step = where.strides[0] if where.ndim > 1 else 0
+        self._places[name] = where.ctypes.data, 0, lag, -1, step, self.size * where.itemsize
 
     def put_own(self, name: str, row: int, lag: int = 0, mask: int = 0) -> None:
         """Place a row, or the rows from there on, in the part's own memory."""
         self._places[name] = 4 * self.line * row, 1, lag, mask, 4 * self.line, 0
 
     def put_carry(self, name: str) -> None:
-        """Place a row that starts at zero and is changed in each step; before any `put_state` without an array."""
+        """Place a row that starts at zero and is changed in each step; before any state without a record."""
         self.put_own(name, self.rows)
         self.rows = self.cleared = self.rows + 1
 
-    def put_state(self, k: int, array: np.ndarray | None, num_steps: int = 0) -> None:
-        """Place a state before and after the step: in its record, or where it is not kept, or for `num_steps`."""
-        if array is not None:
-            self.put(f"s{k}_in", array, lag=1)
-            self.put(f"s{k}_new", array)
-            return
-        self.put_own(f"s{k}_in", self.rows, lag=1, mask=-1 if num_steps else 1)
-        self.put_own(f"s{k}_new", self.rows, mask=-1 if num_steps else 1)
-        self.rows += num_steps or 2
+    def put_state(self, k: int, record: Tensor | None, num_rows: int = 2) -> None:
+        """Place a state before and after the step: in its record, or where there is none, in rows of own memory."""
+        for name, lag in ((f"s{k}_in", 1), (f"s{k}_new", 0)):
+            if record is None:
+                self.put_own(name, self.rows, lag, -1 if num_rows > 2 else 1)
+            else:
+                self.put(name, record, lag)
+        self.rows += num_rows * (record is None)
 
     def _table(self, names: Sequence[str]) -> np.ndarray:
-        """Return the places of rows, int64 [m, 6]."""
-        zeros = 0, 1, 0, 0, 0, 0
-        return np.array([self._places.get(name, zeros) for name in names], np.int64).reshape(-1, 6)
+        return np.array([self._places.get(name, (0, 1, 0, 0, 0, 0)) for name in names], np.int64).reshape(-1, 6)
 
-    def steps(self, numbers: np.ndarray, step=None, slots: Sequence[str] = (), sweep=None, again: Sequence[str] = ()):
-        """Return the steps of a function that takes the rows `slots`, after those of `sweep`, which takes `again`."""
+    def take(self, step, slots: Sequence[str] = (), sweep=None, again: Sequence[str] = ()) -> None:
+        """Take steps of a function on the rows `slots`, and before them, those of `sweep` on the rows `again`."""
         step, sweep = (0 if function is None else function.address for function in (step, sweep))
-        sizes = self.size, self.total, self.line, self.rows, self.cleared
-        return Steps(step, self._table(slots), sweep, self._table(again), numbers, *sizes)
-
-
-def no_steps(size: int) -> Steps:
-    """Return the steps of no neurons."""
-    return Places(size, size).steps(np.empty(0, np.float32))
+        (_, total, size, numbers, _), places = self.fixed, (self._table(slots), self._table(again))
+        self.steps = Steps(step, places[0], sweep, places[1], numbers, size, total, self.line, self.rows, self.cleared)
 
 
 @intrinsic
