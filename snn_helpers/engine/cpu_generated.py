@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from snn_helpers._paths import kernel_sources
-from snn_helpers.engine.cpu_memory import array, empty
+from snn_helpers.engine.cpu_memory import empty
 from snn_helpers.engine.cpu_recurrent import RecurrentRun
 from snn_helpers.engine.cpu_runtime import EngineCompileError, compiling, run_chunks
 from snn_helpers.engine.cpu_source import Source
@@ -91,7 +91,7 @@ class Generated:
         values, done = {f"p{k}": value.detach() for k, value in enumerate(numbers)}, {}
         single = [float(self.graph.evaluate(place, values, done)) for place in source.numbers]
         vectors = [self.graph.evaluate(place, values, done).expand(each) for place in source.rows]
-        vectors = [array(value.movedim(1, -1) if self.layer else value, -1) for value in vectors]
+        vectors = [(value.movedim(1, -1) if self.layer else value).reshape(-1) for value in vectors]
         size = math.prod(each[1:]) if self.layer else min(BLOCK, max(256, -(-total // 8)))
         run = Run(num_steps, total, size, np.array(single, np.float32), vectors)
         memory = (*shape[:2], *shape[3:], shape[2]) if self.layer else shape
@@ -161,14 +161,7 @@ class Generated:
     def try_out(self, cur: Tensor, neuron: Neuron, apply: Callable | None = None) -> str | None:
         """Return None where the kernels do what the reference does, on a few steps, else how they differ.
 
-        Parameters
-        ----------
-        cur : Tensor [T, B, ...]
-            The first of its steps are part of the trial.
-        neuron : Neuron
-            Equation and numbers.
-        apply : callable or None
-            What runs a layer's neurons: (cur, neuron) to spikes and membranes.
+        `apply` is what runs a layer's neurons: (cur, neuron) to spikes and membranes.
         """
         with _LOCK:
             if not self.tried:

@@ -15,7 +15,6 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from snn_helpers.engine.cpu_memory import array
 from snn_helpers.engine.cpu_runtime import kernel, part
 
 LINE = 16  # float32 numbers of a cache line
@@ -54,7 +53,7 @@ class Run:
         Time steps; neurons, all and in a part.
     numbers : float32 array
         What functions take beside rows.
-    vectors : list of float32 array
+    vectors : list of Tensor
         The rows "row0", ...
 
     Attributes
@@ -65,12 +64,12 @@ class Run:
         For a kernel, once `take` has said which.
     """
 
-    def __init__(self, num_steps: int, total: int, size: int, numbers: np.ndarray, vectors: Sequence[np.ndarray] = ()):
+    def __init__(self, num_steps: int, total: int, size: int, numbers: np.ndarray, vectors: Sequence[Tensor] = ()):
         self.fixed = num_steps, total, size, numbers, vectors
         self.num_steps, self.chunks, self.size, self.line = num_steps, -(-total // size), size, -(-size // LINE) * LINE
         self.rows = self.cleared = OWN
         self.tensors: dict[int | str, Tensor] = {}
-        self._arrays: list[np.ndarray] = []  # kept alive
+        self._alive: list[Tensor] = []
         self._places: dict[str, tuple[int, ...]] = {}
         self.put_own("x", CURRENT)
         self.put_own("grad_x", CURRENT)
@@ -78,12 +77,12 @@ class Run:
             self.put(f"row{k}", vector)
         self.take(None)
 
-    def put(self, name: str, where: Tensor | np.ndarray, lag: int = 0) -> None:
-        """Place a row in a record [T, ...] of all neurons, or an array of them without time, flat."""
-        where = array(where) if isinstance(where, Tensor) else where
-        self._arrays.append(where)
-        step = where.strides[0] if where.ndim > 1 else 0
-        self._places[name] = where.ctypes.data, 0, lag, -1, step, self.size * where.itemsize
+    def put(self, name: str, where: Tensor, lag: int = 0) -> None:
+        """Place a row in a record [T, ...] of all neurons, or a tensor of them without time, flat."""
+        where, item = where.detach().contiguous(), where.element_size()
+        self._alive.append(where)
+        step = where.stride(0) * item if where.dim() > 1 else 0
+        self._places[name] = where.data_ptr(), 0, lag, -1, step, self.size * item
 
     def put_own(self, name: str, row: int, lag: int = 0, mask: int = 0) -> None:
         """Place a row, or the rows from there on, in the part's own memory."""

@@ -20,7 +20,7 @@ from snn_helpers.engine.spikes import Spikes
 
 ENGINES = ("auto", "reference", "cpu", "cuda")
 OPERATIONS = ("neurons", "conv_layer", "linear")
-# What this package's own kernels know: they are told kind and surrogate by place, and take all numbers in this order.
+# What the kernels on a GPU know: they are told kind and surrogate by place, and take all numbers in this order.
 KINDS = ("leaky", "synaptic", "alif")
 NUMBERS = ("beta", "threshold", "alpha", "rho", "adaptation")
 SURROGATES = ("fast_sigmoid", "compact", "atan")
