@@ -175,9 +175,10 @@ def _make(neuron: Neuron, layer: bool = False) -> Kernel | str:
 
 
 def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem) -> Spikes:
-    sides = ((size + 2 * padding - weight.shape[2] + 1) // pool for size in spikes.shape[3:])
-    some = torch.ones(()).expand(1, spikes.shape[1], len(weight), *sides)
-    if made.try_out(some, neuron, partial(_fire, made)):
+    if not made.tried:
+        sides = ((size + 2 * padding - weight.shape[2] + 1) // pool for size in spikes.shape[3:])
+        made.try_out(torch.ones(1, spikes.shape[1], len(weight), *sides), neuron, partial(_fire, made))
+    if made.reason:
         return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, padding=padding)
     apart = None
     if norm is not None:

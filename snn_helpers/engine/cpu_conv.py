@@ -110,15 +110,16 @@ def pool_image(image, n_out, height, width, pool, row, corner, shift, reached, c
             for k in range(line):
                 there[k] = here[k] + shift[k]
         return
+    one = shift[:n_out]
     for y in range(height // pool):
         for x in range(width // pool):
             cell = y * (width // pool) + x
             at, p = cell * n_out, corner + pool * (y * row + x * n_out)
             if reached.size > 0 and reached[cell] == 0:
-                cur[at : at + n_out] = shift[:n_out]
+                cur[at : at + n_out] = one
                 winner[at : at + n_out] = 0
             else:
-                pool_cell(image, p, p + row, n_out, shift, cur, winner, at)
+                pool_cell(image, p, p + row, n_out, one, cur, winner, at)
 
 
 @part
@@ -179,10 +180,11 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n, n_out, padded, size = steps.size, shift.size, width + side - 1, height * width * channels
+    n_out, padded, size = shift.size, width + side - 1, height * width * channels
     high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
     low, high = chunk_range(chunk, num_chunks, batch)
-    spk_in_flat, cells = spk_in.reshape(-1), n // n_out
+    spk_in_flat, cells = spk_in.reshape(-1), (high_out // pool) * (wide_out // pool)
+    n = cells * n_out
     keep_winner, keep_cur, scratch = winner.shape[0] > 0, cur.shape[0] > 0, np.empty(n, np.uint8)
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels, corner = np.empty(capacity + 1, np.int32), margin * (padded + 1) * n_out

@@ -126,7 +126,7 @@ def conv_backward(
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n, n_out, padded, size = steps.size, grad_shift.shape[1], width + side - 1, height * width * channels
+    n_out, padded, size = grad_shift.shape[1], width + side - 1, height * width * channels
     high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, weights_sum = spk_in.reshape(-1), grad_rows[chunk]
@@ -136,7 +136,8 @@ def conv_backward(
     image, (own, places) = aligned(pixel_count * n_out), begin(steps)
     row = current_row(steps, own)
     wants_in = grad_in.size > 0
-    starts, cells = np.empty(pixel_count + 1, np.int64), n // n_out
+    starts, cells = np.empty(pixel_count + 1, np.int64), (high_out // pool) * (wide_out // pool)
+    n = cells * n_out
     channel, value = np.empty(n + 1, np.int32), np.empty(n + 1, np.float32)
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
     only = winner[0, 0] if pool == 2 else np.zeros(n, np.uint8)

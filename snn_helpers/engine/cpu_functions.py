@@ -11,11 +11,12 @@ from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear
 from snn_helpers.engine.cpu_generated import Generated
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
-from snn_helpers.engine.cpu_steps import Run, Steps
+from snn_helpers.engine.cpu_steps import NO_STEPS, Run, Steps
 from snn_helpers.engine.spikes import no_path
 
 MAX_CHUNKS = 64
 MAX_SUMS = 2**20  # float32 numbers
+_NO_CURRENTS, _NO_WINNERS = np.empty((0,) * 5, np.float32), np.empty((0,) * 3, np.uint8)
 
 
 def share_out(batch: int, sums: int = 0) -> int:
@@ -35,8 +36,7 @@ def _begin(ctx, made: Generated, cur_shape, pool: int, keep_mem: bool, numbers, 
     num_steps, batch, height, width, channels = cur_shape
     shape, train = (num_steps, batch, channels, height // pool, width // pool), any(ctx.needs_input_grad)
     run = made.forward(numbers, shape, train, keep_mem, cur)
-    pooled = run.tensors.get("x") if cur is None else None
-    pooled = empty(0, batch, height // pool, width // pool, channels) if pooled is None else pooled
+    pooled = run.tensors["x"].numpy() if cur is None and "x" in run.tensors else _NO_CURRENTS
     return run, empty(num_steps if train and pool == 2 else 0, batch, run.size, dtype=np.uint8), pooled
 
 
@@ -58,7 +58,7 @@ class ConvNeurons(torch.autograd.Function):
         sides = (size + 2 * padding - side + 1 for size in count.shape[2:4])
         run, winner, pooled = _begin(ctx, made, (*count.shape[:2], *sides, n_out), pool, keep_mem, numbers)
         ctx.window = side, side - 1 - padding, pool, capacity
-        _convolve(ctx, count, weight, shift, run.steps, winner, pooled, np.empty((0, 2, n_out)))
+        _convolve(ctx, count, weight, shift, run.steps, winner.numpy(), pooled, np.empty((0, 2, n_out)))
         return _end(ctx, made, run, numbers, keep_mem, count, weight, winner)
 
     @staticmethod
@@ -67,20 +67,20 @@ class ConvNeurons(torch.autograd.Function):
         *_, count, weight, winner = ctx.saved_tensors
         run = ctx.made.backward(ctx, channels_last(grad_spk))
         grad_in = empty(*(count.shape if ctx.needs_input_grad[1] else (0,)))
-        grads = _convolve_back(ctx, count, weight, run.steps, winner, empty(0, 0, 0, 0, len(weight)), grad_in)
+        grads = _convolve_back(ctx, count, weight, run.steps, winner.numpy(), _NO_CURRENTS, grad_in)
         grad_path = channels_first(grad_in) if ctx.needs_input_grad[1] else None
         return None, grad_path, *grads, *[None] * 5, *ctx.made.number_gradients(ctx, run)
 
 
-def _convolve(ctx, count, weight, shift, steps: Steps, winner: Tensor, cur: Tensor, sums: np.ndarray) -> None:
+def _convolve(ctx, count, weight, shift, steps: Steps, winner: np.ndarray, cur: np.ndarray, sums: np.ndarray) -> None:
     chunks = share_out(count.shape[1])
     run_chunks(
         cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift),
-        *ctx.window, steps, winner.numpy(), cur.numpy(), sums,
+        *ctx.window, steps, winner, cur, sums,
     )  # fmt: skip
 
 
-def _convolve_back(ctx, count, weight, steps: Steps, winner: Tensor, grad_cur: Tensor, grad_in: Tensor) -> tuple:
+def _convolve_back(ctx, count, weight, steps: Steps, winner: np.ndarray, grad_cur: np.ndarray, grad_in: Tensor):
     """Fill `grad_in`, if it has a size, and return the gradients of weight and shift."""
     n_out, channels, side, _ = weight.shape
     chunks = share_out(count.shape[1], weight.numel())
@@ -88,8 +88,8 @@ def _convolve_back(ctx, count, weight, steps: Steps, winner: Tensor, grad_cur: T
     grad_shift = torch.zeros(chunks if wants_shift else 0, n_out, dtype=torch.float64)
     rows = array(weight_rows_back(weight), -1) if grad_in.numel() else np.empty(0, np.float32)
     run_chunks(
-        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), rows, *ctx.window, steps, winner.numpy(),
-        grad_cur.numpy(), grad_rows.numpy(), grad_shift.numpy(), array(grad_in, -1),
+        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), rows, *ctx.window, steps, winner,
+        grad_cur, grad_rows.numpy(), grad_shift.numpy(), array(grad_in, -1),
     )  # fmt: skip
     grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
     return grad_weight, grad_shift.sum(0).float() if wants_shift else None
@@ -109,8 +109,7 @@ class ConvCurrents(torch.autograd.Function):
         cur = empty(*count.shape[:2], *(size + 2 * padding - side + 1 for size in count.shape[2:4]), n_out)
         sums = np.zeros((share_out(count.shape[1]) if wants_sums else 0, 2, n_out))
         ctx.window, ctx.padding = (side, side - 1 - padding, 1, capacity), padding
-        ctx.steps = Run(0, 1, cur[0, 0].numel(), np.empty(0, np.float32)).steps
-        _convolve(ctx, count, weight, shift, ctx.steps, empty(0, 0, 0, dtype=np.uint8), cur, sums)
+        _convolve(ctx, count, weight, shift, NO_STEPS, _NO_WINNERS, cur.numpy(), sums)
         ctx.save_for_backward(count, weight)
         sums = torch.from_numpy(sums.sum(0)) if wants_sums else None
         ctx.mark_non_differentiable(*([sums] if wants_sums else []))
@@ -121,8 +120,8 @@ class ConvCurrents(torch.autograd.Function):
     def backward(ctx, grad, _):
         """Compute a gradient for each argument of `forward`."""
         count, weight = ctx.saved_tensors
-        grad_last, none = channels_last(grad), empty(0, 0, 0, dtype=np.uint8)
-        grads = _convolve_back(ctx, count, weight, ctx.steps, none, grad_last, empty(0))
+        grad_last = channels_last(grad)
+        grads = _convolve_back(ctx, count, weight, NO_STEPS, _NO_WINNERS, grad_last.numpy(), torch.empty(0))
         grad_path = None
         if ctx.needs_input_grad[1]:
             images = channels_first(grad_last).flatten(0, 1)
@@ -160,7 +159,7 @@ class CurrentNeurons(torch.autograd.Function):
         run, winner, pooled = _begin(ctx, made, cur.shape, pool, keep_mem, numbers, as_it_is)
         run_chunks(
             cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy(),
-            pooled.numpy(),
+            pooled,
         )  # fmt: skip
         ctx.pool, ctx.cur_shape, ctx.normalised = pool, cur.shape, gain is not None
         of_norm = [cur, gain, mean, inverse] if ctx.normalised else [torch.empty(0, 0, 0, 0, 0), None, None, None]

@@ -60,7 +60,7 @@ class Generated:
         vectors = [f"p{k}" for k, name in enumerate(neuron.numbers) if name in vectors]
         self.source = Source(step, self.count, self.mem, vectors, neuron.recurrence is not None, layer)
         self.tried, self.reason = False, None
-        self._module = None
+        self._module, self._known = None, (None, None)
 
     @property
     def module(self) -> types.ModuleType:
@@ -69,6 +69,17 @@ class Generated:
             with compiling("a kernel generated from a neuron's equation"):
                 self._module = _load(self.source.text)
         return self._module
+
+    def _evaluate(self, numbers: Sequence[Tensor], shape: Sequence[int]) -> tuple[np.ndarray, list[Tensor]]:
+        """Compute what is the same in every step: numbers, and rows of one number a neuron [B, ...] = `shape`."""
+        known, key = self._known, None if self.source.rows else tuple(map(float, numbers))
+        if key is None or key != known[0]:
+            values, done = {f"p{k}": value.detach() for k, value in enumerate(numbers)}, {}
+            single = [float(self.graph.evaluate(place, values, done)) for place in self.source.numbers]
+            rows = [self.graph.evaluate(place, values, done).expand(shape) for place in self.source.rows]
+            rows = [(value.movedim(1, -1) if self.layer else value).reshape(-1) for value in rows]
+            self._known = known = key, (np.array(single, np.float32), rows)
+        return known[1]
 
     def forward(
         self, numbers: Sequence[Tensor], shape: Sequence[int], train: bool, keep_mem: bool = True,
@@ -88,12 +99,8 @@ class Generated:
             Currents; None: a kernel writes them to "x" where they are kept, else to own memory.
         """
         source, (num_steps, *each), total = self.source, shape, math.prod(shape[1:])
-        values, done = {f"p{k}": value.detach() for k, value in enumerate(numbers)}, {}
-        single = [float(self.graph.evaluate(place, values, done)) for place in source.numbers]
-        vectors = [self.graph.evaluate(place, values, done).expand(each) for place in source.rows]
-        vectors = [(value.movedim(1, -1) if self.layer else value).reshape(-1) for value in vectors]
         size = math.prod(each[1:]) if self.layer else min(BLOCK, max(256, -(-total // 8)))
-        run = Run(num_steps, total, size, np.array(single, np.float32), vectors)
+        run = Run(num_steps, total, size, *self._evaluate(numbers, each))
         memory = (*shape[:2], *shape[3:], shape[2]) if self.layer else shape
         for k in {0, *[self.mem] * keep_mem, *(source.kept if train else ())}:
             run.tensors[k] = empty(*memory, dtype=np.uint8 if self.layer and k == 0 else np.float32)

@@ -75,7 +75,6 @@ class Run:
         self.put_own("grad_x", CURRENT)
         for k, vector in enumerate(vectors):
             self.put(f"row{k}", vector)
-        self.take(None)
 
     def put(self, name: str, where: Tensor, lag: int = 0) -> None:
         """Place a row in a record [T, ...] of all neurons, or a tensor of them without time, flat."""
@@ -103,13 +102,18 @@ class Run:
         self.rows += num_rows * (record is None)
 
     def _table(self, names: Sequence[str]) -> np.ndarray:
-        return np.array([self._places.get(name, (0, 1, 0, 0, 0, 0)) for name in names], np.int64).reshape(-1, 6)
+        return np.array([self._places.get(name, (0, 1, 0, 0, 0, 0)) for name in names], np.int64)
 
-    def take(self, step, slots: Sequence[str] = (), sweep=None, again: Sequence[str] = ()) -> None:
-        """Take steps of a function on the rows `slots`, and before them, those of `sweep` on the rows `again`."""
-        step, sweep = (0 if function is None else function.address for function in (step, sweep))
-        (_, total, size, numbers, _), places = self.fixed, (self._table(slots), self._table(again))
-        self.steps = Steps(step, places[0], sweep, places[1], numbers, size, total, self.line, self.rows, self.cleared)
+    def take(self, step, slots: Sequence[str], sweep=None, again: Sequence[str] = ()) -> None:
+        """Take steps of a function on the rows `slots`, and before them, of `sweep` on the rows `again`."""
+        (_, total, size, numbers, _), places = self.fixed, self._table(slots)
+        address, again = (sweep.address, self._table(again)) if sweep else (0, _NOWHERE)
+        sizes = size, total, self.line, self.rows, self.cleared
+        self.steps = Steps(step.address, places, address, again, numbers, *sizes)
+
+
+_NOWHERE = np.empty((0, 6), np.int64)
+NO_STEPS = Steps(0, _NOWHERE, 0, _NOWHERE, np.empty(0, np.float32), 0, 0, 0, 0, 0)  # of no neurons
 
 
 @intrinsic
