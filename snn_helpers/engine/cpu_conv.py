@@ -192,6 +192,7 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
     row, image = current_row(steps, own), aligned((height + side - 1) * padded * n_out)
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
     shifts = np.empty(wide_out * n_out, np.float32)
+    image[:] = _ZERO
     for k in range(shifts.size):
         shifts[k] = shift[k % n_out]
     for b in range(low, high):

@@ -135,6 +135,7 @@ def conv_backward(
     pixel_count, corner = (height + side - 1) * padded, margin * (padded + 1) * n_out
     image, (own, places) = aligned(pixel_count * n_out), begin(steps)
     row = current_row(steps, own)
+    image[:] = _ZERO
     wants_in = grad_in.size > 0
     starts, cells = np.empty(pixel_count + 1, np.int64), (high_out // pool) * (wide_out // pool)
     n = cells * n_out
