@@ -4,7 +4,8 @@ A step's non-zero inputs ("events") are listed by channel. For each channel and 
 output channels) is loaded once and added to the pixels that its events reach. The image of sums has a margin so wide
 that every tap of every event falls into it: a tap is a constant added to an event's number.
 Windows of the pool that no event reaches are skipped.
-Sums, current, state and lists of one recording stay in the second-level cache; currents are never written to memory.
+Sums, current, state and lists of one recording stay in the second-level cache; currents are written to memory only
+where they are kept: for normalisation and neurons in another pass, or for a gradient that needs them.
 
 Arrays are channels-last: spikes uint8 [T, B, H, W, C]; a value v counts as v events. `chunk` is a fixed share of the
 batch, whatever the number of threads.

@@ -1,10 +1,10 @@
-"""Layers that keep their currents: batch normalisation, 2x2 max-pool and neurons, and an event-driven convolution.
+"""Layers that keep their currents: batch normalisation, 2x2 max-pool and neurons.
 
 Currents, unlike in the layers of `cpu_conv`, come from and go to memory, which is what these passes cost. Hence
 normalisation has none of its own: its sums are taken while currents are computed, it is done while a step's currents
 are in the cache for the neurons, and the sums that its gradient needs are taken while the neurons' gradient is.
 
-Currents come from the library's convolution, or from `convolve`, which touches events only.
+Currents come from the library's convolution, or from `conv_forward`, which touches events only.
 
 Arrays are channels-last: currents float32 [T, B, H, W, C]. `chunk` is a fixed share of the batch, whatever the number
 of threads.
