@@ -5,9 +5,6 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from snn_helpers.over_time import actions
@@ -87,21 +84,17 @@ class _Planner:
 
     def _recurrences(self) -> list[set[int]]:
         """Return the sets of operations that depend on themselves from step to step, other than by a neuron's state."""
+        import networkx
+
         edges = []
         for index, op in enumerate(self.steps):
             for ref in references(op):
                 if isinstance(ref, Now) or (isinstance(ref, Before) and index not in self.own_state):
                     edges.append((ref.index, index))
         edges += self._shared_state()
-        count = len(self.steps)
-        rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
-        matrix = coo_array((np.ones(len(edges)), (rows, columns)), shape=(count, count))
-        _, labels = connected_components(matrix, directed=True, connection="strong")
-        groups: dict[int, set[int]] = {}
-        for index, label in enumerate(labels):
-            groups.setdefault(label, set()).add(index)
-        alone = {(a, b) for a, b in edges}
-        return [group for group in groups.values() if len(group) > 1 or (min(group), min(group)) in alone]
+        graph = networkx.DiGraph(edges)
+        groups = map(set, networkx.strongly_connected_components(graph))
+        return [group for group in groups if len(group) > 1 or graph.has_edge(min(group), min(group))]
 
     def _shared_state(self) -> list[tuple[int, int]]:
         """Return edges both ways between calls of one module that keeps something from call to call."""
