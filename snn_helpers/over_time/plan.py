@@ -49,14 +49,20 @@ class _Planner:
         return found
 
     def _append(self, found: list[Action], action: Action) -> None:
-        """Add an action; a folded operation continues the chain that alone feeds it."""
-        if type(action) is actions.Fold:
-            chains = {a.indices[-1]: a for a in found if type(a) is actions.Fold}
-            for ref in references(self.steps[action.indices[0]]):
+        """Add an action; a folded operation continues the chain that alone feeds it.
+
+        So does a normalisation that is called once a step, where the chain's steps come one by one anyway.
+        """
+        op = self.steps[action.indices[0]]
+        if type(action) is actions.Fold or (type(action) is actions.EachStep and self._counts_calls(op)):
+            chains = {a.indices[-1]: a for a in found if isinstance(a, actions.Fold)}
+            for ref in references(op):
                 if isinstance(ref, Now) and ref.index in chains and self._feeds_only(ref.index, action.indices[0]):
                     chain = chains[ref.index]
-                    found.remove(chain)
-                    action = actions.Fold([*chain.indices, *action.indices])
+                    kind = actions.Chain if isinstance(action, actions.EachStep) else type(chain)
+                    if kind is type(chain) or chain.length([self.steps[k] for k in chain.indices]) == 1:
+                        found.remove(chain)
+                        action = kind([*chain.indices, *action.indices])
                     break
         found.append(action)
 
