@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 import threading
+import types
 
 import numba
 import pytest
@@ -13,12 +14,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from snntorch import surrogate
 from torch import nn
+from torch.nn import functional as F
 
 from snn_helpers._paths import kernel_sources
 from snn_helpers.engine import cpu, cpu_generated, reference, serves
 from snn_helpers.engine.cpu_scalars import exp
 from snn_helpers.engine.reference import Neuron
-from snn_helpers.neurons import ALIF, Leaky, Synaptic, as_neuron
+from snn_helpers.engine.spikes import Spikes
+from snn_helpers.neurons import ALIF, Leaky, SpikingNeuron, Synaptic, as_neuron
 from snn_helpers.over_time import accelerate
 
 
@@ -261,6 +264,114 @@ def test_a_first_call_in_inference_mode_has_its_kernel():
     assert_equal(cpu.neurons(cur, neuron), reference.run(cur, neuron), cur, [])
 
 
+class Tired(SpikingNeuron):
+    """Neurons whose membrane decays faster the more they have fired, and is halved where they fire."""
+
+    kind = "tired"
+    ranges = types.MappingProxyType({"beta": (0, 1), "threshold": (0, None), "rest": (0, 1)})
+    states = ("mem", "fatigue")
+
+    def __init__(self, beta=0.9, threshold=1.0, rest=0.8, **options):
+        super().__init__({"beta": beta, "threshold": threshold, "rest": rest}, **options)
+
+    @staticmethod
+    def equation(cur, spk, mem, fatigue, *, beta, threshold, rest):
+        fatigue = rest * fatigue + 0.25 * spk
+        return beta * mem / (1 + fatigue) * torch.where(spk.detach() > 0, 0.5, 1.0) + cur, fatigue
+
+
+class Squares(Leaky):
+    kind = "squares"
+
+    @staticmethod
+    def equation(cur, spk, mem, *, beta, threshold):
+        return (beta * mem + 0.5 * cur * cur - spk.detach() * threshold,)
+
+
+LAYERS = {
+    "of one's own": lambda: Tired(surrogate="atan", learn=("beta", "threshold", "rest")),
+    "own surrogate": lambda: Tired(surrogate=surrogate.custom_surrogate(lambda v, grad, spk: grad / (1 + v * v))),
+    "leaky to zero": lambda: snntorch.Leaky(0.9, reset_mechanism="zero", learn_beta=True, learn_threshold=True),
+    "leaky at once": lambda: snntorch.Leaky(0.9, reset_delay=False, learn_beta=True),
+    "a number a channel": lambda: snntorch.Leaky(torch.rand(6, 1, 1), learn_beta=True),
+    "synaptic": lambda: snntorch.Synaptic(0.6, 0.9, learn_alpha=True, learn_beta=True, reset_mechanism="none"),
+    "squares": lambda: Squares(),
+    "lapicque": lambda: snntorch.Lapicque(beta=0.8, threshold=0.2, learn_threshold=True, learn_beta=True),
+    "alpha": lambda: snntorch.Alpha(0.9, 0.7, learn_beta=True, learn_threshold=True),
+}
+
+
+def layer_of(module, pool, **options):
+    """Run a layer of `module` on counts, and the loop over its own neurons; return results with all that has gradients.
+
+    Weights are of 64ths, so that currents are exact in any order.
+    """
+    generator = torch.Generator().manual_seed(3)
+    count = (torch.rand(9, 3, 4, 7, 8, generator=generator) < 0.2).byte()
+    weight = (25 * torch.randn(6, 4, 3, 3, generator=generator)).round().div(64).requires_grad_()
+    path, frames = torch.zeros(count.shape, requires_grad=True), count.float().requires_grad_()
+    out = cpu.conv_layer(Spikes(count, path), weight, None, as_neuron(module), pool=pool, keep_mem=True, **options)
+    cur = F.conv2d(frames.flatten(0, 1), weight, padding=1)
+    cur = (F.max_pool2d(cur, 2) if pool == 2 else cur).unflatten(0, (9, 3))
+    theirs = reference.run(cur, module.neuron()) if isinstance(module, SpikingNeuron) else loop(module, cur)
+    return out, theirs, [path, weight, *module.parameters()], [frames, weight, *module.parameters()]
+
+
+@pytest.mark.parametrize("path", ["events", "dense"])
+@pytest.mark.parametrize("pool", [1, 2])
+@pytest.mark.parametrize("name", LAYERS)
+def test_any_neuron_in_a_layer_with_a_convolution_equals_its_loop(name, pool, path):
+    module = LAYERS[name]()
+    assert serves("conv_layer", as_neuron(module), "cpu") is None
+    out, (spk, mem), ours, theirs = layer_of(module, pool, path=path)
+    assert cpu_generated.generate(as_neuron(module), layer=True).reason is None  # no trial has failed
+    assert out.count.dtype == torch.uint8
+    assert 0.02 < spk.mean() < 0.95
+    assert torch.equal(out.count.float(), spk)
+    assert torch.equal(out.mem, mem)
+    up = torch.randn(spk.shape, generator=torch.Generator().manual_seed(4))
+    sides = ((out.float(), ours), (spk, theirs))  # Lapicque's numbers share what they are computed from
+    grads = (torch.autograd.grad((up * one).sum(), leaves, retain_graph=True) for one, leaves in sides)
+    for one, other in zip(*grads):
+        assert torch.linalg.vector_norm(one - other) <= 1e-5 * torch.linalg.vector_norm(other) + 1e-12
+
+
+def test_layers_are_equal_for_any_number_of_threads_and_keep_no_membranes_unasked():
+    results, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 3, 1):
+            torch.set_num_threads(count)
+            out, _, leaves, _ = layer_of(Tired(learn=("beta", "rest")), 2)
+            results.append((out.count, out.mem, *torch.autograd.grad(out.float().square().sum(), leaves[:-1])))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(all(map(torch.equal, results[0], other)) for other in results[1:])
+    with torch.no_grad():
+        weight = torch.ones(6, 4, 3, 3) / 8
+        out = cpu.conv_layer(torch.ones(5, 2, 4, 6, 6).byte(), weight, None, Tired().neuron(), path="events")
+        cur = F.conv2d(torch.ones(10, 4, 6, 6), weight, padding=1).unflatten(0, (5, 2))
+    assert out.mem is None
+    assert torch.equal(out.count.float(), reference.run(cur, Tired().neuron())[0])
+
+
+@pytest.mark.parametrize(
+    ("neuron", "reason"),
+    [
+        (own(leak, fire=lambda v: 2.0 * (v > 0).float()), "its spikes are not zeros and ones"),
+        (as_neuron(snntorch.Leaky(0.8, graded_spikes_factor=2.0)), "its spikes are not zeros and ones"),
+        (as_neuron(snntorch.Leaky(0.8, learn_graded_spikes_factor=True)), "not zeros and ones, but learned"),
+        (as_neuron(snntorch.RLeaky(0.8, linear_features=8)), "a recurrence"),
+    ],
+)
+def test_layers_whose_neurons_need_more_than_bytes_say_why_and_run_in_parts(neuron, reason):
+    assert reason in serves("conv_layer", neuron, "cpu")
+    if neuron.recurrence is None:
+        count, weight = (torch.rand(5, 2, 3, 6, 6) < 0.3).byte(), torch.randn(4, 3, 3, 3)
+        out = cpu.conv_layer(count, weight, None, neuron)
+        cur = F.conv2d(count.float().flatten(0, 1), weight, padding=1).unflatten(0, (5, 2))
+        assert torch.equal(out.float(), reference.run(cur, neuron)[0])
+
+
 def test_slopes_share_one_kernel():
     texts = {cpu_generated.generate(Leaky(slope=slope).neuron()).source.text for slope in (3.0, 7.0, 25.0)}
     assert len(texts) == 1
@@ -299,7 +410,7 @@ def test_kernels_are_kept_for_the_next_process(tmp_path):
     code = (
         "import torch; from snn_helpers.neurons import ALIF; from snn_helpers.engine import cpu, cpu_generated;"
         "n = ALIF().neuron(); cpu.neurons(torch.ones(2, 1, 3), n);"
-        "print(sum(cpu_generated.generate(n).module.forward.stats.cache_hits.values()))"
+        "print(cpu_generated.generate(n).module.forward.cache_hits)"
     )
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
     runs = [

@@ -1,7 +1,8 @@
 """The arithmetic of neurons and spiking layers over time: tensors and numbers in, tensors out.
 
-`reference` runs a neuron's equation in plain torch; `cpu` (event-driven, numba) and `cuda` (Triton) compute the same,
-faster, for the kinds that they have kernels for; `kernels` knows which. numba and Triton load on first use only.
+`reference` runs a neuron's equation in plain torch. Faster, `cpu` (event-driven, numba) computes the same for all
+equations that it can generate code from, and `cuda` (Triton) for the kinds that it has kernels for; `kernels` knows
+which. numba and Triton load on first use only.
 """
 
 from snn_helpers.engine.kernels import Kernel, neurons, register_kernel, serves

@@ -9,6 +9,8 @@ within rounding of each other either may win its pool window and get the gradien
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers._checks import NotANumberError, check_choice
-from snn_helpers.engine import cpu_generated, kernels
+from snn_helpers.engine import kernels
 from snn_helpers.engine.cpu_functions import (
     ConvCurrents,
     ConvNeurons,
@@ -25,9 +27,10 @@ from snn_helpers.engine.cpu_functions import (
     count_events,
     current_sums,
 )
+from snn_helpers.engine.cpu_generated import Generated, generate
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
-from snn_helpers.engine.kernels import KINDS, SURROGATES, Kernel, find_kernel, number_tensors
+from snn_helpers.engine.kernels import Kernel, find_kernel
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes
 
@@ -165,7 +168,17 @@ def conv_layer(
     return kernel.function(spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem)
 
 
-def _conv_layer(spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem) -> Spikes:
+def _make(neuron: Neuron, layer: bool = False) -> Kernel | str:
+    """Return the kernel for these neurons, alone or in a layer with a convolution, or why there is none."""
+    made = generate(neuron, layer)
+    return made if isinstance(made, str) else Kernel(partial(_conv_layer, made) if layer else made.run, generated=True)
+
+
+def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem) -> Spikes:
+    sides = ((size + 2 * padding - weight.shape[2] + 1) // pool for size in spikes.shape[3:])
+    some = torch.ones(()).expand(1, spikes.shape[1], len(weight), *sides)
+    if made.try_out(some, neuron, partial(_fire, made)):
+        return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, padding=padding)
     apart = None
     if norm is not None:
         norm = _with_affine(norm, len(weight))
@@ -174,22 +187,21 @@ def _conv_layer(spikes, weight, bias, padding, neuron, norm, pool, path, keep_me
     count = channels_last(spikes.count)
     capacity, total = spikes.events or count_events(count)
     shift = torch.zeros(len(weight)) if bias is None else bias
+    numbers = neuron.tensors(weight).values()
     keep_cur = _keeps_currents(spikes, norm, pool, weight.shape[2] == 3 and padding == 1)
     if path == "dense" or (path == "auto" and total > _dense_from(weight.shape[2], pool, keep_cur) * count.numel()):
         cur = F.conv2d(
             spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=padding
         )
-        result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), None, norm, neuron, pool, keep_mem)
+        result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), None, norm, made, pool, keep_mem, numbers)
     elif keep_cur:
         statistics = norm is not None and norm.training
         cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, padding, capacity, statistics)
-        result = _currents_to_spikes(cur, sums, norm, neuron, pool, keep_mem)
+        result = _currents_to_spikes(cur, sums, norm, made, pool, keep_mem, numbers)
     else:
         if norm is not None:
             weight, shift = _normalised(count, weight, shift, norm)
-        result = ConvNeurons.apply(
-            count, spikes.path, weight, shift, padding, neuron, pool, capacity, keep_mem, *number_tensors(neuron)
-        )
+        result = ConvNeurons.apply(count, spikes.path, weight, shift, padding, made, pool, capacity, keep_mem, *numbers)
     if apart is not None and norm.running_mean is not None:
         norm.running_mean.add_(apart, alpha=norm.momentum)
     out_count, out_path, mem = result
@@ -237,17 +249,24 @@ def _normalised(count, weight, bias, norm: BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def _currents_to_spikes(
-    cur: Tensor, sums: Tensor | None, norm: BatchNorm | None, neuron: Neuron, pool: int, keep_mem: bool
-) -> tuple:
+    cur: Tensor, sums: Tensor | None, norm: BatchNorm | None, made: Generated, pool: int, keep_mem: bool,
+    numbers: Iterable[Tensor],
+) -> tuple:  # fmt: skip
     """Lead currents [T, B, C, H, W] through normalisation, pool and neurons; return counts, path and membranes."""
-    numbers = number_tensors(neuron)
     if norm is None or not norm.training:
         cur = cur if norm is None else norm.apply(cur.flatten(0, 1)).unflatten(0, cur.shape[:2])
-        return CurrentNeurons.apply(cur, None, None, None, 0.0, neuron, pool, keep_mem, *numbers)[:3]
-    numbers = norm.weight, norm.bias, norm.eps, neuron, pool, keep_mem, *numbers
-    *result, mean, var = CurrentNeurons.apply(cur, sums, *numbers)
+        return CurrentNeurons.apply(cur, None, None, None, 0.0, made, pool, keep_mem, *numbers)[:3]
+    *result, mean, var = CurrentNeurons.apply(
+        cur, sums, norm.weight, norm.bias, norm.eps, made, pool, keep_mem, *numbers
+    )
     _update_running(norm, mean, var, cur[:, :, 0].numel())
     return tuple(result)
+
+
+def _fire(made: Generated, cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+    """Run a layer's neurons alone, on currents [T, B, C, H, W]."""
+    count, path, mem = _currents_to_spikes(cur, None, None, made, 1, True, neuron.tensors(cur).values())
+    return Spikes(channels_first(count), path).float(), channels_first(mem)
 
 
 @torch.no_grad()
@@ -341,7 +360,6 @@ def _check_conv(
         raise ValueError("batch statistics need more than one value a channel: more steps, recordings or pixels.")
 
 
-for _kind in KINDS:
-    kernels.register_kernel("cpu", "conv_layer", _kind, Kernel(_conv_layer, SURROGATES))
 kernels.register_kernel("cpu", "linear", None, Kernel(linear))
-kernels.register_maker("cpu", "neurons", cpu_generated.make)
+kernels.register_maker("cpu", "neurons", _make)
+kernels.register_maker("cpu", "conv_layer", partial(_make, layer=True))

@@ -14,19 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_neurons import step_forward
 from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row
 from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
-
-
-@part
-def aligned(n):
-    """Return float32 zeros [n] that start on a cache line: rows that straddle two lines load at half the speed."""
-    buffer = np.zeros(n + 16, np.float32)
-    skip = (-(buffer.ctypes.data // 4)) % 16
-    return buffer[skip : skip + n]
 
 
 @part
@@ -108,20 +100,25 @@ def spread_events(image, n_out, rows, side, channels, padded, first, pixels):
 def pool_image(image, n_out, height, width, pool, row, corner, shift, reached, cur, winner):
     """Turn the sums `image` (`row` numbers a row, from `corner` on) into currents: add `shift`, take the largest.
 
-    Windows with `reached` 0 have no events: their current is `shift` (an empty `reached`: all have some).
+    `shift` is there for each pixel of a row. Windows with `reached` 0 have no events: their current is `shift` (an
+    empty `reached`: all have some; without a pool, none is left out).
     """
+    if pool == 1:
+        line = width * n_out
+        for y in range(height):
+            here, there = image[corner + y * row : corner + y * row + line], cur[y * line : (y + 1) * line]
+            for k in range(line):
+                there[k] = here[k] + shift[k]
+        return
     for y in range(height // pool):
         for x in range(width // pool):
             cell = y * (width // pool) + x
             at, p = cell * n_out, corner + pool * (y * row + x * n_out)
             if reached.size > 0 and reached[cell] == 0:
-                cur[at : at + n_out] = shift
+                cur[at : at + n_out] = shift[:n_out]
                 winner[at : at + n_out] = 0
-            elif pool == 2:
-                pool_cell(image, p, p + row, n_out, shift, cur, winner, at)
             else:
-                for c in range(n_out):
-                    cur[at + c] = image[p + c] + shift[c]
+                pool_cell(image, p, p + row, n_out, shift, cur, winner, at)
 
 
 @part
@@ -139,20 +136,23 @@ def clear_reached(image, n_out, height, width, pool, row, corner, reached):
 
 
 @part
-def fire(t, b, cur, numbers, mem, mem_kept, extra, spk):
-    """Advance recording b by step t; membranes are kept in `mem` [T, B, n], or alternate between two rows of it."""
-    before, now = (t - 1, t) if mem_kept else ((t + 1) % 2, t % 2)
-    place = b if mem_kept else 0
-    if t == 0:
-        extra[:] = _ZERO
-        rest, silent = np.zeros(cur.size, np.float32), np.zeros(cur.size, np.uint8)
-        step_forward(cur, numbers, rest, mem[now, place], extra, silent, spk[t, b])
-    else:
-        step_forward(cur, numbers, mem[before, place], mem[now, place], extra, spk[t - 1, b], spk[t, b])
+def add_product_sums(first, second, sums):
+    """Add the sums of `second` and `first * second` ([H, W, C]) over all pixels to `sums` float64 [2, C].
+
+    In float64 throughout: mean square less squared mean would lose all digits in float32 where the mean is large.
+    """
+    height, width, channels = first.shape
+    total, product = sums[0], sums[1]
+    for y in range(height):
+        for x in range(width):
+            one, other = first[y, x], second[y, x]
+            for c in range(channels):
+                total[c] += other[c]
+                product[c] += np.float64(one[c]) * np.float64(other[c])
 
 
 @kernel
-def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, capacity, numbers, mem, spk, winner):
+def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, capacity, steps, winner, cur, sums):
     """Convolve, pool and fire, over time, for the recordings of one chunk.
 
     Parameters
@@ -167,41 +167,48 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, side, margin, pool, cap
         Of the window of weights, and side - 1 - padding.
     capacity : int
         The most events in any step of any recording.
-    numbers : float32 array [8]
-        The neuron's.
-    mem : float32 array [T, B, n]
-        Filled with membranes; with T = 0, they are not kept.
-    spk : uint8 array [T, B, n]
-        Filled with spikes.
+    steps : Steps
+        The neurons', which lie in one part a recording, channels-last.
     winner : uint8 array [T, B, n]
         Filled with the pool's winners; with T = 0, they are not kept.
+    cur : float32 array [T, B, rows, columns, n_out]
+        Filled with currents; with T = 0, they are not kept.
+    sums : float64 array [chunks, 2, n_out]
+        Sums of kept currents and of their squares, added to this chunk's row; with no rows, they are not taken.
     """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n, n_out, padded, size = spk.shape[2], shift.size, width + side - 1, height * width * channels
+    n, n_out, padded, size = steps.size, shift.size, width + side - 1, height * width * channels
     high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, cells = spk_in.reshape(-1), n // n_out
-    keep_mem, keep_winner = mem.shape[0] > 0, winner.shape[0] > 0
+    keep_winner, keep_cur, scratch = winner.shape[0] > 0, cur.shape[0] > 0, np.empty(n, np.uint8)
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels, corner = np.empty(capacity + 1, np.int32), margin * (padded + 1) * n_out
-    cur, image = aligned(n), aligned((height + side - 1) * padded * n_out)
-    mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
-    extra, scratch = np.empty(n, np.float32), np.empty(n, np.uint8)
+    own, places = begin(steps)
+    row, image = current_row(steps, own), aligned((height + side - 1) * padded * n_out)
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
+    shifts = np.empty(wide_out * n_out, np.float32)
+    for k in range(shifts.size):
+        shifts[k] = shift[k % n_out]
     for b in range(low, high):
+        start(steps, own, places, num_steps, b, n)
         for t in range(num_steps):
             list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
             count = first[channels]
-            if count < cells:
+            few = pool == 2 and count < cells
+            if few:
                 mark_reached(pixels, count, side, margin, padded, high_out, wide_out, pool, reached)
-            here = reached if count < cells else everywhere
+            here = reached if few else everywhere
             won = winner[t, b] if keep_winner else scratch
             clear_reached(image, n_out, high_out, wide_out, pool, padded * n_out, corner, here)
             spread_events(image, n_out, rows, side, channels, padded, first, pixels)
-            pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shift, here, cur, won)
-            fire(t, b, cur, numbers, mem_to, keep_mem, extra, spk)
+            to = cur[t, b].reshape(-1) if keep_cur else row
+            pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shifts, here, to, won)
+            if sums.shape[0] > 0:
+                add_product_sums(cur[t, b], cur[t, b], sums[chunk])
+            take_step(steps, own, places, t, b, n)
 
 
 @kernel

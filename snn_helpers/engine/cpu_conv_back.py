@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import aligned, chunk_range, copy_line, list_by_channel, mark_reached, tap_shift
-from snn_helpers.engine.cpu_neurons import ALIF, KIND, SYNAPTIC, add_number_gradients, recompute_extra, step_backward
+from snn_helpers.engine.cpu_conv import chunk_range, copy_line, list_by_channel, mark_reached, tap_shift
 from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, unpool_cell
 from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
+from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
 
@@ -91,26 +91,6 @@ def gather_input_gradient(rows_back, n_out, height, width, channels, side, start
 
 
 @part
-def start_back(b, numbers, spk, carry, extra):
-    """Prepare recording b's way back: no gradient yet, ALIF's adaptation recomputed."""
-    carry[:] = _ZERO
-    if numbers[KIND] == ALIF:
-        recompute_extra(numbers, spk[:, b], extra)
-
-
-@part
-def fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums):
-    """Take recording b one step back and return the gradient of its currents, float32 [n]."""
-    none = np.empty(0, np.float32)
-    step_backward(
-        grad_spk[t, b], none, numbers, mem[t, b], spk[t, b], extra[t + 1], learn, carry[0], carry[1], carry[2]
-    )
-    if learn:
-        add_number_gradients(numbers, t, mem[:, b], spk[:, b], extra, carry[0], carry[1], carry[2], sums)
-    return carry[1] if numbers[KIND] == SYNAPTIC else carry[0]
-
-
-@part
 def add_shift_gradient(grad, grad_shift):
     """Add the sum over pixels of `grad` [pixels * n_out] to `grad_shift` float64 [n_out]."""
     n_out = grad_shift.size
@@ -125,8 +105,8 @@ def add_shift_gradient(grad, grad_shift):
 
 @kernel
 def conv_backward(
-    chunk, num_chunks, spk_in, rows_back, side, margin, pool, capacity, numbers, mem, spk, winner, grad_spk, learn,
-    grad_rows, grad_shift, sums, grad_in,
+    chunk, num_chunks, spk_in, rows_back, side, margin, pool, capacity, steps, winner, grad_cur, grad_rows, grad_shift,
+    grad_in,
 ):  # fmt: skip
     """Take the recordings of one chunk back over time; see `conv_forward`.
 
@@ -134,43 +114,45 @@ def conv_backward(
     ----------
     rows_back : float32 array [side * side * n_out * C], flat
         Weights [dy, dx, n_out, C], dx reversed.
-    grad_spk : float32 array [T, B, n]
-        Gradient of the output spikes.
-    learn : bool
-        Sum the gradients of the neuron's numbers, too.
-    grad_rows, grad_shift, sums : float32 [chunks, weights], float64 [chunks, n_out], float64 [chunks, 5]
-        Gradients, added to this chunk's row.
+    steps : Steps
+        The neurons' way back, which lie in one part a recording, channels-last.
+    grad_cur : float32 array [T, B, rows, columns, n_out]
+        Gradient of the currents, where they were kept; with T = 0, it comes from the neurons.
+    grad_rows, grad_shift : float32 [chunks, weights], float64 [chunks, n_out]
+        Gradients, added to this chunk's row; a `grad_shift` with no rows is not computed.
     grad_in : float32 array [T * B * H * W * C], flat
         Filled with the gradient of the input; with size 0, it is not computed.
     """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n, n_out, padded, size = spk.shape[2], grad_shift.shape[1], width + side - 1, height * width * channels
+    n, n_out, padded, size = steps.size, grad_shift.shape[1], width + side - 1, height * width * channels
     high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, weights_sum = spk_in.reshape(-1), grad_rows[chunk]
     first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
     pixels = np.empty(capacity + 1, np.int32)
     pixel_count, corner = (height + side - 1) * padded, margin * (padded + 1) * n_out
-    image, carry = aligned(pixel_count * n_out), np.empty((3, n), np.float32)
+    image, (own, places) = aligned(pixel_count * n_out), begin(steps)
+    row = current_row(steps, own)
     wants_in = grad_in.size > 0
     starts, cells = np.empty(pixel_count + 1, np.int64), n // n_out
     channel, value = np.empty(n + 1, np.int32), np.empty(n + 1, np.float32)
     reached, everywhere = np.empty(cells, np.uint8), np.empty(0, np.uint8)
     only = winner[0, 0] if pool == 2 else np.zeros(n, np.uint8)
-    extra = np.empty((num_steps + 1, n if numbers[KIND] == ALIF else 0), np.float32)
     for b in range(low, high):
-        start_back(b, numbers, spk, carry, extra)
+        start(steps, own, places, num_steps, b, n)
         for t in range(num_steps - 1, -1, -1):
-            into = fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums[chunk])
-            add_shift_gradient(into, grad_shift[chunk])
+            take_step(steps, own, places, t, b, n)
+            into = grad_cur[t, b].reshape(-1) if grad_cur.shape[0] > 0 else row
+            if grad_shift.shape[0] > 0:
+                add_shift_gradient(into, grad_shift[chunk])
             step_in = (t * batch + b) * size
             won = winner[t, b] if pool == 2 else only
             list_by_channel(spk_in_flat, step_in, height, width, channels, padded, first, pixels, found)
             count = first[channels]
             if count > 0:
-                few = count < cells
+                few = pool > 1 and count < cells
                 if few:
                     mark_reached(pixels, count, side, margin, padded, high_out, wide_out, pool, reached)
                 here = reached if few else everywhere

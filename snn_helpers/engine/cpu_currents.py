@@ -14,18 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import (
-    aligned,
-    chunk_range,
-    copy_line,
-    fire,
-    list_by_channel,
-    pool_image,
-    spread_events,
-)
-from snn_helpers.engine.cpu_conv_back import add_shift_gradient, add_weight_gradient, fire_back, start_back, unpool
-from snn_helpers.engine.cpu_neurons import ALIF, KIND
-from snn_helpers.engine.cpu_runtime import ONE, ZERO, kernel, part
+from snn_helpers.engine.cpu_conv import add_product_sums, chunk_range, pool_image
+from snn_helpers.engine.cpu_conv_back import unpool
+from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
+from snn_helpers.engine.cpu_steps import begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
 
@@ -40,22 +32,6 @@ def scale_and_shift(frame, gains, out):
             one, to = frame[y, x], out[y, x]
             for c in range(channels):
                 to[c] = one[c] * scale[c] + shift[c]
-
-
-@part
-def add_product_sums(first, second, sums):
-    """Add the sums of `second` and `first * second` ([H, W, C]) over all pixels to `sums` float64 [2, C].
-
-    In float64 throughout: mean square less squared mean would lose all digits in float32 where the mean is large.
-    """
-    height, width, channels = first.shape
-    total, product = sums[0], sums[1]
-    for y in range(height):
-        for x in range(width):
-            one, other = first[y, x], second[y, x]
-            for c in range(channels):
-                total[c] += other[c]
-                product[c] += np.float64(one[c]) * np.float64(other[c])
 
 
 @kernel
@@ -74,53 +50,57 @@ def square_sums(chunk, num_chunks, cur, sums):
 
 
 @kernel
-def current_forward(chunk, num_chunks, cur, gains, pool, numbers, mem, spk, winner):
-    """Scale and shift currents by `gains` [2, C] (no rows: leave them), pool them and fire; see `conv_forward`."""
+def current_forward(chunk, num_chunks, cur, gains, pool, steps, winner, pooled):
+    """Scale and shift currents by `gains` [2, C] (no rows: leave them), pool them and fire; see `conv_forward`.
+
+    Where there is nothing to be done with them, the steps take them from `cur`, else, where it has any steps, from
+    `pooled` [T, B, rows, columns, C], which is filled.
+    """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = cur.shape
-    n = spk.shape[2]
+    n = steps.size
     low, high = chunk_range(chunk, num_chunks, batch)
-    keep_mem, keep_winner, normalised = mem.shape[0] > 0, winner.shape[0] > 0, gains.shape[0] > 0
-    mem_to = mem if keep_mem else np.empty((2, 1, n), np.float32)
-    pooled, extra, scratch = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.uint8)
-    everywhere, shift, row = np.empty(0, np.uint8), np.zeros(channels, np.float32), width * channels
-    scaled = np.empty((height if normalised else 0, width, channels), np.float32)
+    keep_winner, normalised, scratch = winner.shape[0] > 0, gains.shape[0] > 0, np.empty(n, np.uint8)
+    own, places = begin(steps)
+    row, shift, everywhere = current_row(steps, own), np.zeros(channels, np.float32), np.empty(0, np.uint8)
+    scaled = np.empty((height if normalised and pool == 2 else 0, width, channels), np.float32)
     for b in range(low, high):
+        start(steps, own, places, num_steps, b, n)
         for t in range(num_steps):
-            won, image = winner[t, b] if keep_winner else scratch, cur[t, b]
+            to = pooled[t, b].reshape(-1) if pooled.shape[0] > 0 else row
             if normalised:
-                scale_and_shift(image, gains, scaled)
-                image = scaled
-            pool_image(image.reshape(-1), channels, height, width, pool, row, ZERO, shift, everywhere, pooled, won)
-            fire(t, b, pooled, numbers, mem_to, keep_mem, extra, spk)
+                scale_and_shift(cur[t, b], gains, scaled if pool == 2 else to.reshape(height, width, channels))
+            if pool == 2:
+                image, won = scaled if normalised else cur[t, b], winner[t, b] if keep_winner else scratch
+                line = width * channels
+                pool_image(image.reshape(-1), channels, height, width, pool, line, ZERO, shift, everywhere, to, won)
+            take_step(steps, own, places, t, b, n)
 
 
 @kernel
-def current_backward(
-    chunk, num_chunks, pool, numbers, mem, spk, winner, grad_spk, learn, sums, cur, grad_cur, products
-):  # fmt: skip
+def current_backward(chunk, num_chunks, pool, steps, winner, cur, grad_cur, products):
     """Take the recordings of one chunk back to the (normalised) currents before pooling, `grad_cur` [T, B, H, W, C].
 
-    Where `cur`, the currents before normalisation, has any, the sums of the gradient and of its product with them are
-    added to `products` float64 [chunks, 2, C].
+    Where there is no pool, the steps write to `grad_cur`. Where `cur`, the currents before normalisation, has any, the
+    sums of the gradient and of its product with them are added to `products` float64 [chunks, 2, C].
     """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = grad_cur.shape
-    n = spk.shape[2]
+    n, everywhere = steps.size, np.empty(0, np.uint8)
     low, high = chunk_range(chunk, num_chunks, batch)
-    carry, everywhere = np.empty((3, n), np.float32), np.empty(0, np.uint8)
-    extra = np.empty((num_steps + 1, n if numbers[KIND] == ALIF else 0), np.float32)
-    only = np.zeros(n if pool == 1 else 0, np.uint8)
+    own, places = begin(steps)
+    row = current_row(steps, own)
     for b in range(low, high):
-        start_back(b, numbers, spk, carry, extra)
+        start(steps, own, places, num_steps, b, n)
         for t in range(num_steps - 1, -1, -1):
-            into = fire_back(t, b, grad_spk, numbers, mem, spk, learn, extra, carry, sums[chunk])
-            image, won = grad_cur[t, b].reshape(-1), winner[t, b] if pool == 2 else only
-            if height % pool or width % pool:
-                image[:] = _ZERO
-            unpool(into, channels, height, width, pool, won, image, width * channels, ZERO, everywhere)
+            take_step(steps, own, places, t, b, n)
+            if pool == 2:
+                image, line = grad_cur[t, b].reshape(-1), width * channels
+                if height % pool or width % pool:
+                    image[:] = _ZERO
+                unpool(row, channels, height, width, pool, winner[t, b], image, line, ZERO, everywhere)
             if cur.shape[0] > 0:
                 add_product_sums(cur[t, b], grad_cur[t, b], products[chunk])
 
@@ -140,79 +120,3 @@ def norm_backward(chunk, num_chunks, cur, gains, grad):
                     one, to = cur[t, b, y, x], grad[t, b, y, x]
                     for c in range(channels):
                         to[c] = to[c] * of_grad[c] + one[c] * of_cur[c] + constant[c]
-
-
-@part
-def fill_image(image, n_out, height, width, margin, padded, shift):
-    """Write `shift` to every pixel of an image, and zero to its margin."""
-    image[:] = _ZERO
-    for y in range(margin, margin + height):
-        for x in range(margin, margin + width):
-            copy_line(shift, ZERO, image, (y * padded + x) * n_out, n_out)
-
-
-@kernel
-def convolve(chunk, num_chunks, spk_in, rows, shift, side, margin, capacity, cur, sums):
-    """Convolve the recordings of one chunk, and keep the currents.
-
-    Parameters
-    ----------
-    spk_in, rows, shift, side, margin, capacity : as in `conv_forward`
-    cur : float32 array [T, B, rows, columns, n_out]
-        Filled with currents.
-    sums : float64 array [chunks, 2, n_out]
-        Sums of the currents and of their squares, added to this chunk's row; with no rows, they are not taken.
-    """
-    if chunk < 0:
-        return
-    num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size = shift.size, width + side - 1, height * width * channels
-    low, high = chunk_range(chunk, num_chunks, batch)
-    high_out, wide_out = cur.shape[2], cur.shape[3]
-    spk_in_flat, line = spk_in.reshape(-1), wide_out * n_out
-    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
-    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + side - 1) * padded * n_out)
-    blank = np.empty_like(image)
-    fill_image(blank, n_out, high_out, wide_out, margin, padded, shift)
-    for b in range(low, high):
-        for t in range(num_steps):
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
-            copy_line(blank, ZERO, image, ZERO, image.size)
-            spread_events(image, n_out, rows, side, channels, padded, first, pixels)
-            to = cur[t, b].reshape(-1)
-            for y in range(high_out):
-                copy_line(image, ((y + margin) * padded + margin) * n_out, to, y * line, line)
-            if sums.shape[0] > 0:
-                add_product_sums(cur[t, b], cur[t, b], sums[chunk])
-
-
-@kernel
-def convolve_back(chunk, num_chunks, spk_in, grad_cur, side, margin, capacity, grad_rows, grad_shift):
-    """Add what the currents' gradient gives to the weights and to the shift.
-
-    Parameters
-    ----------
-    spk_in, side, margin, capacity : as in `conv_forward`
-    grad_cur : float32 array [T, B, rows, columns, n_out]
-        Gradient of the currents.
-    grad_rows, grad_shift : float32 [chunks, side * side * C * n_out], float64 [chunks, n_out]
-        Gradients, added to this chunk's row; a `grad_shift` with no rows is not computed.
-    """
-    if chunk < 0:
-        return
-    num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size = grad_cur.shape[4], width + side - 1, height * width * channels
-    high_out, wide_out, corner = grad_cur.shape[2], grad_cur.shape[3], margin * (padded + 1) * grad_cur.shape[4]
-    low, high = chunk_range(chunk, num_chunks, batch)
-    spk_in_flat, unused, row = spk_in.reshape(-1), np.empty(0, np.uint8), padded * n_out
-    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
-    pixels, image = np.empty(capacity + 1, np.int32), aligned((height + side - 1) * padded * n_out)
-    for b in range(low, high):
-        for t in range(num_steps):
-            grad = grad_cur[t, b].reshape(-1)
-            if grad_shift.shape[0] > 0:
-                add_shift_gradient(grad, grad_shift[chunk])
-            list_by_channel(spk_in_flat, (t * batch + b) * size, height, width, channels, padded, first, pixels, found)
-            if first[channels] > 0:
-                unpool(grad, n_out, high_out, wide_out, ONE, unused, image, row, corner, unused)
-                add_weight_gradient(grad_rows[chunk], image, n_out, side, channels, padded, first, pixels)

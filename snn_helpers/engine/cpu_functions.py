@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_norm
+from snn_helpers.engine.cpu_generated import Generated
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu_runtime import run_chunks
-from snn_helpers.engine.kernels import KINDS, SURROGATES
-from snn_helpers.engine.reference import Neuron
+from snn_helpers.engine.cpu_steps import Run, Steps
 from snn_helpers.engine.spikes import no_path
 
 MAX_CHUNKS = 64
@@ -27,34 +27,24 @@ def share_out(batch: int, sums: int = 0) -> int:
     return min(batch, MAX_CHUNKS, max(8, MAX_SUMS // max(1, sums)))
 
 
-def numbers_array(neuron: Neuron, numbers: tuple[Tensor, ...]) -> np.ndarray:
-    """Return the float32 array [8] that the kernels take; see `cpu_neurons` for the places."""
-    values = [float(value.detach()) for value in numbers]
-    values += [neuron.slope, KINDS.index(neuron.kind), SURROGATES.index(neuron.surrogate)]
-    return np.array(values, np.float32)
+def _begin(ctx, made: Generated, cur_shape, pool: int, keep_mem: bool, numbers, cur: Tensor | None = None):
+    """Return the way forward of neurons whose currents are [T, B, H, W, C] before a pool, and what is to be filled.
+
+    That is winners and pooled currents, with no rows where they are not kept. Without a `cur`, a kernel gives currents.
+    """
+    num_steps, batch, height, width, channels = cur_shape
+    shape, train = (num_steps, batch, channels, height // pool, width // pool), any(ctx.needs_input_grad)
+    run = made.forward(numbers, shape, train, keep_mem, cur)
+    pooled = run.tensors.get("x") if cur is None else None
+    pooled = empty(0, batch, height // pool, width // pool, channels) if pooled is None else pooled
+    return run, empty(num_steps if train and pool == 2 else 0, batch, run.size, dtype=np.uint8), pooled
 
 
-def number_gradients(ctx, sums: Tensor, first: int) -> tuple[Tensor | None, ...]:
-    """Spread the sums float64 [chunks, 5] over the five number arguments, from the `first` on."""
-    totals = sums.sum(0).float()
-    return tuple(totals[k] if ctx.needs_input_grad[first + k] else None for k in range(5))
-
-
-def _outputs(ctx, batch, pixels, n_out, pool, train, keep_mem):
-    """Return membranes, winners and spikes to be filled, [T, B, n]; no rows where they are not to be kept."""
-    num_steps, height, width = pixels
-    n = (height // pool) * (width // pool) * n_out
-    mem = empty(num_steps if train or keep_mem else 0, batch, n)
-    winner = empty(num_steps if train and pool == 2 else 0, batch, n, dtype=np.uint8)
-    return mem, winner, empty(num_steps, batch, n, dtype=np.uint8)
-
-
-def _as_spikes(ctx, spk, mem, shape, keep_mem):
-    """Return what a layer hands on: counts, their path, membranes where asked for."""
-    count = spk.view(shape)
-    mem = mem.view(shape) if keep_mem else None
+def _end(ctx, made: Generated, run: Run, numbers, keep_mem: bool, *saved: Tensor) -> tuple:
+    """Keep what the way back needs; return what a layer hands on: counts, their path, membranes where asked for."""
+    count, mem = run.tensors[0], run.tensors[made.mem] if keep_mem else None
+    made.keep(ctx, run, channels_first(count).shape, numbers, *saved)
     ctx.mark_non_differentiable(count, *([] if mem is None else [mem]))
-    ctx.set_materialize_grads(False)  # else zeros are made for the counts
     return count, no_path(channels_first(count)), mem
 
 
@@ -62,43 +52,47 @@ class ConvNeurons(torch.autograd.Function):
     """count [T, B, H, W, C] through convolution, shift, pool and neurons to [T, B, rows, columns, n_out]."""
 
     @staticmethod
-    def forward(ctx, count, path, weight, shift, padding, neuron, pool, capacity, keep_mem, *numbers):
+    def forward(ctx, count, path, weight, shift, padding, made, pool, capacity, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        num_steps, batch = count.shape[:2]
-        n_out, _, side, _ = weight.shape
-        height, width = (size + 2 * padding - side + 1 for size in count.shape[2:4])
-        mem, winner, spk = _outputs(
-            ctx, batch, (num_steps, height, width), n_out, pool, any(ctx.needs_input_grad), keep_mem
-        )
-        values, chunks = numbers_array(neuron, numbers), share_out(batch)
-        run_chunks(
-            cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift), side,
-            side - 1 - padding, pool, capacity, values, mem.numpy(), spk.numpy(), winner.numpy(),
-        )  # fmt: skip
-        ctx.values, ctx.padding, ctx.pool, ctx.capacity = values, padding, pool, capacity
-        ctx.save_for_backward(count, weight, mem, winner, spk)
-        return _as_spikes(ctx, spk, mem, (num_steps, batch, height // pool, width // pool, n_out), keep_mem)
+        n_out, side = len(weight), weight.shape[2]
+        sides = (size + 2 * padding - side + 1 for size in count.shape[2:4])
+        run, winner, pooled = _begin(ctx, made, (*count.shape[:2], *sides, n_out), pool, keep_mem, numbers)
+        ctx.window = side, side - 1 - padding, pool, capacity
+        _convolve(ctx, count, weight, shift, run.steps, winner, pooled, np.empty((0, 2, n_out)))
+        return _end(ctx, made, run, numbers, keep_mem, count, weight, winner)
 
     @staticmethod
     def backward(ctx, _, grad_spk, __):
         """Compute a gradient for each argument of `forward`."""
-        count, weight, mem, winner, spk = ctx.saved_tensors
-        n_out, channels, side, _ = weight.shape
-        chunks = share_out(count.shape[1], weight.numel())
-        grad_rows = torch.zeros(chunks, weight.numel())
-        grad_shift = torch.zeros(chunks, n_out, dtype=torch.float64)
-        sums = torch.zeros(chunks, 5, dtype=torch.float64)
+        *_, count, weight, winner = ctx.saved_tensors
+        run = ctx.made.backward(ctx, channels_last(grad_spk))
         grad_in = empty(*(count.shape if ctx.needs_input_grad[1] else (0,)))
-        run_chunks(
-            cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), array(weight_rows_back(weight), -1), side,
-            side - 1 - ctx.padding, ctx.pool, ctx.capacity, ctx.values, mem.numpy(), spk.numpy(), winner.numpy(),
-            array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[9:]),
-            grad_rows.numpy(), grad_shift.numpy(), sums.numpy(), array(grad_in, -1),
-        )  # fmt: skip
-        grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
+        grads = _convolve_back(ctx, count, weight, run.steps, winner, empty(0, 0, 0, 0, len(weight)), grad_in)
         grad_path = channels_first(grad_in) if ctx.needs_input_grad[1] else None
-        grad_shift = grad_shift.sum(0).float()
-        return None, grad_path, grad_weight, grad_shift, *[None] * 5, *number_gradients(ctx, sums, 9)
+        return None, grad_path, *grads, *[None] * 5, *ctx.made.number_gradients(ctx, run)
+
+
+def _convolve(ctx, count, weight, shift, steps: Steps, winner: Tensor, cur: Tensor, sums: np.ndarray) -> None:
+    chunks = share_out(count.shape[1])
+    run_chunks(
+        cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift),
+        *ctx.window, steps, winner.numpy(), cur.numpy(), sums,
+    )  # fmt: skip
+
+
+def _convolve_back(ctx, count, weight, steps: Steps, winner: Tensor, grad_cur: Tensor, grad_in: Tensor) -> tuple:
+    """Fill `grad_in`, if it has a size, and return the gradients of weight and shift."""
+    n_out, channels, side, _ = weight.shape
+    chunks = share_out(count.shape[1], weight.numel())
+    grad_rows, wants_shift = torch.zeros(chunks, weight.numel()), ctx.needs_input_grad[3]
+    grad_shift = torch.zeros(chunks if wants_shift else 0, n_out, dtype=torch.float64)
+    rows = array(weight_rows_back(weight), -1) if grad_in.numel() else np.empty(0, np.float32)
+    run_chunks(
+        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), rows, *ctx.window, steps, winner.numpy(),
+        grad_cur.numpy(), grad_rows.numpy(), grad_shift.numpy(), array(grad_in, -1),
+    )  # fmt: skip
+    grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
+    return grad_weight, grad_shift.sum(0).float() if wants_shift else None
 
 
 class ConvCurrents(torch.autograd.Function):
@@ -111,16 +105,14 @@ class ConvCurrents(torch.autograd.Function):
     @staticmethod
     def forward(ctx, count, path, weight, shift, padding, capacity, wants_sums):
         """Compute the outputs, and keep what the way back needs."""
-        chunks, n_out, side = share_out(count.shape[1]), weight.shape[0], weight.shape[2]
+        n_out, side = len(weight), weight.shape[2]
         cur = empty(*count.shape[:2], *(size + 2 * padding - side + 1 for size in count.shape[2:4]), n_out)
-        sums = torch.zeros(chunks if wants_sums else 0, 2, n_out, dtype=torch.float64)
-        run_chunks(
-            cpu_currents.convolve, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift),
-            side, side - 1 - padding, capacity, cur.numpy(), sums.numpy(),
-        )  # fmt: skip
-        ctx.padding, ctx.capacity = padding, capacity
+        sums = np.zeros((share_out(count.shape[1]) if wants_sums else 0, 2, n_out))
+        ctx.window, ctx.padding = (side, side - 1 - padding, 1, capacity), padding
+        ctx.steps = Run(0, 1, cur[0, 0].numel(), np.empty(0, np.float32)).steps
+        _convolve(ctx, count, weight, shift, ctx.steps, empty(0, 0, 0, dtype=np.uint8), cur, sums)
         ctx.save_for_backward(count, weight)
-        sums = sums.sum(0) if wants_sums else None
+        sums = torch.from_numpy(sums.sum(0)) if wants_sums else None
         ctx.mark_non_differentiable(*([sums] if wants_sums else []))
         ctx.set_materialize_grads(False)
         return channels_first(cur), sums
@@ -129,23 +121,14 @@ class ConvCurrents(torch.autograd.Function):
     def backward(ctx, grad, _):
         """Compute a gradient for each argument of `forward`."""
         count, weight = ctx.saved_tensors
-        n_out, channels, side, _ = weight.shape
-        grad_last = channels_last(grad)
-        chunks = share_out(count.shape[1], weight.numel())
-        grad_rows = torch.zeros(chunks, weight.numel())
-        grad_shift = torch.zeros(chunks if ctx.needs_input_grad[3] else 0, n_out, dtype=torch.float64)
-        run_chunks(
-            cpu_currents.convolve_back, chunks, chunks, count.numpy(), grad_last.numpy(), side,
-            side - 1 - ctx.padding, ctx.capacity, grad_rows.numpy(), grad_shift.numpy(),
-        )  # fmt: skip
+        grad_last, none = channels_last(grad), empty(0, 0, 0, dtype=np.uint8)
+        grads = _convolve_back(ctx, count, weight, ctx.steps, none, grad_last, empty(0))
         grad_path = None
         if ctx.needs_input_grad[1]:
             images = channels_first(grad_last).flatten(0, 1)
             weight = weight.contiguous(memory_format=torch.channels_last)
             grad_path = F.conv_transpose2d(images, weight, padding=ctx.padding).unflatten(0, count.shape[:2])
-        grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
-        grad_shift = grad_shift.sum(0).float() if ctx.needs_input_grad[3] else None
-        return None, grad_path, grad_weight, grad_shift, None, None, None
+        return None, grad_path, *grads, None, None, None
 
 
 class CurrentNeurons(torch.autograd.Function):
@@ -157,11 +140,10 @@ class CurrentNeurons(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, cur, sums, gain, shift, eps, neuron, pool, keep_mem, *numbers):
+    def forward(ctx, cur, sums, gain, shift, eps, made, pool, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
         cur = channels_last(cur)
-        num_steps, batch, height, width, channels = cur.shape
-        values, chunks = numbers_array(neuron, numbers), share_out(batch)
+        channels, chunks = cur.shape[-1], share_out(cur.shape[1])
         mean = var = inverse = None
         gains = torch.empty(0, channels)
         if gain is not None:
@@ -174,34 +156,31 @@ class CurrentNeurons(torch.autograd.Function):
             inverse = 1.0 / torch.sqrt(var + eps)
             gains = torch.stack([gain * inverse, shift - mean * gain * inverse]).float()
             ctx.mark_non_differentiable(mean, var)
-        mem, winner, spk = _outputs(
-            ctx, batch, (num_steps, height, width), channels, pool, any(ctx.needs_input_grad), keep_mem
-        )
+        as_it_is = cur if pool == 1 and gain is None else None
+        run, winner, pooled = _begin(ctx, made, cur.shape, pool, keep_mem, numbers, as_it_is)
         run_chunks(
-            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, values, mem.numpy(),
-            spk.numpy(), winner.numpy(),
+            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy(),
+            pooled.numpy(),
         )  # fmt: skip
-        ctx.values, ctx.pool, ctx.shape = values, pool, cur.shape
-        ctx.save_for_backward(mem, winner, spk, *([] if gain is None else [cur, gain, mean, inverse]))
-        shape = (num_steps, batch, height // pool, width // pool, channels)
-        return *_as_spikes(ctx, spk, mem, shape, keep_mem), mean, var
+        ctx.pool, ctx.cur_shape, ctx.normalised = pool, cur.shape, gain is not None
+        of_norm = [cur, gain, mean, inverse] if ctx.normalised else [torch.empty(0, 0, 0, 0, 0), None, None, None]
+        return *_end(ctx, made, run, numbers, keep_mem, winner, *of_norm), mean, var
 
     @staticmethod
     def backward(ctx, _, grad_spk, *__):
         """Compute a gradient for each argument of `forward`."""
-        mem, winner, spk, *of_norm = ctx.saved_tensors
-        cur = of_norm[0] if of_norm else torch.empty(0, 0, 0, 0, 0)
-        chunks, channels = share_out(ctx.shape[1]), ctx.shape[-1]
-        sums, grad_cur = torch.zeros(chunks, 5, dtype=torch.float64), empty(*ctx.shape)
+        *_, winner, cur, gain, mean, inverse = ctx.saved_tensors
+        chunks, channels = share_out(ctx.cur_shape[1]), ctx.cur_shape[-1]
+        grad_cur = empty(*ctx.cur_shape)
+        rows = {"grad_x": grad_cur} if ctx.pool == 1 else {}
+        run = ctx.made.backward(ctx, channels_last(grad_spk), **rows)
         products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
         run_chunks(
-            cpu_currents.current_backward, chunks, chunks, ctx.pool, ctx.values, mem.numpy(), spk.numpy(),
-            winner.numpy(), array(channels_last(grad_spk), *spk.shape), any(ctx.needs_input_grad[8:]), sums.numpy(),
-            cur.numpy(), grad_cur.numpy(), products.numpy(),
+            cpu_currents.current_backward, chunks, chunks, ctx.pool, run.steps, winner.numpy(), cur.numpy(),
+            grad_cur.numpy(), products.numpy(),
         )  # fmt: skip
         grad_gain = grad_shift = None
-        if of_norm:
-            _, gain, mean, inverse = of_norm
+        if ctx.normalised:
             grad_shift, with_cur = products.sum(0)
             grad_gain = (with_cur - mean * grad_shift) * inverse
             scale, size = gain * inverse, cur[..., 0].numel()
@@ -209,7 +188,7 @@ class CurrentNeurons(torch.autograd.Function):
             gains = torch.stack([scale, -slope, slope * mean - scale * grad_shift / size]).float()
             run_chunks(cpu_currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
             grad_gain, grad_shift = grad_gain.float(), grad_shift.float()
-        of_numbers = number_gradients(ctx, sums, 8)
+        of_numbers = ctx.made.number_gradients(ctx, run)
         return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 4, *of_numbers
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 import sys
 import tempfile
 import threading
 import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,12 @@ import torch
 from torch import Tensor
 
 from snn_helpers._paths import kernel_sources
-from snn_helpers.engine.cpu_memory import array, empty
+from snn_helpers.engine.cpu_memory import empty
 from snn_helpers.engine.cpu_recurrent import RecurrentRun
-from snn_helpers.engine.cpu_runtime import EngineCompileError, run_chunks
+from snn_helpers.engine.cpu_runtime import EngineCompileError, compiling, run_chunks
 from snn_helpers.engine.cpu_source import Source
+from snn_helpers.engine.cpu_steps import Run, run_steps
 from snn_helpers.engine.graph import SHAPE, CannotGenerateError, trace_step
-from snn_helpers.engine.kernels import Kernel
 from snn_helpers.engine.reference import Neuron, run
 
 BLOCK = 2048  # neurons a chunk at most: their state, current and gradient stay in the cache
@@ -42,6 +44,8 @@ class Generated:
         The values of its numbers play no part.
     vectors, learned : tuple of str
         Numbers that are one a neuron; those that get a gradient.
+    layer : bool
+        For a layer with a convolution; see `Source`.
 
     Attributes
     ----------
@@ -49,16 +53,12 @@ class Generated:
         Why the kernels are not to be used, where a trial has shown it.
     """
 
-    def __init__(self, neuron: Neuron, vectors: tuple[str, ...], learned: tuple[str, ...]):
-        self.names = tuple(neuron.numbers)
-        places = {name: f"p{k}" for k, name in enumerate(self.names)}
-        step = trace_step(neuron, learned)
-        self.probe = _probe(neuron)
-        self.graph = step.graph
-        mem = 1 + neuron.states.index("mem")
-        self.source = Source(
-            step, 1 + len(neuron.states), mem, [places[name] for name in vectors], neuron.recurrence is not None
-        )
+    def __init__(self, neuron: Neuron, vectors: tuple[str, ...], learned: tuple[str, ...], layer: bool = False):
+        step, self.probe = trace_step(neuron, learned), _probe(neuron)
+        self.graph, self.count, self.layer = step.graph, 1 + len(neuron.states), layer
+        self.mem = 1 + neuron.states.index("mem")
+        vectors = [f"p{k}" for k, name in enumerate(neuron.numbers) if name in vectors]
+        self.source = Source(step, self.count, self.mem, vectors, neuron.recurrence is not None, layer)
         self.tried, self.reason = False, None
         self._module = None
 
@@ -66,61 +66,114 @@ class Generated:
     def module(self) -> types.ModuleType:
         """The compiled source."""
         if self._module is None:
-            self._module = _load(self.source.text)
+            with compiling("a kernel generated from a neuron's equation"):
+                self._module = _load(self.source.text)
         return self._module
 
-    def arrays(self, numbers: tuple[Tensor, ...], shape: torch.Size) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the kernels take: numbers float32 [n], and rows of one number a neuron, float32 [m, N]."""
-        values = {f"p{k}": value.detach() for k, value in enumerate(numbers)}
-        done: dict[int, Tensor] = {}
-        single = [float(self.graph.evaluate(place, values, done)) for place in self.source.numbers]
-        rows = [self.graph.evaluate(place, values, done).expand(shape).reshape(-1) for place in self.source.rows]
-        rows = torch.stack(rows) if rows else torch.empty(0, 1)
-        return np.array(single, np.float32), rows.numpy()
+    def forward(
+        self, numbers: Sequence[Tensor], shape: Sequence[int], train: bool, keep_mem: bool = True,
+        cur: Tensor | None = None,
+    ) -> Run:  # fmt: skip
+        """Return a run forward, with `tensors` for records of states [T, ...], by place, and of currents, "x".
 
-    @staticmethod
-    def block(total: int) -> int:
-        """Return how many of so many neurons are a chunk."""
-        return min(BLOCK, max(256, -(-total // 8)))
+        Parameters
+        ----------
+        numbers : sequence of Tensor
+            They broadcast to [B, ...].
+        shape : sequence of int
+            Of neurons over time, [T, B, ...]; memory of a layer's is channels-last.
+        train, keep_mem : bool
+            Keep what the way back needs; keep the membranes.
+        cur : Tensor [T, B, ...] or None
+            Currents; None: a kernel writes them to "x" where they are kept, else to own memory.
+        """
+        source, (num_steps, *each), total = self.source, shape, math.prod(shape[1:])
+        values, done = {f"p{k}": value.detach() for k, value in enumerate(numbers)}, {}
+        single = [float(self.graph.evaluate(place, values, done)) for place in source.numbers]
+        vectors = [self.graph.evaluate(place, values, done).expand(each) for place in source.rows]
+        vectors = [(value.movedim(1, -1) if self.layer else value).reshape(-1) for value in vectors]
+        size = math.prod(each[1:]) if self.layer else min(BLOCK, max(256, -(-total // 8)))
+        run = Run(num_steps, total, size, np.array(single, np.float32), vectors)
+        memory = (*shape[:2], *shape[3:], shape[2]) if self.layer else shape
+        for k in {0, *[self.mem] * keep_mem, *(source.kept if train else ())}:
+            run.tensors[k] = empty(*memory, dtype=np.uint8 if self.layer and k == 0 else np.float32)
+        if train and source.takes_cur:
+            run.tensors["x"] = cur = empty(*memory) if cur is None else cur
+        if cur is not None:
+            run.put("x", cur)
+        for k in range(self.count):
+            run.put_state(k, run.tensors.get(k))
+        run.take(self.module.forward, source.slots["forward"])
+        return run
 
-    def gradients(self, grads: tuple[Tensor | None, ...], num_steps: int, total: int) -> list[np.ndarray]:
-        """Return the gradients of spikes and membranes as `backward` takes them, without rows where there is none."""
-        given = [dict(zip(self.source.kept, grads))[k] for k in self.source.given]
-        return [np.empty((0, total), np.float32) if g is None else array(g, num_steps, total) for g in given]
+    def keep(self, ctx, run: Run, shape: Sequence[int], numbers: Sequence[Tensor], *more: Tensor) -> None:
+        """Keep for the way back what it needs, and `more`."""
+        ctx.made, ctx.fixed, ctx.shape, ctx.numbers = self, run.fixed, shape, [value.shape for value in numbers]
+        ctx.save_for_backward(*(run.tensors.get(k) for k in (*self.source.saved, "x")), *more)
+        ctx.set_materialize_grads(False)
 
-    def sums(self, total: int, chunks: int) -> dict[str, Tensor]:
-        """Return zeros for the gradients of numbers: one a neuron, or one a chunk to be added up."""
-        vectors, learned = self.source.vectors, self.source.learned
-        if self.source.driven:
-            return {name: torch.zeros(total) for name in learned}
-        return {n: torch.zeros(total) if n in vectors else torch.zeros(chunks, dtype=torch.float64) for n in learned}
+    def backward(self, ctx, *grads: Tensor | None, **rows: Tensor) -> Run:
+        """Return a run back, with `tensors` that the gradients of numbers are added to, [N].
 
-    def number_gradients(
-        self, sums: dict[str, Tensor], shape: torch.Size, shapes: list[torch.Size]
-    ) -> list[Tensor | None]:
-        """Return the gradient of each number, of its own shape, from `sums` over neurons [B, ...] or chunks."""
-        found = []
-        for k, own in enumerate(shapes):
-            one = sums.get(f"p{k}")
-            if one is not None:
-                one = one.double()
-                one = one.view(shape).sum_to_size(own) if f"p{k}" in self.source.vectors else one.sum().view(own)
-            found.append(None if one is None else one.float())
+        Parameters
+        ----------
+        ctx
+            As `keep` has left it.
+        *grads : Tensor [T, B, ...] or None
+            Of spikes, and of membranes.
+        **rows : Tensor
+            Where "grad_x", the gradient of the currents, "grad_y" and the carries "c0", ... lie, else in own memory.
+        """
+        run, source = Run(*ctx.fixed), self.source
+        run.tensors = {name: torch.zeros(run.fixed[1]) for name in source.learned}
+        for k in source.carried:
+            run.put_carry(f"c{k}")
+        for k, record in zip(source.saved, ctx.saved_tensors):
+            run.put_state(k, record)
+        for k in source.swept:
+            run.put_state(k, None, max(3, run.num_steps))
+        places = {
+            "x": ctx.saved_tensors[len(source.saved)],
+            **dict(zip(("d0", f"d{self.mem}"), grads)),
+            **rows,
+            **run.tensors,
+        }
+        for name, where in places.items():
+            if where is not None:
+                run.put(name, where)
+        sweep = [self.module.sweep, source.slots["sweep"]] if source.swept else []
+        run.take(self.module.backward, source.slots["backward"], *sweep)
+        return run
+
+    def number_gradients(self, ctx, run: Run) -> list[Tensor | None]:
+        """Return the gradient of each number, of its own shape, after a run back."""
+        found, (batch, *each) = [], ctx.shape[1:]
+        for k, own in enumerate(ctx.numbers):
+            one = run.tensors.get(f"p{k}")
+            if one is not None and f"p{k}" in self.source.vectors:
+                one = one.view(batch, *each[1:], each[0]).movedim(-1, 1) if self.layer else one.view(batch, *each)
+                one = one.double().sum_to_size(own).float()
+            elif one is not None:  # by NumPy: the order of torch's sums depends on the number of threads
+                one = torch.tensor(one.numpy().sum(dtype=np.float64), dtype=torch.float32).view(own)
+            found.append(one)
         return found
 
-    def try_out(self, cur: Tensor, neuron: Neuron) -> str | None:
-        """Return None where the kernels do what the reference does, on a few steps, else how they differ."""
+    def try_out(self, cur: Tensor, neuron: Neuron, apply: Callable | None = None) -> str | None:
+        """Return None where the kernels do what the reference does, on a few steps, else how they differ.
+
+        `apply` is what runs a layer's neurons: (cur, neuron) to spikes and membranes.
+        """
         with _LOCK:
             if not self.tried:
                 try:
-                    self.reason = self._differs(cur, neuron)
+                    self.reason = self._differs(cur, neuron, apply or functools.partial(self._apply, exact=True))
                 except (EngineCompileError, OSError) as err:
                     self.reason = f"the kernel generated from its equation cannot be built: {err}"
                 self.tried = True
             return self.reason
 
     @torch.inference_mode(False)
-    def _differs(self, cur: Tensor, neuron: Neuron) -> str | None:
+    def _differs(self, cur: Tensor, neuron: Neuron, apply: Callable) -> str | None:
         numbers = {k: v.clone() if isinstance(v, Tensor) and v.is_inference() else v for k, v in neuron.numbers.items()}
         neuron, results = dataclasses.replace(neuron, numbers=numbers), []
         learned = [*neuron.tensors(cur).values(), *(neuron.recurrence or ())]
@@ -129,8 +182,9 @@ class Generated:
             some = torch.cat([0.3 + 0.8 * torch.randn(5, *cur.shape[1:]), cur.detach()[:3]]).requires_grad_()
             up = torch.randn(2, *some.shape)
             leaves = [some, *(v for v in learned if v is not None and v.requires_grad)]
-            for function in (run, functools.partial(self._apply, exact=True)):
+            for function in (run, apply):
                 outs = function(some, neuron)
+                outs = (outs[0], outs[1].detach()) if self.layer else outs
                 pairs = [(out, one) for out, one in zip(outs, up) if out.requires_grad]
                 grads = [None] * len(leaves)
                 if pairs:
@@ -144,6 +198,11 @@ class Generated:
             return "a kernel generated from its equation has other gradients"
         return None
 
+    def fires_bytes(self, neuron: Neuron) -> bool:
+        """Whether spikes are zeros and ones: what they are multiplied by, is one."""
+        values = {f"p{k}": value.detach() for k, value in enumerate(neuron.tensors(torch.empty(0)).values())}
+        return bool((self.graph.evaluate(self.source.factor, values, {}) == 1).all())
+
     def is_still(self, neuron: Neuron) -> bool:
         """Whether the functions of these neurons compute what they did when the kernels were generated."""
         now = _probe(neuron)
@@ -156,7 +215,7 @@ class Generated:
     def _apply(self, cur: Tensor, neuron: Neuron, exact: bool = False) -> tuple[Tensor, Tensor]:
         numbers = neuron.tensors(cur).values()
         if neuron.recurrence is None:
-            return _Run.apply(cur, self, *numbers)
+            return _Alone.apply(cur, self, *numbers)
         return RecurrentRun.apply(cur, self, exact, *neuron.recurrence, *numbers)
 
 
@@ -187,79 +246,66 @@ _MOST = 256
 
 
 @torch.inference_mode(False)
-def generate(neuron: Neuron) -> Generated | str:
-    """Return the kernels of these neurons, or why there are none."""
+def generate(neuron: Neuron, layer: bool = False) -> Generated | str:
+    """Return the kernels of these neurons, alone or in a layer with a convolution, or why there are none."""
     tensors = {name: value for name, value in neuron.numbers.items() if isinstance(value, Tensor)}
     vectors = tuple(name for name, value in tensors.items() if value.numel() != 1)
     learned = tuple(name for name, value in tensors.items() if neuron.learns and value.requires_grad)
-    key = (neuron.key, tuple(neuron.numbers), vectors, learned)
+    key = (neuron.key, tuple(neuron.numbers), vectors, learned, layer)
     with _LOCK:
         found = _MADE.pop(key, None)
         if found is None or (isinstance(found, Generated) and not neuron.is_pure and not found.is_still(neuron)):
             try:
-                found = Generated(neuron, vectors, learned)
+                found = Generated(neuron, vectors, learned, layer)
             except CannotGenerateError as err:
                 found = f"no kernel can be generated from its equation: {err}"
         _MADE[key] = found
         if len(_MADE) > _MOST:
             del _MADE[next(iter(_MADE))]
+    if isinstance(found, Generated) and found.source.factor is not None and not found.fires_bytes(neuron):
+        return "its spikes are not zeros and ones"
     return found.reason or found if isinstance(found, Generated) else found
 
 
-def make(neuron: Neuron) -> Kernel | str:
-    """Return the kernel for neurons alone, or why there is none."""
-    found = generate(neuron)
-    return found if isinstance(found, str) else Kernel(found.run, generated=True)
-
-
-class _Run(torch.autograd.Function):
+class _Alone(torch.autograd.Function):
     """cur [T, B, ...] and numbers to spikes and membranes [T, B, ...]."""
 
     @staticmethod
     def forward(ctx, cur, made, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        num_steps, total = cur.shape[0], cur[0].numel()
-        records = {k: empty(num_steps, total) for k in made.source.kept}
-        block = made.block(total)
-        given = (block, array(cur, num_steps, total), *made.arrays(numbers, cur.shape[1:]))
-        run_chunks(made.module.forward, -(-total // block), *given, *(rec.numpy() for rec in records.values()))
-        ctx.made, ctx.shape, ctx.given, ctx.numbers = made, cur.shape, given[2:], [v.shape for v in numbers]
-        outs = [records[k].view(cur.shape) for k in made.source.kept[:2]]
-        saved = dict(zip(made.source.kept, (*outs, *list(records.values())[2:])))
-        ctx.save_for_backward(cur if made.source.takes_cur else None, *(saved[k] for k in made.source.saved))
-        ctx.set_materialize_grads(False)
-        return tuple(outs)
+        run = made.forward(numbers, cur.shape, any(ctx.needs_input_grad), cur=cur)
+        run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, False)
+        made.keep(ctx, run, cur.shape, numbers)
+        return run.tensors[0], run.tensors[made.mem]
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        made, (cur, *saved) = ctx.made, ctx.saved_tensors
-        num_steps, total = ctx.shape[0], ctx.shape[1:].numel()
-        block = made.block(total)
-        chunks, grad_cur = -(-total // block), empty(num_steps, total)
-        cur = np.empty((0, total), np.float32) if cur is None else array(cur, num_steps, total)
-        sums = made.sums(total, chunks)
-        run_chunks(
-            made.module.backward, chunks, block, cur, *ctx.given, *(array(rec, num_steps, total) for rec in saved),
-            *made.gradients(grads, num_steps, total), grad_cur.numpy(), *(one.numpy() for one in sums.values()),
-        )  # fmt: skip
-        return grad_cur.view(ctx.shape), None, *made.number_gradients(sums, ctx.shape[1:], ctx.numbers)
+        grad_cur = empty(*ctx.shape)
+        run = ctx.made.backward(ctx, *grads, grad_x=grad_cur)
+        run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, True)
+        return grad_cur, None, *ctx.made.number_gradients(ctx, run)
 
 
 def _load(text: str) -> types.ModuleType:
     """Return the module of a source, which stands in a file named by its content: numba keeps kernels by their file."""
     name = f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    path = kernel_sources() / f"{name}.py"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(beside).replace(path)
-    module = types.ModuleType(name)
-    module.__file__ = str(path)
-    exec(compile(text, str(path), "exec"), module.__dict__)
-    sys.modules[name] = module
+    with _LOCK:
+        if name in sys.modules:
+            return sys.modules[name]
+        path = kernel_sources() / f"{name}.py"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(beside).replace(path)
+        module = types.ModuleType(name)
+        module.__file__ = str(path)
+        sys.modules[name] = module  # where numba looks for it, which compiles while it is executed
+        try:
+            exec(compile(text, str(path), "exec"), module.__dict__)
+        except BaseException:
+            del sys.modules[name]
+            raise
     return module

@@ -13,6 +13,7 @@ from torch import Tensor
 from snn_helpers.engine import cpu_linear
 from snn_helpers.engine.cpu_memory import array, empty
 from snn_helpers.engine.cpu_runtime import run_chunks
+from snn_helpers.engine.cpu_steps import run_steps
 
 FEW = 0.06  # share of neurons that fire, below which their rows are summed: measured with 128 to 1,024 neurons
 
@@ -23,58 +24,38 @@ class RecurrentRun(torch.autograd.Function):
     @staticmethod
     def forward(ctx, cur, made, exact, weight, bias, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        (num_steps, batch, n), total = cur.shape, cur[0].numel()
-        block = made.block(total)
-        records = {k: empty(num_steps, total) for k in made.source.kept}
-        given = array(cur, num_steps, total), *made.arrays(numbers, cur.shape[1:])
-        rows, recs = weight.detach().t(), [rec.numpy() for rec in records.values()]
-        spikes, flat = records[0].view(num_steps, batch, n), array(rows, -1)
-        shift = torch.zeros(n) if bias is None else bias.detach()
-        drive, counts = shift.expand(batch, n).contiguous(), []
+        num_steps, batch, n = cur.shape
+        rows, shift = weight.detach().t(), torch.zeros(n) if bias is None else bias.detach()
+        flat, drive, counts = array(rows, -1), shift.expand(batch, n).contiguous(), []
+        run = made.forward(numbers, cur.shape, True, cur=cur)
+        run.put("y", drive.view(-1))
+        run.take(made.module.forward, made.source.slots["forward"])
+        spikes = run.tensors[0]
         for now in range(num_steps):
             if now > 0:
-                _drive(spikes[now - 1], rows, flat, shift, drive, exact or counts[-1] > FEW * total)
-            run_chunks(made.module.forward, -(-total // block), block, now, drive.view(-1).numpy(), *given, *recs)
-            counts.append(int(np.count_nonzero(recs[0][now])))
-        ctx.made, ctx.given, ctx.numbers, ctx.few = made, given[1:], [v.shape for v in numbers], sum(counts)
-        outs = [records[k].view(cur.shape) for k in made.source.kept[:2]]
-        saved = dict(zip(made.source.kept, (*outs, *list(records.values())[2:])))
-        ctx.save_for_backward(
-            cur if made.source.takes_cur else None, weight, bias, *(saved[k] for k in made.source.saved)
-        )
-        ctx.set_materialize_grads(False)
-        return tuple(outs)
+                _drive(spikes[now - 1], rows, flat, shift, drive, exact or counts[-1] > FEW * batch * n)
+            run_chunks(run_steps, run.chunks, run.steps, now, now + 1, False)
+            counts.append(int(np.count_nonzero(spikes[now].numpy())))
+        made.keep(ctx, run, cur.shape, numbers, weight)
+        return spikes, run.tensors[made.mem]
 
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        made, source, (cur, weight, _, *saved) = ctx.made, ctx.made.source, ctx.saved_tensors
-        shape = saved[0].shape
-        (num_steps, batch, n), total = shape, shape[1:].numel()
-        cur = np.empty((0, total), np.float32) if cur is None else array(cur, num_steps, total)
-        given, sums = made.gradients(grads, num_steps, total), made.sums(total, total)
-        grad_cur, grad_drive, carry = (
-            empty(num_steps, total),
-            empty(num_steps, total),
-            torch.zeros(len(source.kept), total),
-        )
-        block, none, recs = made.block(total), np.empty(total, np.float32), [array(r, num_steps, total) for r in saved]
-        arrays = carry.numpy(), grad_drive.numpy(), *(one.numpy() for one in sums.values())
-        back, through = carry[0].view(batch, n), grad_drive.view(num_steps, batch, n)
-        for now in range(num_steps - 1, -1, -1):
-            run_chunks(
-                made.module.backward, -(-total // block), block, now, none, cur, *ctx.given, *recs, *given,
-                grad_cur.numpy(), *arrays,
-            )  # fmt: skip
-            torch.addmm(back, through[now], weight, out=back)
+        made, (spikes, *_, weight) = ctx.made, ctx.saved_tensors
+        grad_cur, grad_drive = empty(*ctx.shape), empty(*ctx.shape)
+        carry = torch.zeros(made.count, *ctx.shape[1:])
+        carries = {f"c{k}": carry[k].view(-1) for k in made.source.carried}
+        run = made.backward(ctx, *grads, grad_x=grad_cur, grad_y=grad_drive, **carries)
+        for now in range(run.num_steps - 1, -1, -1):
+            run_chunks(run_steps, run.chunks, run.steps, now, now + 1, True)
+            torch.addmm(carry[0], grad_drive[now], weight, out=carry[0])
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[3]:
-            before, after = saved[0][:-1].reshape(-1, n), through[1:].reshape(-1, n)
-            grad_weight = after.t() @ before
+            grad_weight = grad_drive[1:].flatten(0, 1).t() @ spikes[:-1].flatten(0, 1)
         if ctx.needs_input_grad[4]:
-            grad_bias = through.sum((0, 1))
-        of_numbers = made.number_gradients(sums, shape[1:], ctx.numbers)
-        return grad_cur.view(shape), None, None, grad_weight, grad_bias, *of_numbers
+            grad_bias = grad_drive.sum((0, 1))
+        return grad_cur, None, None, grad_weight, grad_bias, *made.number_gradients(ctx, run)
 
 
 def _drive(spk: Tensor, rows: Tensor, flat: np.ndarray, shift: Tensor, drive: Tensor, dense: bool) -> None:

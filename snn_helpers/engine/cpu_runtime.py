@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numba import njit
+from numba import cfunc, njit, types
 from numba.core import errors, event
 
 # No fastmath: the membrane update must round as snnTorch's does. `error_model` spares a branch on each division,
@@ -20,6 +21,10 @@ from numba.core import errors, event
 part = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # what kernels call
 ZERO, ONE = np.int64(0), np.int64(1)  # typed: a bare literal makes numba compile a part once more
 kernel = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, cache=True)  # what Python calls; kept on disk
+_rows, _flags = (types.CPointer(types.CPointer(kind)) for kind in (types.float32, types.uint8))  # the same addresses
+step = cfunc(  # what kernels call by its address: (numbers, rows, flags, n); kept on disk, too
+    types.void(types.CPointer(types.float32), _rows, _flags, types.int64), error_model="numpy", cache=True
+)
 
 
 class EngineCompileError(RuntimeError):
@@ -93,11 +98,18 @@ def call_kernel(function: Callable, *args):
     """Call a compiled function; a compiler's error becomes an `EngineCompileError`."""
     if function.overloads:
         return function(*args)
+    with compiling(f"the kernel `{function.__name__}`"):
+        return function(*args)
+
+
+@contextlib.contextmanager
+def compiling(what: str):
+    """Say that kernels are compiled, where they are; turn a compiler's error into an `EngineCompileError`."""
     try:
         with event.install_listener("numba:compile", _message):
-            return function(*args)
+            yield
     except (errors.NumbaError, OSError, NotImplementedError) as err:
         raise EngineCompileError(
-            f"the kernel `{function.__name__}` could not be compiled ({type(err).__name__}). "
+            f"{what} could not be compiled ({type(err).__name__}). "
             "Use the reference engine, and report the versions of numba, llvmlite and numpy and the processor."
         ) from err

@@ -20,7 +20,7 @@ from snn_helpers.engine.spikes import Spikes
 
 ENGINES = ("auto", "reference", "cpu", "cuda")
 OPERATIONS = ("neurons", "conv_layer", "linear")
-# What this package's own kernels know: they are told kind and surrogate by place, and take all numbers in this order.
+# What the kernels on a GPU know: they are told kind and surrogate by place, and take all numbers in this order.
 KINDS = ("leaky", "synaptic", "alif")
 NUMBERS = ("beta", "threshold", "alpha", "rho", "adaptation")
 SURROGATES = ("fast_sigmoid", "compact", "atan")
@@ -142,12 +142,6 @@ def check_currents(cur: Tensor) -> Tensor:
     if cur.dim() < 2 or cur.numel() == 0:
         raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
     return cur
-
-
-def number_tensors(neuron: Neuron, device: torch.device | str = "cpu") -> list[Tensor]:
-    """Return all `NUMBERS`, each a float32 tensor of no dimension; what a kind has not is zero."""
-    values = (neuron.numbers.get(name, 0.0) for name in NUMBERS)
-    return [torch.as_tensor(value, dtype=torch.float32, device=device).reshape(()) for value in values]
 
 
 def float32_under_autocast(cur: Tensor) -> Tensor:
