@@ -29,6 +29,18 @@ def made_up_recording(rng, label=0, count=80, length_us=300_000):
     return make_events(x, rng.integers(0, 34, count), times, rng.integers(0, 2, count))
 
 
+def write_folder(root, per_class=None, digits=range(10), seed=0, count=80):
+    """Write made-up recordings, laid out as N-MNIST's, and return the folder."""
+    rng = np.random.default_rng(seed)
+    for part, recordings in (per_class or {"Train": 10, "Test": 2}).items():
+        for digit in digits:
+            folder = root / part / str(digit)
+            folder.mkdir(parents=True)
+            for index in range(recordings):
+                write_bin(folder / f"{index + 1:05d}.bin", made_up_recording(rng, digit, count))
+    return root
+
+
 @pytest.fixture(scope="session")
 def repository():
     """Return the root of the checkout."""
@@ -59,22 +71,17 @@ def make_recording():
     return made_up_recording
 
 
+@pytest.fixture(scope="session")
+def make_folder_at():
+    """Return a maker of small folders laid out as N-MNIST's: make(path, {"Train": 4, "Test": 2}, digits, seed)."""
+    return write_folder
+
+
 @pytest.fixture
 def make_folder(tmp_path):
-    """Return a maker of small folders laid out as N-MNIST's: make(name, {"Train": 4, "Test": 2}, digits, seed)."""
+    """Return the same for folders that one test uses: make(name, ...)."""
 
-    def make(name="NMNIST", per_class=None, digits=range(10), seed=0, count=80):
-        root = tmp_path / name
-        rng = np.random.default_rng(seed)
-        for part, recordings in (per_class or {"Train": 10, "Test": 2}).items():
-            for digit in digits:
-                folder = root / part / str(digit)
-                folder.mkdir(parents=True)
-                for index in range(recordings):
-                    write_bin(folder / f"{index + 1:05d}.bin", made_up_recording(rng, digit, count))
-        return root
-
-    return make
+    return lambda name="NMNIST", *args, **options: write_folder(tmp_path / name, *args, **options)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tonic import download_utils
 from tonic.datasets import NMNIST
 
 from snn_helpers.data import DownloadError, find_real_recordings, load_dataset
+from snn_helpers.data.dataset import EventDataset
 from snn_helpers.events import digits
 from snn_helpers.events.frames import Augment
 from snn_helpers.events.recording import RecordingError, read_bin
@@ -146,6 +147,23 @@ def test_provenance_counts_and_names(folder, train_only):
     held_out = load_dataset("nmnist", train_only, "test").provenance
     assert "held out of Train" in held_out.source
     assert held_out.checksum != dataset.provenance.checksum
+
+
+def test_parts_of_a_data_set_are_of_its_class_and_keep_what_was_set(folder):
+    class Noted(EventDataset):
+        note = "plain"
+
+    whole = load_dataset("nmnist", folder, split="train")
+    whole.__class__, whole.note, whole.num_steps = Noted, "kept", 3
+    for part in (
+        whole.take(5),
+        whole.subset(whole.labels == 3),
+        whole.pooled(8),
+        whole + whole,
+        whole.pooled(8).take(5),
+    ):
+        assert (type(part), part.note, part[0][0].shape[0]) == (Noted, "kept", 3)
+    assert whole.pooled(8).take(5)[0][0].shape[2:] == (8, 8)
 
 
 def test_take_is_stratified_and_seeded(train_only):

@@ -14,11 +14,12 @@ import torch
 from snntorch import utils
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from snn_helpers import SpikingCNN
 from snn_helpers.engine import cpu
 from snn_helpers.neurons import Leaky, reset
-from snn_helpers.over_time import Accelerated, NormOverTime, accelerate
+from snn_helpers.over_time import Accelerated, NormOverTime, accelerate, actions
 from snn_helpers.over_time.fingerprint import fingerprint
 from snn_helpers.over_time.program import one_step, roll
 from snn_helpers.over_time.trace import trace
@@ -379,6 +380,40 @@ def test_batch_norm_in_a_step_sees_one_step_at_a_time(training):
     assert_equal(accelerate(net)(frames), step_loop(twin, frames))
     assert_equal(net[1].running_var, twin[1].running_var)
     assert net[1].num_batches_tracked == (4 if training else 0)
+
+
+@pytest.mark.parametrize("piece", [1, 2**20])
+def test_batch_norm_in_a_step_after_a_large_layer_is_part_of_its_chain(monkeypatch, piece):
+    monkeypatch.setattr(actions, "PIECE", piece)
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), lif(), nn.Flatten(), nn.Linear(36, 3)
+    )
+    twin, frames = copy.deepcopy(net), events(5, 4, 2, 8, 8)
+    text = assert_as_loop(net, frames)
+    assert ("0 + 1 + 2" in text) == (piece == 1)
+    step_loop(twin, frames)
+    assert_equal(net[1].running_var, twin[1].running_var)  # the same statistics in the same order
+    assert net[1].num_batches_tracked == twin[1].num_batches_tracked == 5
+
+
+def test_way_back_of_single_steps_touches_each_of_them_once():
+    """Not all steps for each of them, as the gradient of an indexed tensor does."""
+
+    class Names(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.seen = set()
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.seen.add(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), lif(), nn.MaxPool2d(2), nn.Conv2d(4, 3, 3), lif())
+    out = accelerate(net)(events(6, 2, 2, 8, 8))
+    with Names() as names:
+        out.sum().backward()
+    assert "convolution_backward" in names.seen
+    assert not names.seen & {"select_backward", "slice_backward"}
 
 
 def test_norm_over_time_pools_all_steps():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from javascript import in_node
 
 from snn_helpers.widgets import ActivityExplorer
 from snn_helpers.widgets.activity_explorer import mosaic
@@ -37,6 +38,32 @@ def test_wrong_answers_are_those_whose_busiest_output_is_not_the_label():
     labels = decided.copy()
     labels[[1, 3]] = (labels[[1, 3]] + 1) % 3
     assert ActivityExplorer(frames, spk, mem, labels).wrong == [[1, 3]]
+
+
+def test_classes_have_their_names_in_words():
+    frames, spk, mem = recorded()
+    explorer = ActivityExplorer(frames, spk, mem, [0, 1, 2, 0], classes=["left", "right", "still"])
+    decided = explorer._facts["decided"][0][0]
+    assert explorer.figure().axes[2].get_title() == f"network: says {['left', 'right', 'still'][decided]}"
+    with pytest.raises(ValueError, match="`classes` must name the classes 0 to 2; got 2"):
+        ActivityExplorer(frames, spk, mem, [0, 1, 2, 0], classes=["left", "right"])
+    script = """
+        import { verdict } from "./activity.js";
+        import { describe, describeMany } from "./embedding.js";
+        const found = { answer: 1, step: 2 };
+        const facts = { labels: [0, 1], predictions: [0, 0], classes: ["left", "right"] };
+        console.log(JSON.stringify([
+          verdict("network", found, 0, { step_ms: 10, classes: ["left", "right"] }),
+          verdict("network", found, 1, { step_ms: 10, classes: ["0", "1"] }),
+          describe(facts, 1), describeMany(facts, [0, 1]),
+        ]));
+    """
+    assert in_node(script) == [
+        "network: says right from 20 ms on, it is left (wrong)",
+        "network: says 1 from 20 ms on, it is a 1 (right)",
+        "recording 1, right, taken for left",
+        "2 chosen, 1 of them right: 1 × left, 1 × right",
+    ]
 
 
 def test_bytes_stay_below_the_limit_by_leaving_out_large_membranes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Mapping
@@ -272,10 +273,13 @@ class EventDataset(Dataset):
         largest = LARGEST_FRAME if largest is None else check_int("image_size", largest, low=8)
         scale = min(1.0, largest / max(width, height))
         size = (max(8, round(width * scale)), max(8, round(height * scale))) if scale < 1 else (width, height)
-        return EventDataset(self._store, self._indices, self.provenance, size)
+        return self._of(self._store, self._indices, self.provenance, size)
 
-    def _of(self, store: EventStore, indices: np.ndarray, provenance: Provenance) -> EventDataset:
-        return EventDataset(store, indices, provenance, self.frame_size)
+    def _of(self, store: EventStore, indices, provenance: Provenance, frame_size=None) -> EventDataset:
+        """Return a data set of these recordings that is otherwise this one: its class, and what was set on it."""
+        other = copy.copy(self)
+        EventDataset.__init__(other, store, indices, provenance, frame_size or self.frame_size)
+        return other
 
     def __add__(self, other: EventDataset) -> EventDataset:
         """Return the recordings of both, these first, as torch's data sets do; of two stores, joined in memory."""

@@ -2,90 +2,171 @@
 
 Everything event-driven comes down to one operation, `out += sum_k value[k] * rows[index[k]]`. It is fast when the
 running sum stays in vector registers while the list is walked, which a compiler does not manage for a width known only
-at run time. So the loop is written once in LLVM's vector types, for blocks of 64 to 4 numbers; LLVM maps them to what
-the processor has (AVX-512, AVX2, SSE, NEON).
+at run time. So the loop is written once in LLVM's vector types, and `_by_columns` applies it to blocks of 64 columns to
+1; LLVM maps them to what the processor has (AVX-512, AVX2, SSE, NEON).
 """
 
 from __future__ import annotations
 
-import numpy as np
+import inspect
+from collections.abc import Callable, Iterable
+
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from snn_helpers.engine.cpu_runtime import part
 
-_F32 = ir.FloatType()
-_REGISTER = 16 if get_host_cpu_features().get("avx512f") else 8  # float32 numbers in a vector register
+_INT = ir.IntType(64)
 _FUSE = ("contract",)  # multiply-add in one rounding is welcome here: only sums, never a membrane update
 
 
-def _pointer(context, builder, array_type, array, offset):
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [offset])
+class _Array:
+    """A flat array in LLVM's terms, of which vectors are loaded and stored."""
+
+    def __init__(self, context, builder, kind, value):
+        self._builder, self._element = builder, context.get_data_type(kind.dtype)
+        self._align = context.get_abi_sizeof(self._element)
+        self._data = context.make_array(kind)(context, builder, value).data
+
+    def vector(self, width: int, value: float | None = None) -> ir.Constant:
+        """Return a vector of one number, undefined without."""
+        kind = ir.VectorType(self._element, width)
+        return ir.Constant(kind, ir.Undefined if value is None else [value] * width)
+
+    def _pointer(self, place, width):
+        return self._builder.bitcast(
+            self._builder.gep(self._data, [place]), ir.VectorType(self._element, width).as_pointer()
+        )
+
+    def load(self, place, width):
+        return self._builder.load(self._pointer(place, width), align=self._align)
+
+    def store(self, value, place):
+        self._builder.store(value, self._pointer(place, value.type.count), align=self._align)
+
+    def number(self, place):
+        """Return one number, a whole one as wide as places are."""
+        value = self._builder.load(self._builder.gep(self._data, [place]))
+        return self._builder.sext(value, _INT) if isinstance(value.type, ir.IntType) else value
+
+    def everywhere(self, value, width: int):
+        """Return a vector of a number that is known at run time."""
+        lane = self._builder.insert_element(self.vector(width), value, ir.Constant(ir.IntType(32), 0))
+        return self._builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width))
 
 
-def _vector_at(builder, pointer, vector):
-    return builder.bitcast(pointer, vector.as_pointer())
+def _in_llvm(result, code: Callable, names: Iterable[str] = ()):
+    """Return a function for kernels whose code is built by code(builder, *arguments): arrays, and whole numbers.
 
-
-def _row_sum_block(width, scaled):
-    """Return an intrinsic that walks a list with the sum of `width` columns in registers and stores it once.
-
-    It keeps as many partial sums as make eight registers, so that an addition need not wait for the one before.
+    Its arguments have the names of the code's, or those given.
     """
-    vector = ir.VectorType(_F32, width)
-    broadcast = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-    lanes = 2 if width <= 32 else 1
 
-    def codegen(context, builder, signature, args):
-        out, out_at, rows, stride, column, index, low, high, shift, value = args
-        arrays = signature.args
-        intp = context.get_value_type(types.intp)
-        target = _vector_at(builder, _pointer(context, builder, arrays[0], out, out_at), vector)
-        start = _pointer(context, builder, arrays[2], rows, builder.add(column, builder.mul(shift, stride)))
-        index0 = context.make_array(arrays[5])(context, builder, index).data
-        value0 = context.make_array(arrays[9])(context, builder, value).data
-        sums = [cgutils.alloca_once(builder, vector) for _ in range(lanes)]  # LLVM promotes them to registers
-        builder.store(builder.load(target, align=4), sums[0])
-        for total in sums[1:]:
-            builder.store(ir.Constant(vector, [0.0] * width), total)
+    def function(typingctx, *kinds):
+        def codegen(context, builder, signature, values):
+            given = zip(signature.args, values)
+            args = [_Array(context, builder, kind, v) if isinstance(kind, types.Array) else v for kind, v in given]
+            found = code(builder, *args)
+            return context.get_dummy_value() if found is None else found
 
-        def add_row(k, total):
-            row = builder.sext(builder.load(builder.gep(index0, [k])), intp)
-            term = builder.load(_vector_at(builder, builder.gep(start, [builder.mul(row, stride)]), vector), align=4)
-            if scaled:
-                factor = builder.load(builder.gep(value0, [k]))
-                lane = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
-                term = builder.fmul(term, builder.shuffle_vector(lane, lane, broadcast), flags=_FUSE)
-            builder.store(builder.fadd(builder.load(total), term, flags=_FUSE), total)
+        return result(*(kind if isinstance(kind, types.Array) else types.int64 for kind in kinds)), codegen
 
-        step = ir.Constant(intp, lanes)
-        even = builder.add(low, builder.and_(builder.sub(high, low), ir.Constant(intp, -lanes)))
-        with cgutils.for_range_slice(builder, low, even, step, intp) as (k, _):
-            for lane, total in enumerate(sums):
-                add_row(builder.add(k, ir.Constant(intp, lane)), total)
-        with cgutils.for_range_slice(builder, even, high, ir.Constant(intp, 1), intp) as (k, _):
-            add_row(k, sums[0])
-        result = builder.load(sums[0])
-        for total in sums[1:]:
-            result = builder.fadd(result, builder.load(total))
-        builder.store(result, target, align=4)
-        return context.get_dummy_value()
-
-    @intrinsic
-    def block(typingctx, out, out_at, rows, stride, column, index, low, high, shift, value):
-        i = types.intp
-        return types.void(out, i, rows, i, i, index, i, i, i, value), codegen
-
-    return block
+    names = names or [*inspect.signature(code).parameters][1:]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    function.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in ("typingctx", *names)])
+    return intrinsic(function)
 
 
-_WIDTHS = 64, 32, 16, 8, 4
-_sum64, _sum32, _sum16, _sum8, _sum4 = (_row_sum_block(width, False) for width in _WIDTHS)
-_scaled64, _scaled32, _scaled16, _scaled8, _scaled4 = (_row_sum_block(width, True) for width in _WIDTHS)
+def _by_columns(block: Callable, widths=(64, 32, 16, 8, 4, 1)):
+    """Return a function whose last argument, n, is a number of columns: blocks, widest first, do all of them.
+
+    `block` is called as block(builder, width, column, *arguments), and builds the code for `width` columns.
+    """
+
+    def code(builder, *args):
+        first = ir.Constant(_INT, 0)
+        for width in widths:
+            many = builder.and_(builder.sub(args[-1], first), ir.Constant(_INT, -width))
+            end = builder.add(first, many)
+            with cgutils.for_range_slice(builder, first, end, ir.Constant(_INT, width), _INT) as (column, _):
+                block(builder, width, column, *args)
+            first = end
+
+    return _in_llvm(types.void, code, [*inspect.signature(block).parameters][3:])
+
+
+def _each(builder, low, high, step=1):
+    return cgutils.for_range_slice(builder, low, high, ir.Constant(_INT, step), _INT)
+
+
+def _sum_block(builder, width, column, out, at, rows, index, low, high, shift, value, n):
+    """Walk a list with the sums of `width` columns in registers and store them once; `value` may be None.
+
+    There are as many partial sums as make eight registers, so that an addition need not wait for the one before.
+    """
+    lanes = 2 if 4 <= width <= 32 else 1
+    place, start = builder.add(at, column), builder.add(column, builder.mul(shift, n))
+    sums = [cgutils.alloca_once(builder, out.vector(width).type) for _ in range(lanes)]  # LLVM: in registers
+    for lane, total in enumerate(sums):
+        builder.store(out.vector(width, 0.0) if lane else out.load(place, width), total)
+
+    def add_row(k, total):
+        term = rows.load(builder.add(start, builder.mul(index.number(k), n)), width)
+        if value is not None:
+            term = builder.fmul(term, rows.everywhere(value.number(k), width), flags=_FUSE)
+        builder.store(builder.fadd(builder.load(total), term, flags=_FUSE), total)
+
+    even = builder.add(low, builder.and_(builder.sub(high, low), ir.Constant(_INT, -lanes)))
+    with _each(builder, low, even, lanes) as (k, _):
+        for lane, total in enumerate(sums):
+            add_row(builder.add(k, ir.Constant(_INT, lane)), total)
+    with _each(builder, even, high) as (k, _):
+        add_row(k, sums[0])
+    result = builder.load(sums[0])
+    for total in sums[1:]:
+        result = builder.fadd(result, builder.load(total))
+    out.store(result, place)
+
+
+def _spread_block(builder, width, column, out, index, low, high, shift, rows, at, n):
+    row, start = rows.load(builder.add(at, column), width), builder.add(column, builder.mul(shift, n))
+    with _each(builder, low, high) as (k, _):
+        place = builder.add(start, builder.mul(index.number(k), n))
+        out.store(builder.fadd(out.load(place, width), row), place)
+
+
+def _window(builder, column, p, q, n):
+    """Return where a block of each of the four pixels of a pool window begins."""
+    return [builder.add(place, column) for place in (p, builder.add(p, n), q, builder.add(q, n))]
+
+
+def _unpool_block(builder, width, column, grad, winner, at, image, p, q, n):
+    place = builder.add(at, column)
+    values, who = grad.load(place, width), winner.load(place, width)
+    for which, pixel in enumerate(_window(builder, column, p, q, n)):
+        won = builder.icmp_unsigned("==", who, winner.vector(width, which))
+        image.store(builder.select(won, values, grad.vector(width, 0.0)), pixel)
+
+
+def _pool_block(builder, width, column, image, p, q, shift, cur, winner, at, n):
+    added, place = shift.load(column, width), builder.add(at, column)
+    values = [builder.fadd(image.load(pixel, width), added) for pixel in _window(builder, column, p, q, n)]
+    best, who = values[0], winner.vector(width, 0)
+    for which, value in enumerate(values[1:], 1):
+        larger = builder.fcmp_ordered(">", value, best)
+        best = builder.select(larger, value, best)
+        who = builder.select(larger, winner.vector(width, which), who)
+    cur.store(best, place)
+    winner.store(who, place)
+
+
+def _sum_plain(builder, width, column, out, at, rows, index, low, high, shift, n):
+    _sum_block(builder, width, column, out, at, rows, index, low, high, shift, None, n)
+
+
+_add_rows, _add_scaled_rows, _spread_row = _by_columns(_sum_plain), _by_columns(_sum_block), _by_columns(_spread_block)
+_unpool_cell, _pool_cell = _by_columns(_unpool_block, (32, 8, 4, 1)), _by_columns(_pool_block, (32, 8, 4, 1))
 
 
 @part
@@ -101,137 +182,19 @@ def add_rows(out, at, rows, width, index, low, high, shift):
     index : int32 array
         Row numbers before the shift.
     """
-    column = 0
-    while width - column >= 64:
-        _sum64(out, at + column, rows, width, column, index, low, high, shift, rows)
-        column += 64
-    if width - column >= 32:
-        _sum32(out, at + column, rows, width, column, index, low, high, shift, rows)
-        column += 32
-    if width - column >= 16:
-        _sum16(out, at + column, rows, width, column, index, low, high, shift, rows)
-        column += 16
-    if width - column >= 8:
-        _sum8(out, at + column, rows, width, column, index, low, high, shift, rows)
-        column += 8
-    if width - column >= 4:
-        _sum4(out, at + column, rows, width, column, index, low, high, shift, rows)
-        column += 4
-    if column < width:
-        for k in range(low, high):
-            row = (index[k] + shift) * width
-            for j in range(column, width):
-                out[at + j] += rows[row + j]
+    _add_rows(out, at, rows, index, low, high, shift, width)
 
 
 @part
 def add_scaled_rows(out, at, rows, width, index, low, high, shift, value):
     """Add to `out[at : at + width]` row `index[k] + shift` times `value[k]`, for k in [low, high)."""
-    column = 0
-    while width - column >= 64:
-        _scaled64(out, at + column, rows, width, column, index, low, high, shift, value)
-        column += 64
-    if width - column >= 32:
-        _scaled32(out, at + column, rows, width, column, index, low, high, shift, value)
-        column += 32
-    if width - column >= 16:
-        _scaled16(out, at + column, rows, width, column, index, low, high, shift, value)
-        column += 16
-    if width - column >= 8:
-        _scaled8(out, at + column, rows, width, column, index, low, high, shift, value)
-        column += 8
-    if width - column >= 4:
-        _scaled4(out, at + column, rows, width, column, index, low, high, shift, value)
-        column += 4
-    if column < width:
-        for k in range(low, high):
-            row, factor = (index[k] + shift) * width, value[k]
-            for j in range(column, width):
-                out[at + j] += factor * rows[row + j]
-
-
-def _spread_block(width):
-    vector = ir.VectorType(_F32, width)
-
-    @intrinsic
-    def block(typingctx, out, stride, column, index, low, high, shift, rows, row_at):
-        def codegen(context, builder, signature, args):
-            out, stride, column, index, low, high, shift, rows, row_at = args
-            arrays = signature.args
-            intp = context.get_value_type(types.intp)
-            row = builder.load(
-                _vector_at(builder, _pointer(context, builder, arrays[7], rows, row_at), vector), align=4
-            )
-            start = _pointer(context, builder, arrays[0], out, builder.add(column, builder.mul(shift, stride)))
-            index0 = context.make_array(arrays[3])(context, builder, index).data
-            with cgutils.for_range_slice(builder, low, high, ir.Constant(intp, 1), intp) as (k, _):
-                place = builder.mul(builder.sext(builder.load(builder.gep(index0, [k])), intp), stride)
-                target = _vector_at(builder, builder.gep(start, [place]), vector)
-                builder.store(builder.fadd(builder.load(target, align=4), row), target, align=4)
-            return context.get_dummy_value()
-
-        i = types.intp
-        return types.void(out, i, i, index, i, i, i, rows, i), codegen
-
-    return block
-
-
-_spread64, _spread32, _spread16, _spread8, _spread4 = (_spread_block(width) for width in _WIDTHS)
+    _add_scaled_rows(out, at, rows, index, low, high, shift, value, width)
 
 
 @part
-def spread_row(out, width, index, low, high, shift, rows, row_at):
-    """Add the row `rows[row_at : row_at + width]` to the rows `index[k] + shift` of `out`, for k in [low, high)."""
-    column = 0
-    while width - column >= 64:
-        _spread64(out, width, column, index, low, high, shift, rows, row_at + column)
-        column += 64
-    if width - column >= 32:
-        _spread32(out, width, column, index, low, high, shift, rows, row_at + column)
-        column += 32
-    if width - column >= 16:
-        _spread16(out, width, column, index, low, high, shift, rows, row_at + column)
-        column += 16
-    if width - column >= 8:
-        _spread8(out, width, column, index, low, high, shift, rows, row_at + column)
-        column += 8
-    if width - column >= 4:
-        _spread4(out, width, column, index, low, high, shift, rows, row_at + column)
-        column += 4
-    if column < width:
-        for k in range(low, high):
-            at = (index[k] + shift) * width
-            for j in range(column, width):
-                out[at + j] += rows[row_at + j]
-
-
-def _pick_block(width):
-    floats, bytes_ = ir.VectorType(_F32, width), ir.VectorType(ir.IntType(8), width)
-
-    @intrinsic
-    def block(typingctx, grad, winner, at, image, p, q, n):
-        def codegen(context, builder, signature, args):
-            grad, winner, at, image, p, q, n = args
-            values = builder.load(
-                _vector_at(builder, _pointer(context, builder, signature.args[0], grad, at), floats), align=4
-            )
-            who = builder.load(
-                _vector_at(builder, _pointer(context, builder, signature.args[1], winner, at), bytes_), align=1
-            )
-            zero = ir.Constant(floats, [0.0] * width)
-            for which, place in enumerate((p, builder.add(p, n), q, builder.add(q, n))):
-                won = builder.icmp_unsigned("==", who, ir.Constant(bytes_, [which] * width))
-                target = _vector_at(builder, _pointer(context, builder, signature.args[3], image, place), floats)
-                builder.store(builder.select(won, values, zero), target, align=4)
-            return context.get_dummy_value()
-
-        i = types.intp
-        return types.void(grad, winner, i, image, i, i, i), codegen
-
-    return block
-
-
-_pick32, _pick8, _pick4 = _pick_block(32), _pick_block(8), _pick_block(4)
+def spread_row(out, width, index, low, high, shift, rows, at):
+    """Add the row `rows[at : at + width]` to the rows `index[k] + shift` of `out`, for k in [low, high)."""
+    _spread_row(out, index, low, high, shift, rows, at, width)
 
 
 @part
@@ -241,55 +204,7 @@ def unpool_cell(grad, winner, at, n, image, p, q):
     `grad[at : at + n]` and `winner[at : at + n]` belong to the window; its pixels have n numbers each and begin in
     `image` at p, p + n, q and q + n.
     """
-    c = 0
-    while n - c >= 32:
-        _pick32(grad, winner, at + c, image, p + c, q + c, n)
-        c += 32
-    while n - c >= 8:
-        _pick8(grad, winner, at + c, image, p + c, q + c, n)
-        c += 8
-    if n - c >= 4:
-        _pick4(grad, winner, at + c, image, p + c, q + c, n)
-        c += 4
-    for k in range(c, n):
-        for r in range(4):
-            image[(p if r < 2 else q) + (r % 2) * n + k] = grad[at + k] if winner[at + k] == r else np.float32(0)
-
-
-def _largest_block(width):
-    floats, bytes_ = ir.VectorType(_F32, width), ir.VectorType(ir.IntType(8), width)
-
-    @intrinsic
-    def block(typingctx, image, p0, p1, p2, p3, shift, c, cur, winner, at):
-        def codegen(context, builder, signature, args):
-            image, *places, shift, c, cur, winner, at = args
-            arrays = signature.args
-
-            def load(array_type, array, offset):
-                pointer = _pointer(context, builder, array_type, array, offset)
-                return builder.load(_vector_at(builder, pointer, floats), align=4)
-
-            added = load(arrays[5], shift, c)
-            best = who = None
-            for which, place in enumerate(places):
-                value = builder.fadd(load(arrays[0], image, place), added)
-                this = ir.Constant(bytes_, [which] * width)
-                if best is None:
-                    best, who = value, this
-                    continue
-                larger = builder.fcmp_ordered(">", value, best)
-                best, who = builder.select(larger, value, best), builder.select(larger, this, who)
-            builder.store(best, _vector_at(builder, _pointer(context, builder, arrays[7], cur, at), floats), align=4)
-            builder.store(who, _vector_at(builder, _pointer(context, builder, arrays[8], winner, at), bytes_), align=1)
-            return context.get_dummy_value()
-
-        i = types.intp
-        return types.void(image, i, i, i, i, shift, i, cur, winner, i), codegen
-
-    return block
-
-
-_largest32, _largest8, _largest4 = _largest_block(32), _largest_block(8), _largest_block(4)
+    _unpool_cell(grad, winner, at, image, p, q, n)
 
 
 @part
@@ -298,66 +213,25 @@ def pool_cell(image, p, q, n, shift, cur, winner, at):
 
     The pixels have n numbers each and begin in `image` at p, p + n, q and q + n; of equal ones the first wins.
     """
-    c = 0
-    while n - c >= 32:
-        _largest32(image, p + c, p + n + c, q + c, q + n + c, shift, c, cur, winner, at + c)
-        c += 32
-    while n - c >= 8:
-        _largest8(image, p + c, p + n + c, q + c, q + n + c, shift, c, cur, winner, at + c)
-        c += 8
-    if n - c >= 4:
-        _largest4(image, p + c, p + n + c, q + c, q + n + c, shift, c, cur, winner, at + c)
-        c += 4
-    for k in range(c, n):
-        best, which = image[p + k] + shift[k], 0
-        for r in range(1, 4):
-            value = image[(p if r < 2 else q) + (r % 2) * n + k] + shift[k]
-            if value > best:
-                best, which = value, r
-        cur[at + k] = best
-        winner[at + k] = which
+    _pool_cell(image, p, q, shift, cur, winner, at, n)
 
 
-@intrinsic
-def _equal_mask(typingctx, data, at, byte):
-    """Bit i of the result is set where byte `at + i` equals `byte`, for i below 64."""
-
-    def codegen(context, builder, signature, args):
-        vector = ir.VectorType(ir.IntType(8), 64)
-        pointer = _vector_at(builder, _pointer(context, builder, signature.args[0], *args[:2]), vector)
-        lane = builder.insert_element(ir.Constant(vector, ir.Undefined), args[2], ir.Constant(ir.IntType(32), 0))
-        every = builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64))
-        return builder.bitcast(builder.icmp_unsigned("==", builder.load(pointer, align=1), every), ir.IntType(64))
-
-    return types.uint64(data, types.intp, types.uint8), codegen
+def _nonzero_bits(builder, data, at):
+    some = builder.icmp_unsigned("!=", data.load(at, 64), data.vector(64, 0))
+    return builder.bitcast(some, _INT)
 
 
-@intrinsic
-def _winner_mask(typingctx, winner, grad, at, which):
-    """Bit i of the result is set where `winner[at + i] == which` and `grad[at + i]` is not zero, for i below 32."""
-
-    def codegen(context, builder, signature, args):
-        winner, grad, at, which = args
-        bytes_, floats = ir.VectorType(ir.IntType(8), 32), ir.VectorType(_F32, 32)
-        pointer = _vector_at(builder, _pointer(context, builder, signature.args[0], winner, at), bytes_)
-        lane = builder.insert_element(ir.Constant(bytes_, ir.Undefined), which, ir.Constant(ir.IntType(32), 0))
-        every = builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), 32), [0] * 32))
-        won = builder.icmp_unsigned("==", builder.load(pointer, align=1), every)
-        values = builder.load(
-            _vector_at(builder, _pointer(context, builder, signature.args[1], grad, at), floats), align=4
-        )
-        some = builder.fcmp_unordered("!=", values, ir.Constant(floats, [0.0] * 32))
-        return builder.zext(builder.bitcast(builder.and_(won, some), ir.IntType(32)), ir.IntType(64))
-
-    return types.uint64(winner, grad, types.intp, types.uint8), codegen
+def _winner_bits(builder, winner, grad, at, which):
+    who = winner.everywhere(builder.trunc(which, ir.IntType(8)), 32)
+    won = builder.icmp_unsigned("==", winner.load(at, 32), who)
+    some = builder.fcmp_unordered("!=", grad.load(at, 32), grad.vector(32, 0.0))
+    return builder.zext(builder.bitcast(builder.and_(won, some), ir.IntType(32)), _INT)
 
 
-@intrinsic
-def _trailing_zeros(typingctx, bits):
-    def codegen(context, builder, signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), codegen
+# Bit i is set where byte `at + i` is not zero, for i below 64; where `winner[at + i] == which` and `grad[at + i]` is
+# not zero, for i below 32; the number of the lowest bit.
+_nonzero_mask, _winner_mask = _in_llvm(types.uint64, _nonzero_bits), _in_llvm(types.uint64, _winner_bits)
+_trailing_zeros = _in_llvm(types.int64, lambda builder, bits: builder.cttz(bits, ir.Constant(ir.IntType(1), 1)))
 
 
 @part
@@ -367,9 +241,9 @@ def find_nonzero(data, start, stop, found):
     at = start
     one = types.uint64(1)
     while at + 64 <= stop:
-        bits = ~_equal_mask(data, at, np.uint8(0))
+        bits = _nonzero_mask(data, at)
         while bits != 0:
-            found[count] = at - start + types.int64(_trailing_zeros(bits))
+            found[count] = at - start + _trailing_zeros(bits)
             count += 1
             bits &= bits - one
         at += 64
@@ -390,9 +264,9 @@ def find_winners(winner, grad, at, n, which, base, found, value, start):
     one = types.uint64(1)
     k = 0
     while n - k >= 32:
-        bits = _winner_mask(winner, grad, at + k, np.uint8(which))
+        bits = _winner_mask(winner, grad, at + k, which)
         while bits != 0:
-            place = k + types.int64(_trailing_zeros(bits))
+            place = k + _trailing_zeros(bits)
             found[end] = base + place
             value[end] = grad[at + place]
             end += 1

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx.node import map_aggregate
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from snn_helpers.engine import Spikes
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
 from snn_helpers.over_time.listen import input_listeners
-from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op, references
 
 # Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
 PIECE = 2**20
@@ -67,6 +68,7 @@ class Context:
     runner: Any
     values: list = field(default_factory=list)
     masks: dict[int, Tensor] = field(default_factory=dict)
+    _apart: dict[int, list] = field(default_factory=dict)
 
     def draw_masks(self, device: torch.device) -> None:
         """Draw all dropout masks in the order in which the loop over steps draws them."""
@@ -87,6 +89,12 @@ class Context:
             )
         return map_aggregate(value, dense)
 
+    def at_step(self, ref: Now | Before, step: int) -> Any:
+        """Return one step of a result; all are taken apart at once, so that the way back joins them at once, too."""
+        if ref.index not in self._apart:
+            self._apart[ref.index] = in_steps(self.values[ref.index], self.num_steps)
+        return self._apart[ref.index][step]
+
     def resolve(self, item: Any, take) -> Any:
         """Replace references in arguments: `take` for `Now` and `Before`, the value itself for `Fixed`."""
 
@@ -104,10 +112,19 @@ def dense(value: Any) -> Any:
 
 
 def at_step(value: Any, step: int) -> Any:
-    """Return one step of a value over time, or of a nest of them."""
+    """Return one step of a value over time, or of a nest of them: no view of many, whoever gets it may change it."""
     if isinstance(value, Same):
         return value.value
     return map_aggregate(value, lambda v: dense(v)[step] if isinstance(v, Tensor | Spikes) else v)
+
+
+def in_steps(value: Any, num_steps: int) -> list:
+    """Return the steps of a value over time, or of a nest of them."""
+    if isinstance(value, Same):
+        return [value.value] * num_steps
+    leaves, nest = tree_flatten(value)
+    apart = [dense(v).unbind() if isinstance(v, Tensor | Spikes) else [v] * num_steps for v in leaves]
+    return [tree_unflatten(step, nest) for step in zip(*apart)]
 
 
 @dataclass
@@ -168,32 +185,36 @@ class Fold(Action):
 
     how = "torch, many steps at once"
 
+    @staticmethod
+    def length(ops: list[Op]) -> int:
+        """Return how many steps a piece of a chain has."""
+        size = sum(op.val.numel() * op.val.element_size() for op in ops)
+        return max(1, PIECE // max(1, size))
+
     def run(self, ctx: Context) -> None:
         """Compute the chain piece by piece; only the results of its end are kept."""
         ops = [ctx.steps[index] for index in self.indices]
-        size = sum(op.val.numel() * op.val.element_size() for op in ops)
-        length = max(1, PIECE // max(1, size))
+        length = self.length(ops)
+        places = range(-(-ctx.num_steps // length))
+        given = {ref.index for op in ops for ref in references(op) if isinstance(ref, Now)} - set(self.indices)
+        given = {index: in_pieces(ctx.values[index], length, len(places)) for index in given}
         pieces = [
-            self._piece(ctx, ops, low, min(ctx.num_steps, low + length)) for low in range(0, ctx.num_steps, length)
+            self._piece(ctx, ops, min(length, ctx.num_steps - length * k), {i: v[k] for i, v in given.items()})
+            for k in places
         ]
         joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         ctx.values[self.indices[-1]] = joined.unflatten(0, (ctx.num_steps, -1))
 
-    def _piece(self, ctx: Context, ops: list[Op], low: int, high: int) -> Tensor:
-        local: dict[int, Tensor] = {}
+    def _piece(self, ctx: Context, ops: list[Op], num_steps: int, local: dict[int, Tensor | Same]) -> Tensor:
         for index, op in zip(self.indices, ops):
 
             def rows(ref, op=op):
                 if isinstance(ref, Fixed):
-                    return repeated(ctx.fixed[ref.node], op, high - low)
+                    return repeated(ctx.fixed[ref.node], op, num_steps)
                 if not isinstance(ref, Now):
                     return ref
-                if ref.index in local:
-                    return local[ref.index]
-                value = ctx.values[ref.index]
-                if isinstance(value, Same):
-                    return repeated(value.value, op, high - low)
-                return part(value, low, high).flatten(0, 1)
+                value = local[ref.index]
+                return repeated(value.value, op, num_steps) if isinstance(value, Same) else value
 
             args, kwargs = map_aggregate((op.args, op.kwargs), rows)
             local[index] = call_folded(op, args, kwargs, ctx.net)
@@ -207,11 +228,25 @@ def repeated(value: Any, op: Op, times: int) -> Any:
     return value
 
 
-def part(value: Tensor | Spikes, low: int, high: int) -> Tensor:
-    """Return some steps of a value over time, as a float tensor where it is spikes in bytes."""
+def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Tensor | Same]:
+    """Return pieces of `length` steps of a value over time, laid into the batch; spikes in bytes as floats."""
+    if isinstance(value, Same):
+        return [value] * count
     if isinstance(value, Spikes):
-        return Spikes(value.count[low:high], None if value.path is None else value.path[low:high]).float()
-    return value[low:high]
+        paths = [None] * count if value.path is None else value.path.split(length)
+        return [Spikes(*pair).float().flatten(0, 1) for pair in zip(value.count.split(length), paths)]
+    return [piece.flatten(0, 1) for piece in value.split(length)]
+
+
+class Chain(Fold):
+    """A chain of operations too large for pieces of many steps, among them one that is to be called once a step."""
+
+    how = "torch, step by step"
+
+    @staticmethod
+    def length(ops: list[Op]) -> int:
+        """Return one: a step of this chain stays together."""
+        return 1
 
 
 class EachStep(Action):
@@ -224,9 +259,7 @@ class EachStep(Action):
         (index,) = self.indices
         op, results = ctx.steps[index], []
         for step in range(ctx.num_steps):
-            args, kwargs = ctx.resolve(
-                (op.args, op.kwargs), lambda ref, step=step: at_step(ctx.values[ref.index], step)
-            )
+            args, kwargs = ctx.resolve((op.args, op.kwargs), lambda ref, step=step: ctx.at_step(ref, step))
             results.append(call(op, args, kwargs, ctx.net))
         ctx.values[index] = layers.stack(results)
 
@@ -437,10 +470,8 @@ class StepByStep(Action):
                     if isinstance(ref, Before):
                         if step == 0:
                             return ctx.resolve(ref.first, lambda r: r)
-                        return (
-                            results[-1][ref.index] if ref.index in inside else at_step(ctx.values[ref.index], step - 1)
-                        )
-                    return now[ref.index] if ref.index in inside else at_step(ctx.values[ref.index], step)
+                        return results[-1][ref.index] if ref.index in inside else ctx.at_step(ref, step - 1)
+                    return now[ref.index] if ref.index in inside else ctx.at_step(ref, step)
 
                 for index in self.indices:
                     op = ctx.steps[index]

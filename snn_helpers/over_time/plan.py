@@ -5,9 +5,6 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from snn_helpers.over_time import actions
@@ -52,14 +49,20 @@ class _Planner:
         return found
 
     def _append(self, found: list[Action], action: Action) -> None:
-        """Add an action; a folded operation continues the chain that alone feeds it."""
-        if type(action) is actions.Fold:
-            chains = {a.indices[-1]: a for a in found if type(a) is actions.Fold}
-            for ref in references(self.steps[action.indices[0]]):
+        """Add an action; a folded operation continues the chain that alone feeds it.
+
+        So does a normalisation that is called once a step, where the chain's steps come one by one anyway.
+        """
+        op = self.steps[action.indices[0]]
+        if type(action) is actions.Fold or (type(action) is actions.EachStep and self._counts_calls(op)):
+            chains = {a.indices[-1]: a for a in found if isinstance(a, actions.Fold)}
+            for ref in references(op):
                 if isinstance(ref, Now) and ref.index in chains and self._feeds_only(ref.index, action.indices[0]):
                     chain = chains[ref.index]
-                    found.remove(chain)
-                    action = actions.Fold([*chain.indices, *action.indices])
+                    kind = actions.Chain if isinstance(action, actions.EachStep) else type(chain)
+                    if kind is type(chain) or chain.length([self.steps[k] for k in chain.indices]) == 1:
+                        found.remove(chain)
+                        action = kind([*chain.indices, *action.indices])
                     break
         found.append(action)
 
@@ -87,21 +90,17 @@ class _Planner:
 
     def _recurrences(self) -> list[set[int]]:
         """Return the sets of operations that depend on themselves from step to step, other than by a neuron's state."""
+        import networkx
+
         edges = []
         for index, op in enumerate(self.steps):
             for ref in references(op):
                 if isinstance(ref, Now) or (isinstance(ref, Before) and index not in self.own_state):
                     edges.append((ref.index, index))
         edges += self._shared_state()
-        count = len(self.steps)
-        rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
-        matrix = coo_array((np.ones(len(edges)), (rows, columns)), shape=(count, count))
-        _, labels = connected_components(matrix, directed=True, connection="strong")
-        groups: dict[int, set[int]] = {}
-        for index, label in enumerate(labels):
-            groups.setdefault(label, set()).add(index)
-        alone = {(a, b) for a, b in edges}
-        return [group for group in groups.values() if len(group) > 1 or (min(group), min(group)) in alone]
+        graph = networkx.DiGraph(edges)
+        groups = map(set, networkx.strongly_connected_components(graph))
+        return [group for group in groups if len(group) > 1 or graph.has_edge(min(group), min(group))]
 
     def _shared_state(self) -> list[tuple[int, int]]:
         """Return edges both ways between calls of one module that keeps something from call to call."""

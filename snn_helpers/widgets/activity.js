@@ -1,5 +1,5 @@
 // What a network did with one recording, decoded and counted. Pure functions.
-import { bytesOf, float32Of, int16Of, unpackBits } from "./common.js";
+import { bytesOf, className, float32Of, int16Of, unpackBits } from "./common.js";
 
 /** Spikes and membranes of a sample: {sample, frames, networks: [{layer: {spk, mem}}]}; mem is null where not kept. */
 export function decodeSample(facts, buffers) {
@@ -82,9 +82,9 @@ export function busiest(record, size, numSteps) {
 }
 
 /** What the network did with this recording, in one line. */
-export function verdict(name, found, label, stepMs) {
-  const truth = label === null ? "" : `, it is a ${label}`;
+export function verdict(name, found, label, { step_ms: stepMs, classes }) {
+  const truth = label === null ? "" : `, it is ${className(classes, label)}`;
   if (found.answer === null) return `${name}: no output spike, undecided${truth}`;
   const right = label === null ? "" : found.answer === label ? " (right)" : " (wrong)";
-  return `${name}: says ${found.answer} from ${Math.round(found.step * stepMs)} ms on${truth}${right}`;
+  return `${name}: says ${classes[found.answer]} from ${Math.round(found.step * stepMs)} ms on${truth}${right}`;
 }

@@ -151,7 +151,7 @@ function render({ model, el }) {
     stills = [...races, mem].map((plot) => layer(plot));
     lanes.forEach((lane, index) => { current.toX = drawRace(stills[index], facts, lane, facts.names[index], label, colours); });
     drawMembranes(stills.at(-1), facts, records, neurons, info.size, colours);
-    const verdicts = lanes.map((lane, index) => verdict(facts.names[index], decision(lane), label, facts.step_ms));
+    const verdicts = lanes.map((lane, index) => verdict(facts.names[index], decision(lane), label, facts));
     verdicts.forEach((words, index) => races[index].say(`The output neurons' race. ${words}`));
     mem.say(records.some(({ record }) => record.mem) ? `Membranes of ${info.name}, neurons ${neurons.join(", ")}, with the threshold`
       : "Recorded without membranes");

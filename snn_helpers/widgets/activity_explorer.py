@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_helpers import plots
 from snn_helpers._checks import check_float
-from snn_helpers.widgets.base import MAX_BYTES, Explorer
+from snn_helpers.widgets.base import MAX_BYTES, Explorer, class_names
 from snn_helpers.widgets.state import Choice, Flag, Number, Numbers
 
 SPEEDS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
@@ -31,6 +31,8 @@ class ActivityExplorer(Explorer):
         Membranes; layers may be missing.
     labels : array [B] or None
         True classes; without them there are no wrong answers to step through.
+    classes : sequence of str or None
+        What the classes are called; None: by their numbers.
     other : (spk, mem) or None
         What a second network or checkpoint did with the same frames, to compare.
     names : sequence of str
@@ -61,6 +63,7 @@ class ActivityExplorer(Explorer):
         mem: Record | None = None,
         labels: Sequence[int] | None = None,
         *,
+        classes: Sequence[str] | None = None,
         other: tuple[Record, Record | None] | None = None,
         names: Sequence[str] = ("network", "other network"),
         threshold: float = 1.0,
@@ -81,6 +84,8 @@ class ActivityExplorer(Explorer):
         if labels is not None and len(self._labels) != samples:
             raise ValueError(f"`labels` must be as many as recordings, {samples}; got {len(self._labels)}.")
         self._layers = list(self._networks[0][0])
+        outputs = self._networks[0][0][self._layers[-1]].shape[-1]
+        self._classes = class_names(classes, max([outputs - 1, *(self._labels or [])]))
         self._names = list(names)[: len(networks)]
         self._step_ms = check_float("step_ms", step_ms, low=0, above=True)
         self._threshold = check_float("threshold", threshold, low=0, above=True)
@@ -123,6 +128,7 @@ class ActivityExplorer(Explorer):
             "height": self._frames.shape[-2],
             "width": self._frames.shape[-1],
             "labels": self._labels,
+            "classes": self._classes,
             "decided": [one[0][self._layers[-1]].sum(0).argmax(-1).tolist() for one in self._networks],
             "names": self._names,
             "threshold": self._threshold,
@@ -184,7 +190,7 @@ class ActivityExplorer(Explorer):
         counts = spk.cumsum(0)
         true_class = self._labels[self.state["sample"]] if self._labels else None
         plots.race(counts, ax, self._step_ms, true_class)
-        said = f"says {counts[-1].argmax()}" if counts[-1].any() else "no output spike"
+        said = f"says {self._classes[counts[-1].argmax()]}" if counts[-1].any() else "no output spike"
         ax.axvline(time_ms, color="black", linewidth=1)
         ax.set(title=f"{name}: {said}", xlabel="time, ms")
 

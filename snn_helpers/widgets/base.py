@@ -8,7 +8,7 @@ import functools
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -204,6 +204,14 @@ class Explorer:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
         return self._bundle()
+
+
+def class_names(classes: Sequence[str] | None, largest: int) -> list[str]:
+    """Return the names of the classes 0 to `largest`: those given, or their numbers."""
+    names = [str(name) for name in (range(largest + 1) if classes is None else classes)]
+    if len(names) <= largest:
+        raise ValueError(f"`classes` must name the classes 0 to {largest}; got {len(names)}.")
+    return names
 
 
 def _sentence_figure(sentence: str):

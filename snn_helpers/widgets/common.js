@@ -92,6 +92,11 @@ export function announcer(root, restMs = 700) {
   };
 }
 
+/** A class in words: its name, or "a 3" where it has none but its number. */
+export function className(classes, label) {
+  return classes[label] === String(label) ? `a ${label}` : classes[label];
+}
+
 /** A labelled slider; `show` turns its value into the words beside it. Returns {node, set}. */
 export function slider(parent, text, { min, max, step, value, show = String, width = 140 }, changed) {
   const label = make(parent, "label", {}, text);

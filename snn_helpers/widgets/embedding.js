@@ -1,4 +1,6 @@
 // Points in a plane: where they are at a moment, what colour they have, which lie in a lasso. Pure functions.
+import { className } from "./common.js";
+
 
 /** Ten colours that stay apart for colour-blind people together with the numbers that are drawn (Okabe and Ito, and two). */
 const CLASS_COLOURS = [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233],
@@ -98,8 +100,8 @@ export function signOf(facts, index, by, colours) {
 /** What one knows of a point, in words. */
 export function describe(facts, index) {
   const parts = [`recording ${index}`];
-  if (facts.labels) parts.push(`a ${facts.labels[index]}`);
-  if (facts.predictions) parts.push(`taken for a ${facts.predictions[index]}`);
+  if (facts.labels) parts.push(className(facts.classes, facts.labels[index]));
+  if (facts.predictions) parts.push(`taken for ${className(facts.classes, facts.predictions[index])}`);
   if (facts.confidence) parts.push(`confidence ${facts.confidence[index].toFixed(2)}`);
   return parts.join(", ");
 }
@@ -111,6 +113,6 @@ export function describeMany(facts, chosen) {
     ? `, ${chosen.filter((index) => facts.labels[index] === facts.predictions[index]).length} of them right` : "";
   const counts = new Map();
   for (const index of chosen) if (facts.labels) counts.set(facts.labels[index], (counts.get(facts.labels[index]) ?? 0) + 1);
-  const classes = [...counts].sort((a, b) => b[1] - a[1]).map(([label, count]) => `${count} × ${label}`).join(", ");
+  const classes = [...counts].sort((a, b) => b[1] - a[1]).map(([label, count]) => `${count} × ${facts.classes[label]}`).join(", ");
   return `${chosen.length} chosen${right}${classes ? `: ${classes}` : ""}`;
 }

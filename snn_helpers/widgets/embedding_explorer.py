@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 
 from snn_helpers import plots
-from snn_helpers.widgets.base import MAX_BYTES, Explorer
+from snn_helpers.widgets.base import MAX_BYTES, Explorer, class_names
 from snn_helpers.widgets.event_player import pack_recording
 from snn_helpers.widgets.state import Choice, Number, Numbers
 
@@ -25,6 +25,8 @@ class EmbeddingExplorer(Explorer):
         Where the recordings lie; with F frames, over epochs or time steps, they move from one to the next.
     labels, predictions : array [N] or None
         True and decided classes.
+    classes : sequence of str or None
+        What the classes are called; None: by their numbers.
     confidence : array [N] or None
         In [0, 1].
     events : callable or sequence or None
@@ -52,6 +54,7 @@ class EmbeddingExplorer(Explorer):
         confidence: Sequence[float] | None = None,
         events: Callable[[int], np.ndarray] | Sequence[np.ndarray] | None = None,
         *,
+        classes: Sequence[str] | None = None,
         frame_word: str = "frame",
         frame_names: Sequence[Any] | None = None,
         sensor_size: tuple[int, int, int] = (34, 34, 2),
@@ -74,6 +77,8 @@ class EmbeddingExplorer(Explorer):
         names = [str(name) for name in (frame_names if frame_names is not None else range(frames))]
         if len(names) != frames:
             raise ValueError(f"`frame_names` must be as many as frames, {frames}; got {len(names)}.")
+        largest = max([*(facts["labels"] or []), *(facts["predictions"] or [])], default=-1)
+        facts["classes"] = class_names(classes, largest)
         can = {
             "label": labels is not None,
             "prediction": predictions is not None,
