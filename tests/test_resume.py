@@ -1,7 +1,6 @@
 """A run may be stopped at any step, in any way; resumed, it is the uninterrupted run, bit for bit."""
 
 import contextlib
-import functools
 import json
 import os
 import random
@@ -58,24 +57,19 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def make_config(folder, tmp_path):
     """Return a maker of tiny runs, five steps an epoch: make(name of the save_dir, other settings)."""
-    return lambda name="run", **changes: tiny(folder, **{"save_dir": tmp_path / name, **changes})
+
+    def make(name="run", **changes):
+        settings = {"dataset": "nmnist", "data_dir": folder, "time_steps": 3, "batch_size": 16, "epochs": 3}
+        settings |= {"event_drop": 0.1, "warp": 0.1, "save_dir": tmp_path / name, "save_every": 2}
+        return TrainConfig(**{**settings, **changes})
+
+    return make
 
 
-def tiny(folder, **changes):
-    settings = {"dataset": "nmnist", "data_dir": folder, "time_steps": 3, "batch_size": 16, "epochs": 3}
-    settings |= {"event_drop": 0.1, "warp": 0.1, "save_every": 2}
-    return TrainConfig(**{**settings, **changes})
-
-
-@pytest.fixture(scope="module")
-def train_whole(folder, tmp_path_factory):
-    """Return train_whole(**settings): the result of the uninterrupted run, which is trained once."""
-
-    @functools.cache
-    def train_one(**settings):
-        return train(tiny(folder, save_dir=tmp_path_factory.mktemp("whole") / "run", **settings))
-
-    return train_one
+@pytest.fixture
+def train_whole(make_config):
+    """Return train_whole(**settings): the result of the uninterrupted run."""
+    return lambda **settings: train(make_config("whole", **settings))
 
 
 def assert_same_run(whole, other):
