@@ -85,12 +85,17 @@ def make_folder(tmp_path):
 
 
 @pytest.fixture
-def data_home(tmp_path, monkeypatch):
-    """Send stores, downloads and runs to a temporary folder; return where stores go."""
-    monkeypatch.setenv("SNN_DATA_DIR", str(tmp_path / "data"))
+def runs_home(tmp_path, monkeypatch):
+    """Send runs and logs to a temporary folder."""
     monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("SNN_LOGS_DIR", str(tmp_path / "logs"))
     monkeypatch.delenv("SNN_PROFILE", raising=False)
+
+
+@pytest.fixture
+def data_home(tmp_path, monkeypatch, runs_home):
+    """Send stores, downloads and runs to a temporary folder; return where stores go."""
+    monkeypatch.setenv("SNN_DATA_DIR", str(tmp_path / "data"))
     return tmp_path / "data"
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +19,8 @@ from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train
 from snn_helpers.training.stopping import StopRequests, TrainingStopped
 from snn_helpers.training.verify import _compare
+
+pytestmark = pytest.mark.usefixtures("runs_home")
 
 
 class StopAfter:
@@ -46,14 +47,6 @@ def folder(make_folder_at, tmp_path_factory):
         yield make_folder_at(home / "NMNIST", {"Train": 9, "Test": 1}, count=300)
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """Send runs and logs to a temporary folder."""
-    for name in ("RUNS", "LOGS"):
-        monkeypatch.setenv(f"SNN_{name}_DIR", str(tmp_path / name.lower()))
-    monkeypatch.delenv("SNN_PROFILE", raising=False)
-
-
 @pytest.fixture
 def make_config(folder, tmp_path):
     """Return a maker of tiny runs, five steps an epoch: make(name of the save_dir, other settings)."""
@@ -66,15 +59,8 @@ def make_config(folder, tmp_path):
     return make
 
 
-@pytest.fixture
-def train_whole(make_config):
-    """Return train_whole(**settings): the result of the uninterrupted run."""
-    return lambda **settings: train(make_config("whole", **settings))
-
-
-def assert_same_run(whole, other):
-    """Hold a run's folder against the uninterrupted run: weights, optimiser, schedule, history, and the best."""
-    one = whole if isinstance(whole, Path) else whole.paths["last"].parent
+def assert_same_run(one, other):
+    """Hold two runs' folders against each other: weights, optimiser, schedule, history, and the best."""
     for name in ("last.pt", "best.pt"):
         first, second = load_checkpoint(one / name), load_checkpoint(other / name)
         for key in ("model", "optimizer", "scheduler", "epoch", "step", "history", "rng"):
@@ -114,8 +100,8 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_run_stopped_inside_epochs_is_the_uninterrupted_one(make_config, train_whole, tmp_path, settings):
-    whole = train_whole(**settings)
+def test_run_stopped_inside_epochs_is_the_uninterrupted_one(make_config, tmp_path, settings):
+    whole = train(make_config("whole", **settings))
     if settings.get("scheduler") == "plateau":
         assert whole.history[-1]["lr"] < whole.history[0]["lr"]
     with pytest.raises(
@@ -129,7 +115,7 @@ def test_run_stopped_inside_epochs_is_the_uninterrupted_one(make_config, train_w
     resumed = train(TrainConfig(resume=tmp_path / "parts" / "last.pt"))
     assert resumed.history == whole.history
     assert resumed.metrics["test_accuracy"] == whole.metrics["test_accuracy"]
-    assert_same_run(whole, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_monitor_is_told_of_every_epoch(make_config):
@@ -244,15 +230,15 @@ def test_run_killed_at_random_steps_ten_times_ends_as_the_uninterrupted_one(fold
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_run_stopped_after_the_last_step_of_an_epoch_is_the_uninterrupted_one(make_config, train_whole, tmp_path):
-    whole = train_whole(epochs=1)
+def test_run_stopped_after_the_last_step_of_an_epoch_is_the_uninterrupted_one(make_config, tmp_path):
+    whole = train(make_config("whole", epochs=1))
     with pytest.raises(TrainingStopped, match="after step 5 of 5"):
         train(make_config("parts", epochs=1), StopAfter(5))
     assert train(TrainConfig(resume=tmp_path / "parts")).history == whole.history
-    assert_same_run(whole, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, train_whole, tmp_path, monkeypatch):
+def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, tmp_path, monkeypatch):
     from snn_helpers.training import run
 
     def killed_at_the_last(path, state, **options):
@@ -260,17 +246,17 @@ def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, tra
             raise SystemExit
         save_checkpoint(path, state, **options)
 
-    whole = train_whole(epochs=2)
+    whole = train(make_config("whole", epochs=2))
     with monkeypatch.context() as patch:
         patch.setattr(run, "save_checkpoint", killed_at_the_last)
         with pytest.raises(SystemExit):
             train(make_config("parts", epochs=2))
     assert train(make_config("parts", epochs=2, resume="auto")).history == whole.history
-    assert_same_run(whole, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, train_whole, tmp_path, capsys, monkeypatch):
-    whole = train_whole()
+def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, tmp_path, capsys, monkeypatch):
+    train(make_config("whole"))
     with pytest.raises(TrainingStopped):
         train(make_config("parts"), StopAfter(4))
     last = tmp_path / "parts" / "last.pt"
@@ -282,7 +268,7 @@ def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, train_
     load_checkpoint(tmp_path / "parts" / "previous.pt")  # the damaged one has not taken its place
     train(make_config("parts", resume="auto"))
     assert "Taking the one before it" in capsys.readouterr().out
-    assert_same_run(whole, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 def replace(part, path, plain=os.replace):
@@ -293,8 +279,8 @@ def exit_now():
     raise SystemExit
 
 
-def test_damaged_best_checkpoint_is_noticed_before_any_work(make_config, train_whole, tmp_path):
-    whole = train_whole(epochs=2)
+def test_damaged_best_checkpoint_is_noticed_before_any_work(make_config, tmp_path):
+    whole = train(make_config("whole", epochs=2))
     with pytest.raises(TrainingStopped):
         train(make_config("parts", epochs=2), StopAfter(6))  # one step into the second epoch
     best = tmp_path / "parts" / "best.pt"
@@ -302,7 +288,7 @@ def test_damaged_best_checkpoint_is_noticed_before_any_work(make_config, train_w
     previous = tmp_path / "parts" / "previous.pt"
     assert load_checkpoint(previous)["epoch"] == 1  # has the weights of the first epoch: they are taken from there
     assert train(make_config("parts", epochs=2, resume="auto")).history == whole.history
-    assert_same_run(whole, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
     with pytest.raises(TrainingStopped):
         train(make_config("lost", epochs=2), StopAfter(6))
@@ -315,15 +301,15 @@ def test_damaged_best_checkpoint_is_noticed_before_any_work(make_config, train_w
     assert (tmp_path / "lost" / "last.pt").read_bytes() == before
 
 
-def test_resumed_run_keeps_its_engine_folders_and_steps_between_checkpoints(make_config, train_whole, tmp_path):
-    settings = {"epochs": 2, "engine": "reference", "save_every": 3}
-    whole = train_whole(**settings)
+def test_resumed_run_keeps_its_engine_folders_and_steps_between_checkpoints(make_config, tmp_path):
+    settings = {"epochs": 2, "engine": "snntorch", "save_every": 3}
+    train(make_config("whole", **settings))
     with pytest.raises(TrainingStopped):
         train(make_config("parts", **settings), StopAfter(2))
     resumed = train(TrainConfig(resume=tmp_path / "parts" / "last.pt"))  # all that the message tells to give
-    assert_same_run(whole, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
     kept = {name: resumed.metrics["config"][name] for name in ("engine", "save_every", "save_dir")}
-    assert kept == {"engine": "reference", "save_every": 3, "save_dir": str(tmp_path / "parts")}
+    assert kept == {"engine": "snntorch", "save_every": 3, "save_dir": str(tmp_path / "parts")}
     assert resumed.paths["log_dir"] == tmp_path / "parts" / "logs"
 
 
@@ -348,11 +334,11 @@ def test_other_number_of_threads_is_said(make_config, capsys):
     assert f"the run had {threads} threads, this process has {threads + 1}" in capsys.readouterr().out
 
 
-def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, train_whole, tmp_path):
+def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, tmp_path):
     """The limit on a file's size stands for a full disk: the checkpoint is the only large file."""
     import resource
 
-    whole = train_whole()
+    train(make_config("whole"))
     with pytest.raises(TrainingStopped):
         train(make_config("run"), StopAfter(3))
     before = (tmp_path / "run" / "last.pt").read_bytes()
@@ -371,7 +357,7 @@ def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, tra
     assert (tmp_path / "run" / "last.pt").read_bytes() == before
     assert not list((tmp_path / "run").glob(".*.part"))
     train(make_config("run", resume="auto"))
-    assert_same_run(whole, tmp_path / "run")
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
 def test_auto_begins_anew_where_there_is_nothing(make_config, capsys):
@@ -388,13 +374,13 @@ def test_auto_takes_the_last_unfinished_run(make_config, tmp_path):
     assert len(resumed.history) == 3
 
 
-def test_resume_may_go_on_in_another_folder(make_config, train_whole, tmp_path):
-    whole = train_whole()
+def test_resume_may_go_on_in_another_folder(make_config, tmp_path):
+    whole = train(make_config("whole"))
     with pytest.raises(TrainingStopped):
         train(make_config("parts"), StopAfter(12))
     resumed = train(TrainConfig(resume=tmp_path / "parts" / "last.pt", save_dir=tmp_path / "moved"))
     assert resumed.history == whole.history
-    assert_same_run(whole, tmp_path / "moved")
+    assert_same_run(tmp_path / "whole", tmp_path / "moved")
 
 
 def test_resume_without_the_best_epochs_weights_says_so(make_config, tmp_path):

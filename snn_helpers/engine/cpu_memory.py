@@ -54,8 +54,8 @@ class Stock:
 
 
 _stock = Stock(limit=2**29)
-# What torch's own operations free, the GNU C library gives back to the system at once (to clear it page by page at the
-# next step) if it is larger than anything freed before, up to 32 MB. Now nothing is.
+# What torch's own operations free, the GNU C library gives back to the system at once, which clears it page by page at
+# the next step, if it is larger than any block freed before (up to 32 MB). So a block of about that size is freed here.
 np.empty(2**25 - 2**16, np.uint8)
 
 

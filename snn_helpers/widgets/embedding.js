@@ -1,7 +1,6 @@
 // Points in a plane: where they are at a moment, what colour they have, which lie in a lasso. Pure functions.
 import { className } from "./common.js";
 
-
 /** Ten colours that stay apart for colour-blind people together with the numbers that are drawn (Okabe and Ito, and two). */
 const CLASS_COLOURS = [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233],
   [120, 94, 240], [160, 160, 60], [150, 75, 0], [128, 128, 128]];
