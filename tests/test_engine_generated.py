@@ -67,6 +67,7 @@ def assert_equal(ours, theirs, cur, neuron_leaves, rel=1e-5):
 RESETS = ("subtract", "zero", "none")
 NEURONS = {
     "leaky": lambda **o: snntorch.Leaky(0.9, learn_beta=True, **o),
+    "leaky, a beta each": lambda **o: snntorch.Leaky(torch.linspace(0.3, 0.95, 7), learn_beta=True, **o),
     "leaky at once": lambda **o: snntorch.Leaky(0.9, reset_delay=False, learn_threshold=True, **o),
     "synaptic": lambda **o: snntorch.Synaptic(0.6, torch.rand(7), learn_alpha=True, learn_beta=True, **o),
     "synaptic at once": lambda **o: snntorch.Synaptic(0.6, 0.9, reset_delay=False, **o),
@@ -85,6 +86,7 @@ def test_neurons_of_snntorch_equal_their_loop(name, reset):
     theirs = loop(module, cur)
     assert theirs[0].any() or name == "lapicque of R and C"
     assert_equal(cpu.neurons(cur, neuron), theirs, cur, module.parameters(), 2e-5)
+    assert serves("neurons", neuron, "cpu") is None  # not by the reference, after a trial that failed
 
 
 @pytest.mark.parametrize("density", ["dense", "few fire"])
@@ -100,6 +102,7 @@ def test_recurrent_neurons_equal_their_loop(kind, reset, density, monkeypatch):
     neuron, cur = as_neuron(module), currents(20, 5, 19)
     assert serves("neurons", neuron, "cpu") is None
     assert_equal(cpu.neurons(cur, neuron), loop(module, cur), cur, module.parameters(), 2e-5)
+    assert serves("neurons", neuron, "cpu") is None
 
 
 @pytest.mark.parametrize("learn", [False, True])
@@ -292,6 +295,7 @@ LAYERS = {
     "of one's own": lambda: Tired(surrogate="atan", learn=("beta", "threshold", "rest")),
     "own surrogate": lambda: Tired(surrogate=surrogate.custom_surrogate(lambda v, grad, spk: grad / (1 + v * v))),
     "leaky to zero": lambda: snntorch.Leaky(0.9, reset_mechanism="zero", learn_beta=True, learn_threshold=True),
+    "leaky, a beta each": lambda **o: snntorch.Leaky(torch.linspace(0.3, 0.95, 7), learn_beta=True, **o),
     "leaky at once": lambda: snntorch.Leaky(0.9, reset_delay=False, learn_beta=True),
     "a number a channel": lambda: snntorch.Leaky(torch.rand(6, 1, 1), learn_beta=True),
     "synaptic": lambda: snntorch.Synaptic(0.6, 0.9, learn_alpha=True, learn_beta=True, reset_mechanism="none"),

@@ -76,7 +76,8 @@ class Generated:
         if key is None or key != known[0]:
             values, done = {f"p{k}": value.detach() for k, value in enumerate(numbers)}, {}
             single = [float(self.graph.evaluate(place, values, done)) for place in self.source.numbers]
-            rows = [self.graph.evaluate(place, values, done).expand(shape) for place in self.source.rows]
+            # As float32, whatever they are: a condition, as that of a clamped number, is boolean.
+            rows = [self.graph.evaluate(place, values, done).float().expand(shape) for place in self.source.rows]
             rows = [(value.movedim(1, -1) if self.layer else value).reshape(-1) for value in rows]
             self._known = known = key, (np.array(single, np.float32), rows)
         return known[1]
