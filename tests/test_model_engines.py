@@ -114,7 +114,7 @@ def test_engine_fires_the_loops_spikes(recordings, norm, trained, make):
     loop, fast = pair(norm, make=make)
     if trained:
         loop, fast = pair(norm, train_briefly(fast, frames, labels), make=make)
-    frames = frames[:, ::4]
+    frames = frames[:, ::8]
     for training in (False, True):
         ours, theirs = watched(fast.train(training), frames), watched(loop.train(training), frames)
         assert sum(spk.sum().item() for spk, _ in theirs.values()) > 0
@@ -171,10 +171,10 @@ def test_engine_has_the_loops_gradients_and_statistics(norm, surrogate, make):
             theirs.any() for _, theirs in pairs
         ):  # layers may be silent without a skip: no gradient, and no ratio of two
             gaps.append(max(float((ours - theirs).norm() / theirs.norm()) for ours, theirs in pairs))
-        if len(gaps) == 5:
+        if len(gaps) == 3:
             break
-    assert len(gaps) == 5
-    assert sorted(gaps)[2] <= limit, gaps
+    assert len(gaps) == 3
+    assert sorted(gaps)[1] <= limit, gaps
     assert max(gaps) <= 100 * limit, gaps
 
 

@@ -16,7 +16,8 @@ SMALL = {"profile": "smoke", "num_samples": 30, "time_steps": 2, "epochs": 1, "b
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Send runs, logs and results to a temporary folder; simulated recordings stay where they are built."""
+    """Send runs, logs and results to a temporary folder, and fine-tune for one epoch; data sets stay."""
+    monkeypatch.setitem(protocols.FINETUNE, "epochs", 1)
     for name in ("RUNS", "LOGS", "RESULTS"):
         monkeypatch.setenv(f"SNN_{name}_DIR", str(tmp_path / name.lower()))
     return tmp_path

@@ -1,6 +1,7 @@
 """A run may be stopped at any step, in any way; resumed, it is the uninterrupted run, bit for bit."""
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -47,16 +48,31 @@ def folder(make_folder_at, tmp_path_factory):
         yield make_folder_at(home / "NMNIST", {"Train": 9, "Test": 1}, count=300)
 
 
+# Five steps an epoch.
+SHORT = {"dataset": "nmnist", "time_steps": 3, "batch_size": 16, "event_drop": 0.1, "warp": 0.1, "save_every": 2}
+
+
 @pytest.fixture
 def make_config(folder, tmp_path):
-    """Return a maker of tiny runs, five steps an epoch: make(name of the save_dir, other settings)."""
+    """Return a maker of tiny runs: make(name of the save_dir, other settings)."""
 
     def make(name="run", **changes):
-        settings = {"dataset": "nmnist", "data_dir": folder, "time_steps": 3, "batch_size": 16, "epochs": 3}
-        settings |= {"event_drop": 0.1, "warp": 0.1, "save_dir": tmp_path / name, "save_every": 2}
-        return TrainConfig(**{**settings, **changes})
+        return TrainConfig(**(SHORT | {"data_dir": folder, "epochs": 3, "save_dir": tmp_path / name} | changes))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    """Return the uninterrupted run of so many epochs: its folder and result. Each is trained once, for all tests."""
+    home = tmp_path_factory.mktemp("whole")
+
+    @functools.cache
+    def train_once(epochs):
+        place = home / str(epochs)
+        return place, train(TrainConfig(**SHORT, data_dir=folder, save_dir=place, epochs=epochs))
+
+    return train_once
 
 
 def assert_same_run(one, other):
@@ -84,7 +100,7 @@ def assert_equal(first, second, where):
 
 
 SETTINGS = {
-    "onecycle": {},
+    "onecycle": None,
     "cosine": {"scheduler": "cosine", "norm": "none", "loss": "ce_rate_loss", "optimizer": "adam"},
     # A learning rate far too low, so that the plateau is reached, and lowers it.
     "plateau": {
@@ -100,10 +116,11 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_run_stopped_inside_epochs_is_the_uninterrupted_one(make_config, tmp_path, settings):
-    whole = train(make_config("whole", **settings))
+def test_run_stopped_inside_epochs_is_the_uninterrupted_one(make_config, tmp_path, whole, settings):
+    place, through = whole(3) if settings is None else (tmp_path / "whole", train(make_config("whole", **settings)))
+    settings = settings or {}
     if settings.get("scheduler") == "plateau":
-        assert whole.history[-1]["lr"] < whole.history[0]["lr"]
+        assert through.history[-1]["lr"] < through.history[0]["lr"]
     with pytest.raises(
         TrainingStopped, match=r"stopped in epoch 1 after step 3 of 5; go on with `--resume .*last\.pt`"
     ):
@@ -113,9 +130,9 @@ def test_run_stopped_inside_epochs_is_the_uninterrupted_one(make_config, tmp_pat
     with pytest.raises(TrainingStopped, match="epoch 2 after step 4"):
         train(TrainConfig(resume=tmp_path / "parts"), StopAfter(6))  # a folder will do
     resumed = train(TrainConfig(resume=tmp_path / "parts" / "last.pt"))
-    assert resumed.history == whole.history
-    assert resumed.metrics["test_accuracy"] == whole.metrics["test_accuracy"]
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert resumed.history == through.history
+    assert resumed.metrics["test_accuracy"] == through.metrics["test_accuracy"]
+    assert_same_run(place, tmp_path / "parts")
 
 
 def test_monitor_is_told_of_every_epoch(make_config):
@@ -230,15 +247,15 @@ def test_run_killed_at_random_steps_ten_times_ends_as_the_uninterrupted_one(fold
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_run_stopped_after_the_last_step_of_an_epoch_is_the_uninterrupted_one(make_config, tmp_path):
-    whole = train(make_config("whole", epochs=1))
+def test_run_stopped_after_the_last_step_of_an_epoch_is_the_uninterrupted_one(make_config, tmp_path, whole):
+    place, through = whole(1)
     with pytest.raises(TrainingStopped, match="after step 5 of 5"):
         train(make_config("parts", epochs=1), StopAfter(5))
-    assert train(TrainConfig(resume=tmp_path / "parts")).history == whole.history
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert train(TrainConfig(resume=tmp_path / "parts")).history == through.history
+    assert_same_run(place, tmp_path / "parts")
 
 
-def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, tmp_path, monkeypatch):
+def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, tmp_path, whole, monkeypatch):
     from snn_helpers.training import run
 
     def killed_at_the_last(path, state, **options):
@@ -246,17 +263,16 @@ def test_run_killed_between_two_checkpoints_loses_no_best_epoch(make_config, tmp
             raise SystemExit
         save_checkpoint(path, state, **options)
 
-    whole = train(make_config("whole", epochs=2))
+    place, through = whole(2)
     with monkeypatch.context() as patch:
         patch.setattr(run, "save_checkpoint", killed_at_the_last)
         with pytest.raises(SystemExit):
             train(make_config("parts", epochs=2))
-    assert train(make_config("parts", epochs=2, resume="auto")).history == whole.history
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert train(make_config("parts", epochs=2, resume="auto")).history == through.history
+    assert_same_run(place, tmp_path / "parts")
 
 
-def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, tmp_path, capsys, monkeypatch):
-    train(make_config("whole"))
+def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, tmp_path, whole, capsys, monkeypatch):
     with pytest.raises(TrainingStopped):
         train(make_config("parts"), StopAfter(4))
     last = tmp_path / "parts" / "last.pt"
@@ -268,7 +284,7 @@ def test_damaged_last_checkpoint_goes_on_from_the_one_before(make_config, tmp_pa
     load_checkpoint(tmp_path / "parts" / "previous.pt")  # the damaged one has not taken its place
     train(make_config("parts", resume="auto"))
     assert "Taking the one before it" in capsys.readouterr().out
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_same_run(whole(3)[0], tmp_path / "parts")
 
 
 def replace(part, path, plain=os.replace):
@@ -279,16 +295,16 @@ def exit_now():
     raise SystemExit
 
 
-def test_damaged_best_checkpoint_is_noticed_before_any_work(make_config, tmp_path):
-    whole = train(make_config("whole", epochs=2))
+def test_damaged_best_checkpoint_is_noticed_before_any_work(make_config, tmp_path, whole):
+    place, through = whole(2)
     with pytest.raises(TrainingStopped):
         train(make_config("parts", epochs=2), StopAfter(6))  # one step into the second epoch
     best = tmp_path / "parts" / "best.pt"
     best.write_bytes(best.read_bytes()[:5000])
     previous = tmp_path / "parts" / "previous.pt"
     assert load_checkpoint(previous)["epoch"] == 1  # has the weights of the first epoch: they are taken from there
-    assert train(make_config("parts", epochs=2, resume="auto")).history == whole.history
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert train(make_config("parts", epochs=2, resume="auto")).history == through.history
+    assert_same_run(place, tmp_path / "parts")
 
     with pytest.raises(TrainingStopped):
         train(make_config("lost", epochs=2), StopAfter(6))
@@ -322,23 +338,19 @@ def test_run_is_not_resumed_on_other_recordings(make_config, make_folder, tmp_pa
         train(make_config(data_dir=other, resume="auto"))
 
 
-def test_other_number_of_threads_is_said(make_config, capsys):
+def test_other_number_of_threads_is_said(make_config, capsys, monkeypatch):
     with pytest.raises(TrainingStopped):
         train(make_config(epochs=1), StopAfter(2))
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
-    try:
-        train(make_config(epochs=1, resume="auto"))
-    finally:
-        torch.set_num_threads(threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    train(make_config(epochs=1, resume="auto"))
     assert f"the run had {threads} threads, this process has {threads + 1}" in capsys.readouterr().out
 
 
-def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, tmp_path):
+def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, tmp_path, whole):
     """The limit on a file's size stands for a full disk: the checkpoint is the only large file."""
     import resource
 
-    train(make_config("whole"))
     with pytest.raises(TrainingStopped):
         train(make_config("run"), StopAfter(3))
     before = (tmp_path / "run" / "last.pt").read_bytes()
@@ -357,7 +369,7 @@ def test_full_disk_ends_the_run_with_the_last_checkpoint_intact(make_config, tmp
     assert (tmp_path / "run" / "last.pt").read_bytes() == before
     assert not list((tmp_path / "run").glob(".*.part"))
     train(make_config("run", resume="auto"))
-    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    assert_same_run(whole(3)[0], tmp_path / "run")
 
 
 def test_auto_begins_anew_where_there_is_nothing(make_config, capsys):
@@ -374,13 +386,13 @@ def test_auto_takes_the_last_unfinished_run(make_config, tmp_path):
     assert len(resumed.history) == 3
 
 
-def test_resume_may_go_on_in_another_folder(make_config, tmp_path):
-    whole = train(make_config("whole"))
+def test_resume_may_go_on_in_another_folder(make_config, tmp_path, whole):
+    place, through = whole(3)
     with pytest.raises(TrainingStopped):
         train(make_config("parts"), StopAfter(12))
     resumed = train(TrainConfig(resume=tmp_path / "parts" / "last.pt", save_dir=tmp_path / "moved"))
-    assert resumed.history == whole.history
-    assert_same_run(tmp_path / "whole", tmp_path / "moved")
+    assert resumed.history == through.history
+    assert_same_run(place, tmp_path / "moved")
 
 
 def test_resume_without_the_best_epochs_weights_says_so(make_config, tmp_path):
