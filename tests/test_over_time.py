@@ -565,6 +565,30 @@ def test_operations_in_place():
 # Copies, modes, states
 
 
+@pytest.mark.parametrize("name", ["beta", "threshold"])
+def test_numbers_of_a_wider_type_make_the_loops_results(name):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(5, 4)
+            self.lif = snn.Leaky(**({"beta": 0.9} | {name: torch.linspace(0.3, 0.9, 4, dtype=torch.float64)}))
+
+        def forward(self, x):
+            mem, spk_rec, mem_rec = self.lif.reset_mem(), [], []
+            for frame in x:
+                spk, mem = self.lif(self.fc(frame), mem)
+                spk_rec.append(spk)
+                mem_rec.append(mem)
+            return torch.stack(spk_rec), torch.stack(mem_rec)
+
+    net, x = Net(), 3 * torch.rand(6, 2, 5)
+    fast, expected = accelerate(net), Net.forward(net, x)
+    for ours, theirs in zip(fast(x), expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)  # of equal types, too
+    assert expected[1].dtype == torch.float64
+    assert f"its `{name}` is torch.float64, which makes more than torch.float32" in fast.explain()
+
+
 def test_accelerated_network_shares_everything_with_the_network():
     net = fc_net().eval()
     fast = accelerate(net)

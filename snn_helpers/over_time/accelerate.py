@@ -237,12 +237,11 @@ class OverTime(NotRead):
     def _how(self, action: Action, steps) -> str:
         if not isinstance(action, Neurons | ConvLayer):
             return action.how
-        neuron = self.runner.equation(self.net.get_submodule(steps[action.indices[-1]].target))
+        module = self.net.get_submodule(steps[action.indices[-1]].target)
+        neuron = self.runner.equation(module, self._example())
         if isinstance(neuron, str):
             return f"the module's own code, step by step: {neuron}"
-        module, conv = (
-            self.net.get_submodule(steps[index].target) for index in (action.indices[-1], action.indices[0])
-        )
+        conv = self.net.get_submodule(steps[action.indices[0]].target)
         fused = isinstance(action, ConvLayer) and not self.runner.in_parts(module, conv)
         return action.how if fused else self.runner.how(neuron, self._example())
 

@@ -53,13 +53,20 @@ class Runner:
             warnings.warn(f"The loop over snnTorch takes over, which is slower: {err}", stacklevel=6)
             return None
 
-    def equation(self, module: nn.Module) -> Neuron | str:
-        """Return the equation of a layer of neurons and its numbers, or why it runs by its own code."""
-        return "engine 'snntorch' was asked for" if self.engine == "snntorch" else as_neuron(module)
+    def equation(self, module: nn.Module, like: Tensor | None = None) -> Neuron | str:
+        """Return the equation of a layer of neurons and its numbers, or why it runs by its own code.
+
+        Engines compute in the type of the currents, which are `like`.
+        """
+        neuron = "engine 'snntorch' was asked for" if self.engine == "snntorch" else as_neuron(module)
+        for name, value in {} if like is None or isinstance(neuron, str) else neuron.numbers.items():
+            if isinstance(value, Tensor) and torch.result_type(value, like) != like.dtype:
+                return f"its `{name}` is {value.dtype}, which makes more than {like.dtype} of its currents"
+        return neuron
 
     def in_parts(self, module: nn.Module, conv: nn.Module) -> bool:
         """Whether a convolution and its neurons have no kernel in common."""
-        neuron, device = self.equation(module), conv.weight.device
+        neuron, device = self.equation(module, conv.weight), conv.weight.device
         if device.type == "cuda" and (conv.kernel_size, conv.padding) != ((3, 3), (1, 1)):
             return True
         return isinstance(neuron, str) or kernels.serves("conv_layer", neuron, device) is not None
@@ -89,7 +96,7 @@ class Runner:
             spk, mem = module.run_snntorch(cur)
         else:
             zero = all(state is None or not (state.requires_grad or bool(state.any())) for state in states)
-            neuron = self.equation(module)
+            neuron = self.equation(module, cur)
             if isinstance(neuron, str) or not plain or not zero:
                 return layers.run_own_code(module, cur, states, places)
             spk, mem = kernels.neurons(cur, neuron, self.engine if self.engine in kernels.ENGINES else "auto")
