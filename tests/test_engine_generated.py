@@ -295,7 +295,6 @@ LAYERS = {
     "of one's own": lambda: Tired(surrogate="atan", learn=("beta", "threshold", "rest")),
     "own surrogate": lambda: Tired(surrogate=surrogate.custom_surrogate(lambda v, grad, spk: grad / (1 + v * v))),
     "leaky to zero": lambda: snntorch.Leaky(0.9, reset_mechanism="zero", learn_beta=True, learn_threshold=True),
-    "leaky, a beta each": lambda **o: snntorch.Leaky(torch.linspace(0.3, 0.95, 7), learn_beta=True, **o),
     "leaky at once": lambda: snntorch.Leaky(0.9, reset_delay=False, learn_beta=True),
     "a number a channel": lambda: snntorch.Leaky(torch.rand(6, 1, 1), learn_beta=True),
     "synaptic": lambda: snntorch.Synaptic(0.6, 0.9, learn_alpha=True, learn_beta=True, reset_mechanism="none"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -78,6 +79,8 @@ class Run:
 
     def put(self, name: str, where: Tensor, lag: int = 0) -> None:
         """Place a row in a record [T, ...] of all neurons, or a tensor of them without time, flat."""
+        if where.dtype not in (torch.float32, torch.uint8):  # a kernel would read its bytes as numbers
+            raise TypeError(f"row `{name}` is {where.dtype}; kernels take float32, and bytes where spikes are flags.")
         where, item = where.detach().contiguous(), where.element_size()
         self._alive.append(where)
         step = where.stride(0) * item if where.dim() > 1 else 0
