@@ -3,6 +3,9 @@
 TRITON_INTERPRET is read when the kernels are defined, so that a process either interprets or compiles.
 """
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,11 @@ from snn_helpers.engine.reference import BatchNorm
 from snn_helpers.engine.spikes import Spikes
 from snn_helpers.events.frames import Augment, FrameSpec, bin_frames
 from snn_helpers.neurons import ALIF, NEURONS, Leaky, Synaptic
+from snn_helpers.over_time.runner import Runner
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from zoo_compare import compare
+from zoo_networks import ZOO
 
 torch.set_num_threads(1)
 LEARN = {Leaky: ("beta", "threshold"), Synaptic: ("beta", "threshold", "alpha")}
@@ -180,3 +188,44 @@ def test_frames_on_the_device_are_the_cpus_bit_for_bit(spec, augment):
         warp=augment.warp, seed=-5, draws=torch.from_numpy(draws),
     )  # fmt: skip
     assert np.array_equal(frames.numpy(), expected)
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """Have networks on the CPU run as if they were on a GPU; return how often the engine was asked for what."""
+    asked = dict.fromkeys(("neurons", "conv_layer", "linear"), 0)
+
+    def counted(name, function):
+        def call(*args, **options):
+            asked[name] += 1
+            return function(*args, **options)
+
+        return call
+
+    for name in asked:
+        monkeypatch.setattr(cuda, name, counted(name, getattr(cuda, name)))
+
+    def neurons(cur, neuron, engine):
+        served = kernels.serves("neurons", neuron, "cuda") is None
+        return cuda.neurons(cur, neuron) if served else reference.run(cur, neuron)
+
+    def in_parts(runner, module, conv):
+        square = (conv.kernel_size, conv.padding) == ((3, 3), (1, 1))
+        return not square or kernels.serves("conv_layer", runner.equation(module, conv.weight), "cuda") is not None
+
+    monkeypatch.setattr(Runner, "event_driven", lambda runner, tensor: cuda)
+    monkeypatch.setattr(Runner, "in_parts", in_parts)
+    monkeypatch.setattr(kernels, "neurons", neurons)
+    return asked
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_network_of_the_zoo_equals_its_plain_loop(name, on_a_gpu):
+    network = ZOO[name]
+    differs = compare(*network.make(network.small))
+    assert differs.layers > 1
+    assert differs.unexplained == 0
+    assert differs.near > 0 or differs.spikes == 0
+    assert differs.spikes > 0 or differs.gradients <= 1e-4
+    assert on_a_gpu["neurons"] > 0 or name == "regression"  # whose neurons have no kernel on a GPU yet
+    assert on_a_gpu["conv_layer"] > 0 or name not in ("convs", "vgg9", "unet")
