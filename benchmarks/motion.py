@@ -114,7 +114,7 @@ def spiking_accuracy(seed: int, shuffle: bool = False, **settings: float) -> flo
     """Train SpikingCNN as the teach profile does and return its accuracy on the test recordings."""
     splits = [load_dataset("motion", split=split) for split in ("train", "valid", "test")]
     splits[0] = splits[0].take(TRAIN)
-    if shuffle:  # last: what is taken of a data set is an EventDataset
+    if shuffle:
         splits = [Shuffled(one._store, one._indices, one.provenance) for one in splits]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         config = TrainConfig(dataset="motion", profile="teach", seed=seed, save_dir=f"{folder}/run", **settings)
