@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from snn_helpers.events.read import read_events as read_events
     from snn_helpers.events.video import read_video as read_video
     from snn_helpers.events.video import simulate_events as simulate_events
+    from snn_helpers.exchange.nir import from_nir as from_nir
+    from snn_helpers.exchange.nir import to_nir as to_nir
     from snn_helpers.exchange.stream import stream as stream
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
     from snn_helpers.models.firing import balance_firing as balance_firing
@@ -68,6 +70,8 @@ _HOMES = {
     "train": "training.loop",
     "load_model": "training.build",
     "stream": "exchange.stream",
+    "to_nir": "exchange.nir",
+    "from_nir": "exchange.nir",
     "record": "activity",
     "diagnose": "activity",
 }

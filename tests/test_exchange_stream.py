@@ -43,7 +43,8 @@ def recording(seed=0):
     """Return events of 300 ms, as many in each frame as N-MNIST has."""
     rng = np.random.default_rng(seed)
     events = made_events(np.sort(rng.integers(500, 300_000, 3_000)))
-    events["x"], events["y"], events["p"] = rng.integers(0, 34, (2, 3_000)).tolist() + [rng.integers(0, 2, 3_000)]
+    for field, end in (("x", 34), ("y", 34), ("p", 2)):
+        events[field] = rng.integers(0, end, len(events))
     return events
 
 

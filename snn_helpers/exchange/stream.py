@@ -88,8 +88,8 @@ class Stream:
         net = self._runner.net
         if not (self._runner.neurons and all(neuron.init_hidden for neuron in self._runner.neurons)):
             raise ValueError(
-                f"{type(net).__name__} hands the state of its neurons on in a loop of its own. A stream takes a network "
-                "that computes one time step, with neurons of `init_hidden=True`."
+                f"{type(net).__name__} hands the state of its neurons on in a loop of its own. A stream takes a "
+                "network that computes one time step, with neurons of `init_hidden=True`."
             )
         self.batch = check_int("batch", batch, low=1)
         self.step_us = None if step_us is None else check_int("step_us", step_us, low=1)

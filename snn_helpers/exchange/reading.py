@@ -1,0 +1,80 @@
+"""What the ways out have in common: one step of a network as operations, norms folded, packages that may be missing."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from snn_helpers._checks import check_int
+from snn_helpers.over_time import device_of, evaluating, runner_of
+from snn_helpers.over_time.program import Now, Op, Program, references
+
+
+def need(package: str, what: str) -> ModuleType:
+    """Return a package of the extra `exchange`, loaded on first use, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as err:
+        raise ImportError(f"{what} needs the package {package}. Run `pip install 'snn_helpers[exchange]'`.") from err
+
+
+def read_step(net: nn.Module, sample_shape: Sequence[int], batch: int = 1) -> tuple[nn.Module, Program]:
+    """Return the network of one step behind `net`, and its operations in eval mode.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Any that `accelerate` runs as one time step.
+    sample_shape : sequence of int
+        Shape of one frame without the batch, [C, H, W].
+    batch : int
+        Recordings B for which it is traced; sizes of this number in the operations are B's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shape is none, or the step cannot be read.
+    """
+    if not isinstance(sample_shape, Sequence | torch.Size) or not len(sample_shape):
+        raise TypeError(f"`sample_shape` must be the shape of one frame, such as (2, 34, 34); got {sample_shape!r}.")
+    shape = [check_int(f"sample_shape[{place}]", size, low=1) for place, size in enumerate(sample_shape)]
+    runner = runner_of(net)
+    with evaluating(runner.net):
+        return runner.net, runner.step_program(torch.zeros(1, batch, *shape, device=device_of(net)))
+
+
+def users(program: Program) -> list[list[Op]]:
+    """Return for each operation of a step those that take its result."""
+    found: list[list[Op]] = [[] for _ in program.steps]
+    for op in program.steps:
+        for ref in references(op):
+            if isinstance(ref, Now):
+                found[ref.index].append(op)
+    return found
+
+
+def folded(weights: nn.Module, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a convolution or linear layer with the normalisation after it, in eval mode, in them.
+
+    With s = scale / sqrt(variance + eps): weight s, and (bias - mean) s + shift; computed in float64 and rounded once,
+    so that currents differ from the two layers' by rounding.
+
+    Raises
+    ------
+    ValueError
+        If the normalisation has no running statistics.
+    """
+    if norm.running_mean is None:
+        raise ValueError("it has no running statistics, so that what it computes depends on the batch")
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    scale = (variance + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight.detach().double())
+    bias = 0 if weights.bias is None else weights.bias.detach().double()
+    shifted = (bias - mean) * scale + (0 if norm.bias is None else norm.bias.detach().double())
+    weight = weights.weight.detach()
+    by_output = scale.view(-1, *[1] * (weight.dim() - 1))
+    return (weight.double() * by_output).to(weight.dtype), shifted.to(weight.dtype)
