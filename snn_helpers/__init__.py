@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from snn_helpers.events.video import simulate_events as simulate_events
     from snn_helpers.exchange.nir import from_nir as from_nir
     from snn_helpers.exchange.nir import to_nir as to_nir
+    from snn_helpers.exchange.onnx import to_onnx as to_onnx
+    from snn_helpers.exchange.quantise import quantise as quantise
     from snn_helpers.exchange.stream import stream as stream
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
     from snn_helpers.models.firing import balance_firing as balance_firing
@@ -72,6 +74,8 @@ _HOMES = {
     "stream": "exchange.stream",
     "to_nir": "exchange.nir",
     "from_nir": "exchange.nir",
+    "quantise": "exchange.quantise",
+    "to_onnx": "exchange.onnx",
     "record": "activity",
     "diagnose": "activity",
 }

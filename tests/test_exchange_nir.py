@@ -239,6 +239,7 @@ def zero_reset(*more):
 
 
 def import_by_snntorch(graph):
+    pytest.importorskip("nirtorch", reason="snnTorch's importer needs the package nirtorch")
     from snntorch.import_nir import import_from_nir
 
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -247,6 +248,7 @@ def import_by_snntorch(graph):
 
 
 def export_by_snntorch(net, frames):
+    pytest.importorskip("nirtorch", reason="snnTorch's exporter needs the package nirtorch")
     from snntorch.export_nir import export_to_nir
 
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

@@ -10,10 +10,10 @@ back to the membrane, scaled by minus the threshold:
                               membrane <- reset: Scale <- threshold
 
 Several connections into one node are added. snnTorch's importer (1.0) reads LIF and CubaLIF nodes rightly, of neurons
-that are set to zero, for steps of 1e-4 s and one threshold a layer. It knows no subgraphs of these parts; takes IF for a
-decay of 0.9; flattens the batch, too; and takes every graph to be for steps of 1e-4 s. Its exporter writes resets by
-subtraction as resets to zero. J. E. Pedersen et al., Neuromorphic intermediate representation, Nature
-Communications 15 (2024); for what a node means, the docstrings of the package nir.
+that are set to zero, for steps of 1e-4 s and one threshold a layer. It knows no subgraphs of these parts, takes IF for
+a decay of 0.9, flattens the batch, too, and takes every graph to be for steps of 1e-4 s. Its exporter writes resets by
+subtraction as resets to zero. J. E. Pedersen et al., Neuromorphic intermediate representation, Nature Communications 15
+(2024); for what a node means, the docstrings of the package nir.
 """
 
 from __future__ import annotations

@@ -58,23 +58,33 @@ def users(program: Program) -> list[list[Op]]:
     return found
 
 
+def affine_of(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return scale and shift [C] of a normalisation in eval mode, float64: it computes cur scale + shift.
+
+    Raises
+    ------
+    ValueError
+        If it has no running statistics.
+    """
+    if norm.running_mean is None:
+        raise ValueError("it has no running statistics, so that what it computes depends on the batch")
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight.detach().double()
+    shift = -norm.running_mean.double() * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.detach().double()
+
+
 def folded(weights: nn.Module, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a convolution or linear layer with the normalisation after it, in eval mode, in them.
 
-    With s = scale / sqrt(variance + eps): weight s, and (bias - mean) s + shift; computed in float64 and rounded once,
-    so that currents differ from the two layers' by rounding.
+    Computed in float64 and rounded once, so that currents differ from the two layers' by rounding.
 
     Raises
     ------
     ValueError
         If the normalisation has no running statistics.
     """
-    if norm.running_mean is None:
-        raise ValueError("it has no running statistics, so that what it computes depends on the batch")
-    mean, variance = norm.running_mean.double(), norm.running_var.double()
-    scale = (variance + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight.detach().double())
-    bias = 0 if weights.bias is None else weights.bias.detach().double()
-    shifted = (bias - mean) * scale + (0 if norm.bias is None else norm.bias.detach().double())
-    weight = weights.weight.detach()
+    scale, shift = affine_of(norm)
+    weight, bias = weights.weight.detach(), 0 if weights.bias is None else weights.bias.detach().double()
     by_output = scale.view(-1, *[1] * (weight.dim() - 1))
-    return (weight.double() * by_output).to(weight.dtype), shifted.to(weight.dtype)
+    return (weight.double() * by_output).to(weight.dtype), (bias * scale + shift).to(weight.dtype)
