@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import os
 import warnings
@@ -19,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
 from snn_helpers.engine import Neuron
-from snn_helpers.exchange.reading import need, read_step
+from snn_helpers.exchange.reading import need, read_step, without_surrogate
 from snn_helpers.neurons import as_neuron
 from snn_helpers.over_time import evaluating, is_spiking, layer_name
 from snn_helpers.over_time.fold import name_of
@@ -172,11 +171,7 @@ def _plain(name: str, module: nn.Module) -> Neuron:
     neuron = as_neuron(module)
     if isinstance(neuron, str):
         raise ValueError(f"{name}: cannot be said in ONNX: {neuron}.")
-    return dataclasses.replace(neuron, surrogate=_fire)
-
-
-def _fire(excess: Tensor) -> Tensor:
-    return (excess > 0).to(excess.dtype)
+    return without_surrogate(neuron)
 
 
 def _numbers(neuron: Neuron, cur: Tensor, spk: Tensor) -> dict[str, Tensor]:

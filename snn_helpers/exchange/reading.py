@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snn_helpers._checks import check_int
+from snn_helpers.engine import Neuron
 from snn_helpers.over_time import device_of, evaluating, runner_of
 from snn_helpers.over_time.program import Now, Op, Program, references
 
@@ -88,3 +90,12 @@ def folded(weights: nn.Module, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     weight, bias = weights.weight.detach(), 0 if weights.bias is None else weights.bias.detach().double()
     by_output = scale.view(-1, *[1] * (weight.dim() - 1))
     return (weight.double() * by_output).to(weight.dtype), (bias * scale + shift).to(weight.dtype)
+
+
+def without_surrogate(neuron: Neuron) -> Neuron:
+    """Return neurons that fire by a plain comparison, for what computes no gradients."""
+    return dataclasses.replace(neuron, surrogate=_above_zero, slope=None)
+
+
+def _above_zero(excess: Tensor) -> Tensor:
+    return (excess > 0).to(excess.dtype)

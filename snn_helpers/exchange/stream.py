@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from snn_helpers._checks import check_choice, check_int
 from snn_helpers.events.convert import check_events, check_sensor_size, join_columns
 from snn_helpers.events.dtype import RecordingError, make_events
 from snn_helpers.events.frames import ORIGINS, FrameSpec, bin_frames
+from snn_helpers.exchange.reading import without_surrogate
 from snn_helpers.models.network import SpikingNetwork, frame_size
 from snn_helpers.models.readout import decide
 from snn_helpers.neurons import Listener, SpikingNeuron, reset
@@ -312,8 +315,20 @@ def _copy(net: nn.Module) -> nn.Module:
         net = copy.deepcopy(net, memo).eval()
     except Exception as err:  # whatever a network of others holds
         raise TypeError(f"{type(net).__name__} cannot be copied, so that no stream can run beside it: {err}") from err
+    like = next(net.parameters(), torch.empty(0))
+    for module in net.modules():
+        if (
+            isinstance(module, SpikingNeuron) and not module._parameters
+        ):  # its numbers stay: made ready once, not a step
+            ready = without_surrogate(module.neuron())
+            ready = dataclasses.replace(ready, numbers=ready.tensors(like))
+            module.neuron = functools.partial(_same, ready)
     for module in net.modules():  # who listens to the network does not listen to its streams
         for hooks, kind in ((module._forward_hooks, Listener), (module._forward_pre_hooks, InputListener)):
             for key in [key for key, hook in hooks.items() if isinstance(hook, kind)]:
                 del hooks[key]
     return net
+
+
+def _same(value: Any) -> Any:
+    return value
