@@ -149,7 +149,7 @@ def layers(draw):
     beta = draw(st.sampled_from((1.0, 0.0))) if draw(st.booleans()) else number(0, 7)
     threshold = draw(eighths) if draw(st.booleans()) else number(1, 16)
     alpha, reset = number(0, 7), draw(st.sampled_from(("subtract", "zero", "none")))
-    kind = draw(st.sampled_from(("ours", "snntorch", "synaptic", "our synaptic", "recurrent", "one to one")))
+    kind = draw(st.sampled_from(("ours", "snntorch", "synaptic", "our synaptic", "recurrent", "one to one", "both")))
     if kind == "ours":
         return Leaky(beta, threshold, **HIDDEN)
     if kind == "our synaptic":
@@ -160,6 +160,9 @@ def layers(draw):
     if kind == "synaptic":
         beta = 0.5 if reset == "zero" and isinstance(beta, float) else beta
         return snn.Synaptic(alpha, beta, reset_delay=reset != "zero", **options)
+    if kind == "both":
+        options["reset_mechanism"] = "none" if reset == "none" else "subtract"  # RSynaptic has no other that runs
+        return snn.RSynaptic(alpha, beta, linear_features=5, **options)
     more = {"linear_features": 5} if kind == "recurrent" else {"all_to_all": False, "V": number(-8, 8)}
     return snn.RLeaky(beta, reset_delay=reset != "zero", **more, **options)
 
@@ -347,6 +350,40 @@ def test_operation_that_nir_cannot_say_is_named(way, message):
         to_nir(Odd(way), (3,))
 
 
+class Unlike(nn.Module):
+    """Steps that a copy of their layers would not do."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.neurons = way, Leaky(**HIDDEN)
+
+    def forward(self, frame):
+        if self.way == "dropped":
+            return self.neurons(nn.functional.dropout(frame, 0.5))
+        spk = self.neurons(frame)
+        return torch.add(spk, frame, alpha=2) if self.way == "alpha" else self.neurons(spk)
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("dropped", "drops values at random in eval mode, too"),
+        ("twice", "neurons: is called twice in one step"),
+        ("alpha", "`add` .* NIR has no node for this operation"),
+    ],
+)
+def test_step_that_is_more_than_its_layers_is_refused(way, message):
+    with pytest.raises(ValueError, match=message):
+        to_nir(Unlike(way), (3,))
+
+
+def test_hook_that_may_change_values_is_refused():
+    net = zero_reset()
+    net[0].register_forward_hook(lambda module, args, output: output * 2)
+    with pytest.raises(ValueError, match="a hook on Linear may change what it computes"):
+        to_nir(net, (6,))
+
+
 def test_own_networks_are_refused_by_their_first_max_pool_and_left_as_they_are():
     net = SpikingCNN().train()
     with pytest.raises(NIRError, match=r"conv1\.pool: NIR has no node for MaxPool2d"):
@@ -375,6 +412,7 @@ def lif(size=3, **changes):
         (lambda: graph_of(lif(5)), r"a: shapes do not fit: it is given \[3\]"),
         (lambda: graph_of(lif(), last=(4,)), r"output: shapes do not fit: it says \[4\], and is given \[3\]"),
         (lambda: graph_of(nir.Linear(np.full((3, 3), np.nan)), lif()), "a: `weight` holds numbers that are not finite"),
+        (lambda: graph_of(nir.Conv1d(3, np.ones((4, 1, 3)), 1, 0, 1, 3, np.ones(4)), lif()), "a: makes no layer"),
         (lambda: graph_of(lif(v_leak=1)), "a: `v_leak` must be 0"),
         (lambda: graph_of(lif(v_reset=1)), "a: `v_reset` must be 0"),
         (lambda: graph_of(lif(v_threshold=0)), "a: a threshold of 0 fires at rest"),

@@ -86,6 +86,7 @@ def test_file_brings_the_weights_back(tmp_path, bits):
     for name, value in made.network.state_dict().items():
         assert torch.equal(again.network.state_dict()[name], value)
     assert torch.equal(again.layers["0"].weight, made.layers["0"].weight)
+    assert str(again) == str(made)
     with pytest.raises(ValueError, match="holds no such weights of Linear"):
         load_quantised(tmp_path / "net.pt", nn.Linear(7, 3))
 
@@ -102,6 +103,33 @@ def test_file_brings_the_weights_back(tmp_path, bits):
 def test_layer_without_a_form_in_whole_numbers_is_named(net, message):
     with pytest.raises(ValueError, match=message):
         quantise(net).integer((4,))
+
+
+class Joined(nn.Module):
+    def __init__(self, way="sum"):
+        super().__init__()
+        self.way, self.first = way, nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), Leaky(output=True, **HIDDEN))
+        self.last, self.readout = nn.Linear(32, 3), Leaky(**HIDDEN)
+
+    def forward(self, frame):
+        spk, mem = self.first(frame.float())
+        joined = spk.clone() + frame if self.way == "sum" else mem if self.way == "mem" else spk + 1.0
+        return self.readout(self.last(joined.view(joined.shape[0], -1)))
+
+
+def test_skips_are_sums_of_whole_numbers():
+    torch.manual_seed(0)
+    made, frames = quantise(Joined().eval()), counts(shape=(2, 4, 4))
+    with torch.no_grad():
+        expected = accelerate(made.network, engine="reference")(frames)
+    assert expected.any()
+    assert torch.equal(made.integer((2, 4, 4)).run(frames)[0].float(), expected)
+
+
+@pytest.mark.parametrize(("way", "name"), [("mem", "view"), ("shift", "add")])
+def test_operation_without_a_form_in_whole_numbers_is_named(way, name):
+    with pytest.raises(ValueError, match=f"`{name}`.*: has no form in whole numbers here"):
+        quantise(Joined(way)).integer((2, 4, 4))
 
 
 def test_what_cannot_be_rounded_is_refused():

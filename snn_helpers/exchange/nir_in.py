@@ -88,7 +88,12 @@ class Reader:
         modules: dict[str, nn.Module] = {}
         order = []
         for name in self.ordered():
-            *before, module = self.modules_of(name)
+            try:
+                *before, module = self.modules_of(name)
+            except NIRError:
+                raise
+            except Exception as err:  # whatever torch makes of numbers that it was not made for
+                raise NIRError(f"{name}: makes no layer ({err}).") from err
             key = name.replace(".", "_")
             sources = [names[source] for source in self.sources[name]]
             if not sources:

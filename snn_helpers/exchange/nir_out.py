@@ -13,11 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.utils import _pair
 
 from snn_helpers.exchange.nir_layers import Layer, NIRError, edges_of
-from snn_helpers.exchange.reading import folded, need, users
+from snn_helpers.exchange.reading import folded, need, role_of, users
 from snn_helpers.neurons import SpikingNeuron, Synaptic, as_neuron
 from snn_helpers.over_time import WEIGHTS, is_spiking
 from snn_helpers.over_time.fold import name_of
-from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
 from snn_helpers.over_time.program import Now, Op, Program
 
 _HINTS = {
@@ -54,28 +53,26 @@ class Writer:
             return self.add("input", nir.Input(np.array(val.shape[1:])), ())
         taken = [self.steps[item.index] for item in op.args if isinstance(item, Now)]
         values = [self.values[item.index] for item in op.args if isinstance(item, Now)]
-        if name == "getitem" and isinstance(taken[0].val, tuple):
-            return values[0] if op.args[1] == 0 else ()
+        role = role_of(op, self.steps, self.net)
         if () in values:
             where = name if op.kind == "call_module" else f"`{name}`{op.line}"
             raise NIRError(f"{where}: takes membranes of a layer of neurons, and NIR's nodes pass on spikes.")
-        if op.kind == "call_module":
+        if role in ("spikes", "same"):
+            return values[0]
+        if role == "sum":
+            return values[0] + values[1]
+        if role == "flat":
+            return self.add("flatten", self.flatten(taken[0].val.shape[1:], 0, -1), values[0])
+        if name == "getitem" and isinstance(taken[0].val, tuple):
+            return ()  # a membrane: fine where nothing takes it
+        if op.kind == "call_module" and values:
             module = self.net.get_submodule(op.target)
-            if isinstance(module, (nn.Identity, *DROPOUTS)):
-                return values[0]
             if isinstance(module, _BatchNorm):
                 return self.fold(op, module, taken[0], values[0])
             return self.add(op.target, self.node_of(op.target, module, taken[0].val.shape[1:]), values[0])
-        shapes = [one.val.shape for one in taken]
-        if name in ("add", "iadd") and len(taken) == 2 and shapes[0] == shapes[1]:
-            return values[0] + values[1]
         factors = [item for item in op.args if isinstance(item, int | float)]
         if name in ("mul", "imul") and len(taken) == len(factors) == 1:
             return self.add("scale", nir.Scale(np.full(tuple(val.shape[1:]), float(factors[0]))), values[0])
-        if name in ("flatten", "view", "reshape") and len(taken) == 1 and val.shape == (1, shapes[0][1:].numel()):
-            return self.add("flatten", self.flatten(shapes[0][1:], 0, -1), values[0])
-        if name in (*DROPOUT_FUNCTIONS, "contiguous", "clone", "detach"):
-            return values[0]
         raise NIRError(f"`{name}`{op.line}: NIR has no node for this operation.")
 
     def flatten(self, shape: Sequence[int], start: int, end: int) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,7 @@ def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike
     inputs = (frame, *step.zeros(frame))
     free = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     names = [f"next_{name}" for name in step.names]
-    # torch's exporter prints, and warns of its own parts.
-    with evaluating(net), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with evaluating(net), _quiet():
         step.eval()
         made = torch.onnx.export(
             step,
@@ -107,6 +106,19 @@ def run_onnx(path: str | os.PathLike, frames: Any) -> list[np.ndarray]:
         given = {name: out[f"next_{name}"] for name in given}
         steps.append([out[name] for name in answers])
     return [np.stack(part) for part in zip(*steps)]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what torch's exporter prints, and warns and logs of parts of its own."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 class _Step(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,10 @@ from torch.utils._pytree import tree_leaves
 from snn_helpers._checks import check_int
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
-from snn_helpers.exchange.reading import affine_of, read_step
+from snn_helpers.exchange.reading import affine_of, read_step, role_of
 from snn_helpers.neurons import as_neuron
 from snn_helpers.over_time import WEIGHTS, evaluating, is_spiking
 from snn_helpers.over_time.fold import name_of
-from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
 from snn_helpers.over_time.program import Now, Op
 
 BITS = (4, 8)
@@ -97,7 +97,7 @@ class Quantised:
             for name, one in self.layers.items()
         }
         with whole_file(user_path(path)) as part:
-            torch.save({"bits": self.bits, "layers": layers, "rest": rest}, part)
+            torch.save({"bits": self.bits, "error": self.largest_error, "layers": layers, "rest": rest}, part)
 
 
 def quantise(net: nn.Module, bits: int = 8) -> Quantised:
@@ -171,11 +171,11 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
         }
         weights = {f"{name}.weight" if name else "weight": one.dequantised() for name, one in layers.items()}
         network.load_state_dict({**state["rest"], **weights})
+        sizes = quantise(network, bits)
+        return dataclasses.replace(sizes, network=network, layers=layers, largest_error=state["error"])
     except Exception as err:  # torch raises pickle, zip, key and runtime errors alike
         reason = (str(err) or type(err).__name__).splitlines()[0]
         raise ValueError(f"{path}: holds no such weights of {type(net).__name__} ({reason}).") from err
-    found = quantise(network, bits)
-    return Quantised(network, layers, bits, found.bytes_before, found.bytes_after, float("nan"))
 
 
 def _rounded(weight: Tensor, bits: int) -> IntegerWeights:
@@ -202,7 +202,7 @@ def _unpacked(packed: Tensor, shape: Sequence[int], bits: int) -> Tensor:
     return whole[: torch.Size(shape).numel()].view(*shape)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Currents:
     """What weights give, in whole numbers: currents are `unit` times them, by output channel."""
 
@@ -279,7 +279,7 @@ class IntegerNetwork:
         answers = [leaf.index for leaf in tree_leaves(program.output) if isinstance(leaf, Now)]
         self._answer = answers[0]
         self._parts: dict[int, _Currents | _Neurons] = {}
-        currents: list[_Currents | None] = []  # of each operation; None for spikes
+        currents: list[_Currents | str | None] = []  # of each operation; None for spikes, "membranes" for these
         self._first = next(index for index, op in enumerate(self._steps) if op.kind == "series")
         with evaluating(self._net):
             for index, op in enumerate(self._steps):
@@ -287,8 +287,8 @@ class IntegerNetwork:
         if currents[self._answer] is not None:
             raise ValueError(f"{type(self._net).__name__}: what it returns first are no spikes.")
 
-    def _build(self, index: int, op: Op, taken: list[_Currents | None]) -> _Currents | None:
-        """Prepare one operation; return the currents that it gives, or None for spikes."""
+    def _build(self, index: int, op: Op, taken: list[Any]) -> _Currents | str | None:
+        """Prepare one operation; return the currents that it gives, None for spikes, or "membranes"."""
         if op.kind == "series":
             return None
         name = op.target if op.kind == "call_module" else f"`{name_of(op)}`{op.line}"
@@ -308,13 +308,13 @@ class IntegerNetwork:
         if module is not None and is_spiking(module) and isinstance(taken[0], _Currents):
             self._parts[index] = self._neurons(name, module, taken[0], op)
             return None
-        if isinstance(module, (nn.Identity, nn.MaxPool2d, nn.MaxPool1d, *DROPOUTS)):
+        role = role_of(op, self._steps, self._net)
+        if role == "same" or (isinstance(module, nn.MaxPool2d | nn.MaxPool1d) and taken):
             return taken[0]
-        spikes = all(one is None for one in taken)
-        if spikes and isinstance(module, nn.Flatten):
+        if (role in ("spikes", "sum", "flat") or isinstance(module, nn.Flatten)) and set(taken) == {None}:
             return None
-        if spikes and module is None and name_of(op) in (*_ON_SPIKES, *DROPOUT_FUNCTIONS):
-            return None
+        if name_of(op) == "getitem" and taken == [None]:
+            return "membranes"  # fine where nothing takes them
         kind = name if module is None else f"{name} ({type(module).__name__})"
         raise ValueError(f"{kind}: has no form in whole numbers here, which knows weights, norms, max-pools and Leaky.")
 
@@ -367,12 +367,9 @@ class IntegerNetwork:
                 values.append(module(taken[0].double()).long())  # torch pools no whole numbers on every device
             elif isinstance(module, nn.Flatten):
                 values.append(module(taken[0]))
-            elif op.kind == "call_module" or name_of(op) in ("getitem", *DROPOUT_FUNCTIONS):
-                values.append(taken[0])
-            elif name_of(op) in ("add", "iadd"):
-                values.append(taken[0] + taken[1])
             else:
-                values.append(taken[0].flatten(1))
+                role = role_of(op, self._steps, self._net)
+                values.append(sum(taken) if role == "sum" else taken[0].flatten(1) if role == "flat" else taken[0])
         part = self._parts.get(self._answer)
         if part is None:  # spikes of a tuple's first part
             part = [one for one in self._parts.values() if isinstance(one, _Neurons)][-1]
@@ -397,9 +394,6 @@ class IntegerNetwork:
         spk_rec, mem_rec = zip(*[self.step(frame) for frame in frames])
         self.reset()
         return torch.stack(spk_rec), torch.stack(mem_rec)
-
-
-_ON_SPIKES = ("getitem", "add", "iadd", "flatten", "view", "reshape", "contiguous", "clone", "detach")
 
 
 def _by_output(values: Tensor, axes: int) -> Tensor:
