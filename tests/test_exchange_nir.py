@@ -168,7 +168,7 @@ def layers(draw):
 
 
 @given(st.data())
-@settings(max_examples=40, phases=[Phase.generate])
+@settings(max_examples=30, phases=[Phase.generate])
 def test_any_layer_of_neurons_fires_the_same_after_a_round_trip(data):
     neurons = layers(data.draw)
     net = exact(nn.Sequential(nn.Linear(4, 5), neurons))
@@ -456,6 +456,23 @@ def test_files_that_are_no_graphs_are_refused(tmp_path):
         from_nir(path)
     with pytest.raises(TypeError, match=r"`graph` must be a nir\.NIRGraph or the path of one; got int"):
         from_nir(3)
+
+
+def test_damaged_copies_of_a_file_are_read_or_refused(tmp_path):
+    to_nir(exact(Residual()), (2, 6, 6), 1e-3, tmp_path / "whole.nir")
+    whole, rng = (tmp_path / "whole.nir").read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for length in rng.integers(len(whole) // 2, len(whole) * 2, 40):
+        damaged = bytearray(whole[:length])
+        for place in rng.integers(0, len(damaged), 8):
+            damaged[place] = rng.integers(256)
+        (tmp_path / "damaged.nir").write_bytes(damaged)
+        try:
+            from_nir(tmp_path / "damaged.nir")
+        except NIRError as err:
+            assert len(str(err).splitlines()) == 1  # noqa: PT017
+            refused += 1
+    assert refused > 10
 
 
 def test_missing_package_ends_in_the_command_that_installs_it(monkeypatch):

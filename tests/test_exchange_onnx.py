@@ -8,7 +8,7 @@ import snntorch as snn
 import torch
 from torch import nn
 
-from snn_helpers import ALIF, Leaky, SpikingResNet, Synaptic, accelerate, balance_firing, to_onnx
+from snn_helpers import ALIF, Leaky, Synaptic, accelerate, to_onnx
 from snn_helpers.exchange.onnx import run_onnx
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -18,12 +18,6 @@ HIDDEN = {"init_hidden": True}
 
 def frames_of(*shape, steps=8, batch=3):
     return torch.poisson(torch.full((steps, batch, *shape), 0.4), torch.Generator().manual_seed(1))
-
-
-def firing():
-    net = SpikingResNet(image_size=16, skip="membrane")
-    balance_firing(net, frames_of(2, 16, 16), 0.1)
-    return net
 
 
 class Odd(nn.Module):
@@ -45,11 +39,10 @@ class Odd(nn.Module):
 @pytest.mark.parametrize(
     ("make", "shape"),
     [
-        (firing, (2, 16, 16)),
         (Odd, (2, 3)),
         (lambda: nn.Sequential(nn.Linear(4, 16), ALIF(threshold=0.1, **HIDDEN)), (4,)),
     ],
-    ids=["SpikingResNet", "own", "spikes alone"],
+    ids=["own", "spikes alone"],
 )
 def test_step_in_onnxruntime_fires_the_same_for_any_batch(make, shape, tmp_path):
     torch.manual_seed(0)

@@ -169,12 +169,25 @@ def test_times_since_1970_count_from_the_first_event():
         late.feed(made_events([10**15]))
 
 
+def test_array_that_is_filled_anew_for_each_piece_changes_nothing_that_waits():
+    live, other = (network().stream(step_us=1_000, origin="zero") for _ in range(2))
+    buffer = made_events([100, 900])
+    live.feed(buffer)
+    other.feed(buffer.copy())
+    buffer["t"], buffer["x"] = [1_000, 2_000], 30
+    for mine, others in zip(live.feed(buffer), other.feed(buffer.copy()), strict=True):
+        assert torch.equal(mine[1], others[1])
+
+
 def test_nothing_has_happened_before_the_first_event():
     live = network().stream(step_us=1_000)
-    assert live.feed(made_events([])) == []
-    assert live.flush() == []
+    assert live.feed(made_events([])) == live.feed(made_events([]), until_us=5_000) == live.flush() == []
     with pytest.raises(ValueError, match="no step has run yet"):
         live.answer()
+    with pytest.raises(RecordingError, match="`until_us`: 6,000 µs lie before an event at 7,000 µs"):
+        live.feed(made_events([7_000]), until_us=6_000)
+    assert len(live.feed(made_events([7_000]), until_us=9_500)) == 2  # steps begin at the first event
+    assert len(network().stream(step_us=1_000, origin="zero").feed(made_events([]), until_us=5_000)) == 5
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def _unknown_type(nir, path: Any) -> str | None:
     try:
         with h5py.File(path, "r") as file:
             file.visititems(note)
-    except (OSError, AttributeError):
+    except Exception:  # damaged, too
         return None
     return found[0] if found else None
 

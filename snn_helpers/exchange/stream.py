@@ -216,30 +216,30 @@ class Stream:
         """
         streams = self._joined(events)
         times = np.sort(np.concatenate([one["t"] for one in streams]))
+        if self._begin is None and self.origin == "first" and not len(times):
+            return []  # nothing has begun
         begin, seen = self._begin, self._seen
         if begin is None:
             begin = seen = 0
         until = int(until_us) - self._zero if until_us is not None else int(times[-1]) if len(times) else seen
         first, last = (int(times[0]), int(times[-1])) if len(times) else (until, until)
+        if last > until:
+            raise RecordingError(f"`until_us`: {until_us:,} µs lie before an event at {last + self._zero:,} µs.")
         if min(first, until) < seen:
             early, late = (time + self._zero for time in (min(first, until), seen))
             raise RecordingError(
                 f"`events`: time goes back: {early:,} µs come after {late:,} µs. Begin anew with `reset()`."
             )
-        if last > until:
-            raise RecordingError(f"`until_us`: {until_us:,} µs lie before an event at {last + self._zero:,} µs.")
         pause = int(np.diff(times, prepend=seen, append=until).max())
         if pause > self.max_pause_us:
             raise RecordingError(
                 f"`events`: a pause of {pause:,} µs is longer than {self.max_pause_us:,} µs (`max_pause_us`). Begin "
                 "anew with `reset()`, or allow more."
             )
-        if self._begin is None and not len(times) and until_us is None:
-            return []  # nothing has begun
         streams = [check_events(one, False, "us", self._sensor_size, False, "events") for one in streams]
         waiting = self._waiting or [one[:0] for one in streams]
         self._begin, self._seen = begin, until
-        self._waiting = [np.concatenate(pair) if len(pair[0]) else pair[1] for pair in zip(waiting, streams)]
+        self._waiting = [np.concatenate(pair) for pair in zip(waiting, streams)]  # a copy: arrays may be used again
         return self._run_steps((until - begin) // self.step_us)
 
     def flush(self) -> list[Any]:
