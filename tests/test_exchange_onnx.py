@@ -66,6 +66,23 @@ def test_step_in_onnxruntime_fires_the_same_for_any_batch(make, shape, tmp_path)
     assert expected[0].any()
 
 
+class Swapped(nn.Module):
+    def __init__(self, first):
+        super().__init__()
+        self.first, self.neurons = first, Leaky(output=True, **HIDDEN)
+
+    def forward(self, frame):
+        spk, mem = self.neurons(frame)
+        return (mem, spk) if self.first == "mem" else (spk, frame)
+
+
+def test_only_membranes_are_called_so(tmp_path):
+    with pytest.raises(ValueError, match="Swapped: what it returns first are no spikes"):
+        to_onnx(Swapped("mem"), (3,), tmp_path / "step.onnx")
+    to_onnx(Swapped("spk"), (3,), tmp_path / "step.onnx")
+    assert len(run_onnx(tmp_path / "step.onnx", frames_of(3))) == 1
+
+
 def test_neurons_without_an_equation_are_named(tmp_path):
     net = nn.Sequential(nn.Linear(4, 3), snn.Alpha(0.9, 0.8, inhibition=False, **HIDDEN))
     net[1].state_quant = lambda value: value

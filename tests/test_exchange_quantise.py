@@ -77,6 +77,30 @@ def test_spikes_are_equal_to_the_last_one_where_nothing_is_rounded():
     assert torch.equal(integer.run(frames)[0], spk_rec)  # from zero again
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, -1e-6, 1.0])
+@pytest.mark.parametrize("shift", [0.0, 0.3, -0.3, 1e-9])
+def test_channels_that_are_next_to_nothing_do_not_outgrow_their_bits(scale, shift):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(3)
+    norm.weight.data[0], norm.bias.data[0] = scale, shift
+    net = nn.Sequential(nn.Linear(4, 3), norm, Leaky(0.9, output=True, **HIDDEN)).eval()
+    made, frames = quantise(net), counts(steps=30, shape=(4,))
+    with torch.no_grad():
+        spk_rec, mem_rec = accelerate(made.network, engine="reference")(frames.float())
+    spk, mem = made.integer((4,)).run(frames)
+    assert torch.equal(spk.float(), spk_rec)
+    torch.testing.assert_close(mem.float(), mem_rec, rtol=1e-4, atol=1e-4)
+
+
+def test_norm_that_turns_what_a_max_pool_took_is_refused():
+    norm = nn.BatchNorm2d(2)
+    net = nn.Sequential(nn.Conv2d(2, 2, 3), nn.MaxPool2d(2), norm, Leaky(**HIDDEN)).eval()
+    quantise(net).integer((2, 6, 6))
+    norm.weight.data[1] = -1.0
+    with pytest.raises(ValueError, match="2: a negative scale after a max-pool"):
+        quantise(net).integer((2, 6, 6))
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_file_brings_the_weights_back(tmp_path, bits):
     net = nn.Sequential(nn.Linear(7, 3), Leaky(0.8, learn=("beta",), **HIDDEN))

@@ -128,8 +128,7 @@ class _Step(nn.Module):
         super().__init__()
         self.net = net
         self._steps, self._constants = program.steps, program.constants
-        leaves = [leaf for leaf in tree_leaves(program.output) if isinstance(leaf, Now)]
-        self._output = program.output if leaves else None
+        self._output = program.output
         self._neurons: dict[int, Neuron] = {}
         self.names: list[str] = []
         for index, op in enumerate(self._steps):
@@ -137,7 +136,12 @@ class _Step(nn.Module):
             if module is not None and is_spiking(module):
                 self._neurons[index] = _plain(op.target, module)
                 self.names += [f"{layer_name(op.target)}.{state}" for state in ("spk", *self._neurons[index].states)]
-        self.answers = ["spk", "mem"][: 1 + (len(leaves) > 1 or isinstance(self._steps[leaves[0].index].val, tuple))]
+        leaves = [self._steps[leaf.index] for leaf in tree_leaves(program.output) if isinstance(leaf, Now)]
+        kinds = [("membrane" if _is_membrane(op, self._steps) else "other") for op in leaves[:2]]
+        if not kinds or kinds[0] == "membrane":
+            raise ValueError(f"{type(net).__name__}: what it returns first are no spikes.")
+        has_mem = isinstance(leaves[0].val, tuple) or kinds[1:] == ["membrane"]
+        self.answers = ["spk", "mem"] if has_mem else ["spk"]
 
     def zeros(self, frame: Tensor) -> list[Tensor]:
         """Return states before the first step."""
@@ -176,6 +180,11 @@ class _Step(nn.Module):
                 values.append(_call(self.net, op, args, kwargs, frame.shape[0]))
         answer = [leaf for leaf in tree_leaves(map_aggregate(self._output, now)) if isinstance(leaf, Tensor)]
         return (*answer[: len(self.answers)], *after)
+
+
+def _is_membrane(op: Op, steps: list[Op]) -> bool:
+    """Whether an operation takes another part of what neurons return than their spikes."""
+    return name_of(op) == "getitem" and isinstance(steps[op.args[0].index].val, tuple) and op.args[1] != 0
 
 
 def _plain(name: str, module: nn.Module) -> Neuron:

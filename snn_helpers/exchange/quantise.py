@@ -25,10 +25,11 @@ from snn_helpers.over_time.fold import name_of
 from snn_helpers.over_time.program import Now, Op
 
 BITS = (4, 8)
-# Of whole numbers: with these, products of a membrane and a decay stay below 2^63 for membranes up to 2^22 weights'
-# units, and roundings are about float32's.
+# Of whole numbers: with these, products of a membrane and a decay stay below 2^63 for membranes of up to 500
+# thresholds, and roundings are about float32's.
 FRACTION_BITS = 16
 DECAY_BITS = 24
+_THRESHOLD_BITS = 30  # of the largest threshold or bias
 
 
 @dataclass(frozen=True)
@@ -209,14 +210,22 @@ class _Currents:
     weight: Tensor
     unit: Tensor  # float64 [outputs]
     offset: Tensor  # float64 [outputs], in the network's own unit
+    pooled: bool = False  # whether a max-pool has taken the largest of them
     bias: Tensor | None = None  # the offset in whole numbers, once it is known
+    shift: Tensor | None = None  # int64 [outputs]: bits of membranes below the unit
 
-    def close(self, fraction_bits: int) -> None:
-        """Make units positive, which a normalisation may have turned, and the offset whole."""
-        self.weight = self.weight * _by_output(self.unit.sign().long(), self.weight.dim())
-        dead = self.unit == 0
-        self.unit = torch.where(dead, self.offset.abs().clamp_min(1e-30), self.unit.abs())
-        self.bias = (self.offset / self.unit * 2**fraction_bits).round().long()
+    def close(self, fraction_bits: int, threshold: Tensor) -> None:
+        """Make units positive, which a normalisation may have turned, and the offset whole.
+
+        A channel whose weights are next to nothing beside its threshold or its offset has fewer bits below the unit, or
+        no weights, so that no number outgrows 64 bits.
+        """
+        least = self.offset.abs().clamp_min(float(threshold.max()))
+        silent = self.unit.abs() * 2**_THRESHOLD_BITS < least
+        self.weight = self.weight * _by_output((self.unit.sign() * ~silent).long(), self.weight.dim())
+        self.unit = torch.where(silent, least, self.unit.abs())
+        self.shift = (_THRESHOLD_BITS - (least / self.unit).log2()).floor().clamp(0, fraction_bits).long()
+        self.bias = (self.offset / self.unit * 2.0**self.shift).round().long()
 
 
 @dataclass
@@ -303,13 +312,17 @@ class IntegerNetwork:
             return self._parts[index]
         if isinstance(module, _BatchNorm) and module.running_mean is not None and isinstance(taken[0], _Currents):
             scale, shift = (tensor.cpu() for tensor in affine_of(module))
+            if taken[0].pooled and (scale < 0).any():
+                raise ValueError(f"{name}: a negative scale after a max-pool has no form in whole numbers here.")
             taken[0].unit, taken[0].offset = taken[0].unit * scale, taken[0].offset * scale + shift
             return taken[0]
         if module is not None and is_spiking(module) and isinstance(taken[0], _Currents):
             self._parts[index] = self._neurons(name, module, taken[0], op)
             return None
         role = role_of(op, self._steps, self._net)
-        if role == "same" or (isinstance(module, nn.MaxPool2d | nn.MaxPool1d) and taken):
+        if isinstance(module, nn.MaxPool2d | nn.MaxPool1d) and isinstance(taken[0], _Currents):
+            taken[0].pooled = True
+        if role == "same" or isinstance(module, nn.MaxPool2d | nn.MaxPool1d):
             return taken[0]
         if (role in ("spikes", "sum", "flat") or isinstance(module, nn.Flatten)) and set(taken) == {None}:
             return None
@@ -327,12 +340,12 @@ class IntegerNetwork:
             raise ValueError(
                 f"{name}: shares its currents with other neurons, which has no form in whole numbers here."
             )
-        currents.close(self.fraction_bits)
-        axes = (op.val[0] if isinstance(op.val, tuple) else op.val).dim() - 1
         beta, threshold = (
             torch.as_tensor(neuron.numbers[key]).detach().cpu().double() for key in ("beta", "threshold")
         )
-        unit = _by_output(currents.unit, axes) / 2**self.fraction_bits
+        currents.close(self.fraction_bits, threshold)
+        axes = (op.val[0] if isinstance(op.val, tuple) else op.val).dim() - 1
+        unit = _by_output(currents.unit / 2.0**currents.shift, axes)
         decay = (beta * 2**self.decay_bits).round().long()
         return _Neurons(decay, (threshold / unit).round().long(), unit, self.decay_bits)
 
@@ -386,7 +399,8 @@ class IntegerNetwork:
         else:
             function = F.conv1d if isinstance(module, nn.Conv1d) else F.conv2d
             total = function(spikes, weight, None, module.stride, module.padding, module.dilation, module.groups)
-        return (total.long() << self.fraction_bits) + _by_output(part.bias, total.dim() - 1)
+        axes = total.dim() - 1
+        return (total.long() << _by_output(part.shift, axes)) + _by_output(part.bias, axes)
 
     def run(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Run all steps [T, B, ...] from membranes of zero; return spikes and membranes over time, as `step` does."""
