@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from snn_helpers.events.read import read_events as read_events
     from snn_helpers.events.video import read_video as read_video
     from snn_helpers.events.video import simulate_events as simulate_events
+    from snn_helpers.exchange.nir import from_nir as from_nir
+    from snn_helpers.exchange.nir import to_nir as to_nir
+    from snn_helpers.exchange.onnx import to_onnx as to_onnx
+    from snn_helpers.exchange.quantise import quantise as quantise
+    from snn_helpers.exchange.stream import stream as stream
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
     from snn_helpers.models.firing import balance_firing as balance_firing
     from snn_helpers.models.registry import register_model as register_model
@@ -66,6 +71,11 @@ _HOMES = {
     "Splits": "training.loop",
     "train": "training.loop",
     "load_model": "training.build",
+    "stream": "exchange.stream",
+    "to_nir": "exchange.nir",
+    "from_nir": "exchange.nir",
+    "quantise": "exchange.quantise",
+    "to_onnx": "exchange.onnx",
     "record": "activity",
     "diagnose": "activity",
 }

@@ -15,6 +15,7 @@ from snn_helpers._plugins import load_plugins
 from snn_helpers._settings import choices_of, kind_of, names_of
 from snn_helpers.cli_batch import add_batch_commands
 from snn_helpers.cli_data import add_data_commands
+from snn_helpers.cli_exchange import add_exchange_commands
 from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import TrainConfig
 
@@ -113,6 +114,7 @@ def _make_parser(model: str) -> argparse.ArgumentParser:
 
     add_data_commands(commands)
     _add_activation_flags(commands)
+    add_exchange_commands(commands)
     add_batch_commands(commands)
     doctor = commands.add_parser("doctor", help="say what is wrong here, and what mends it", allow_abbrev=False)
     doctor.set_defaults(command=_doctor, parser=doctor)

@@ -131,6 +131,12 @@ class SpikingNetwork(nn.Module):
         self._check_frames(frames)
         return SpikeOutput(*self.over_time.run(frames))
 
+    def stream(self, batch: int = 1, step_us: int | None = None, **options):
+        """Begin a stream through this network, of frames or events as they come; see `snn_helpers.stream`."""
+        from snn_helpers import stream  # through the package's front door: networks know nothing of what is above them
+
+        return stream(self, batch, step_us, **options)
+
     @property
     def engine(self) -> str:
         """What computes this model where its weights are now: "snntorch", "reference", "cpu" or "cuda"."""

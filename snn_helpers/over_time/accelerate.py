@@ -128,7 +128,7 @@ class OverTime(NotRead):
             return _Unplanned("its neurons take all steps in one call", loops=True, told=False)
         step = None
         if all(neuron.init_hidden for neuron in self.neurons):
-            step = _try(lambda: trace(self.net, self.method, self._as_step(inputs[0][0]), *inputs[1:], **options))
+            step = _try(lambda: trace(self.net, self.method, self.as_step(inputs[0][0]), *inputs[1:], **options))
             if isinstance(step, Traced) and step.calls == 1 and not step.resets and not step.indexed:
                 return self._as_program(lambda: one_step(step), loops=False)
         whole = _try(lambda: trace(self.net, self.method, *inputs, **options))
@@ -154,7 +154,7 @@ class OverTime(NotRead):
     def _is_neuron(self, path: str) -> bool:
         return layers.is_spiking(self.net.get_submodule(path))
 
-    def _as_step(self, step: Tensor) -> Tensor:
+    def as_step(self, step: Tensor) -> Tensor:
         """Return frames in the type of the weights, where they are counts or flags."""
         return step if step.is_floating_point() or step.is_complex() else step.to(self._dtype)
 
@@ -198,7 +198,27 @@ class OverTime(NotRead):
         with layers.from_zero(self.neurons):
             if loops:
                 return method(*inputs, **options)
-            return layers.stack([method(self._as_step(step), *inputs[1:], **options) for step in inputs[0]])
+            return layers.stack([method(self.as_step(step), *inputs[1:], **options) for step in inputs[0]])
+
+    def loops(self, *inputs: Any) -> bool:
+        """Whether the network's own method holds the loop over time: it is no single step."""
+        planned = self._planned(inputs, {})
+        return planned.loops if isinstance(planned, _Unplanned) else not planned.program.one_step
+
+    def step_program(self, *inputs: Any) -> Program:
+        """Return the operations of one step, for input [T, B, ...] of any T.
+
+        Raises
+        ------
+        ValueError
+            If the network holds its own loop over time, or its step cannot be traced.
+        """
+        planned, name = self._planned(inputs, {}), type(self.net).__name__
+        if isinstance(planned, _Unplanned):
+            raise ValueError(f"{name}: its step cannot be read: {planned.reason}.")
+        if not planned.program.one_step:
+            raise ValueError(f"{name} holds its own loop over time; hand over a network that computes one time step.")
+        return planned.program
 
     def drives(self, *inputs: Any) -> dict[str, Drive]:
         """Return what drives each layer of neurons, by its name; where a network cannot be traced, only the layers."""

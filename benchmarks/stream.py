@@ -1,0 +1,76 @@
+"""What does a stream cost? Latency of one time step of SpikingCNN and SpikingResNet, and events a second, on one core.
+
+Run `python benchmarks/stream.py`. Untrained networks whose layers fire as sparsely as trained ones; recordings are real
+ones where there are any. A step is one frame of one stream, from counts to output spikes; events are fed in pieces of
+1 ms, with time steps of 10 ms, and the binning is part of what is timed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+import torch
+from _measure import REAL, make_sparse, new_model, recordings
+
+from snn_helpers import SpikingCNN, SpikingResNet, load_dataset
+from snn_helpers.models.network import SpikingNetwork
+
+MOST_MS = 1.0  # of a step of SpikingCNN
+STEPS, STEP_US, PIECE_US, RECORDINGS = 500, 10_000, 1_000, 10
+
+
+def measure_steps(net: SpikingNetwork, batch: int) -> float:
+    """Print and return the milliseconds of a step, the median."""
+    frames, _, _ = recordings(25, batch)
+    live, taken = net.stream(batch=batch), []
+    for number in range(STEPS + 20):
+        started = time.perf_counter()
+        live.step(frames[number % len(frames)])
+        taken.append(1e3 * (time.perf_counter() - started))
+    taken = np.sort(taken[20:])
+    low, middle, slow = (float(np.quantile(taken, share)) for share in (0, 0.5, 0.99))
+    print(
+        f"  {type(net).__name__:<14} {batch:>3} streams: {middle:.2f} ms a step ({low:.2f} at best, 99 % in {slow:.2f})"
+    )
+    return middle
+
+
+def measure_events(net: SpikingNetwork) -> None:
+    """Print how many events a second one stream takes."""
+    real = (REAL / "Train").is_dir()
+    dataset = load_dataset("nmnist", REAL) if real else load_dataset("simulated", split="test")
+    count = seconds = steps = 0
+    for index in range(RECORDINGS + 1):
+        events, live = dataset.events(index), net.stream(step_us=STEP_US)
+        pieces = np.split(events, np.searchsorted(events["t"], np.arange(PIECE_US, events["t"][-1], PIECE_US)))
+        started = time.perf_counter()
+        for number, piece in enumerate(pieces):
+            live.feed(piece, until_us=max((number + 1) * PIECE_US, int(events["t"][0])))
+        if index:  # the first loads the kernel that bins
+            seconds, count, steps = seconds + time.perf_counter() - started, count + len(events), steps + live.num_steps
+    print(
+        f"  {type(net).__name__:<14} {count / seconds:,.0f} events a second in pieces of {PIECE_US / 1e3:g} ms; "
+        f"{steps * STEP_US / 1e6 / seconds:.1f} times real time at steps of {STEP_US / 1e3:g} ms ({dataset.provenance})"
+    )
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    frames, _, source = recordings(25, 64)
+    print(f"one thread; {source}")
+    for kind in (SpikingCNN, SpikingResNet):
+        net = new_model(norm="batch", make=kind).eval()
+        make_sparse(net, frames)
+        latency = measure_steps(net, 1)
+        measure_steps(net, 16)
+        measure_events(net)
+        if kind is SpikingCNN:
+            kept = "kept" if latency <= MOST_MS else "NOT KEPT"
+            print(f"a step of SpikingCNN, ms: {latency:.2f}, asked at most {MOST_MS:g}: {kept}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The command `export`: a trained network out to NIR, to ONNX or to weights of few bits, and what that changes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from snn_helpers._checks import check_float, check_int
+from snn_helpers._files import writable_folder
+from snn_helpers._paths import user_path
+
+# Suffix of the file, and packages that are needed.
+TARGETS = {
+    "nir": (".nir", ("nir",)),
+    "onnx": (".onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "int8": ("-int8.pt", ()),
+    "int4": ("-int4.pt", ()),
+}
+
+
+def add_exchange_commands(commands) -> None:
+    """Add `export` to the command line."""
+    out = commands.add_parser(
+        "export",
+        help="write a trained network for other programs",
+        description="Writes a checkpoint's network as NIR, as ONNX (one time step, with states in and out), or with "
+        "weights of 8 or 4 bits; says what is kept and what is approximated, and counts the output spikes that differ "
+        "on validation recordings. What a format cannot say is refused, by the name of the layer.",
+        allow_abbrev=False,
+    )
+    out.add_argument("checkpoint", metavar="CHECKPOINT", help="file of a training run, such as best.pt")
+    out.add_argument("--to", required=True, choices=tuple(TARGETS), help="format")
+    out.add_argument("--out", metavar="FILE", help="default beside the checkpoint, with its name and a suffix")
+    out.add_argument("--dt", type=float, default=1e-4, help="NIR: seconds a step (default 1e-4, as snnTorch takes it)")
+    out.add_argument("--data_dir", help="folder of its recordings; default where it was trained from")
+    out.add_argument("--num_samples", type=int, default=100, help="recordings to compare on (default 100; 0: none)")
+    out.add_argument("--plugins", metavar="FILES", help="plugin files of the network, where they were moved")
+    out.set_defaults(command=_export, parser=out)
+
+
+def _export(args: argparse.Namespace) -> None:
+    check_int("--num_samples", args.num_samples, low=0)
+    check_float("--dt", args.dt, low=0, above=True)
+    suffix, packages = TARGETS[args.to]
+    checkpoint = user_path(args.checkpoint)
+    path = user_path(args.out) if args.out else checkpoint.with_name(checkpoint.stem + suffix)
+    if path.is_dir():
+        raise ValueError(f"`--out`: {path} is a folder; name a file in it.")
+    if path == checkpoint:
+        raise ValueError(f"`--out`: {path} is the checkpoint itself; choose another name.")
+
+    from snn_helpers.exchange.reading import need
+    from snn_helpers.training.build import load_model
+    from snn_helpers.training.checkpoint import load_checkpoint
+
+    for package in packages:
+        need(package, f"`--to {args.to}`")
+    geometry = load_checkpoint(checkpoint)["geometry"]
+    model, config = load_model(checkpoint, plugins=args.plugins)
+    size = geometry["image_size"]
+    width, height = size if isinstance(size, tuple | list) else (size, size)
+    writable_folder("--out", path.parent)
+    notes, runs = _write(args, model, (geometry["in_channels"], height, width), path)
+    print(f"written to {path}, {path.stat().st_size:,} bytes")
+    print("\n".join(notes))
+    if args.num_samples:
+        _compare(model, config, runs, args)
+
+
+def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: Path) -> tuple[list[str], dict]:
+    """Write the file; return what is kept and approximated, and what to run on frames, by name."""
+    from snn_helpers.exchange import nir, onnx, quantise
+    from snn_helpers.models.readout import run_network
+
+    if args.to == "nir":
+        nir.to_nir(model, shape, args.dt, path)
+        again = nir.from_nir(path).eval()
+        notes = [
+            "kept: weights, decays, thresholds and resets of every neuron, connections; left out: dropout, surrogates",
+            "approximated: normalisations are folded into weights, which are rounded once",
+            f"meant for steps of {args.dt:g} s by the forward Euler method",
+        ]
+        return notes, {"read again": lambda frames: run_network(again, frames)}
+    if args.to == "onnx":
+        states = onnx.to_onnx(model, shape, path)
+        notes = [
+            "kept: one time step, its operations in float32; left out: dropout, surrogates, the loop over time",
+            f"states that start as zeros, in and out: {', '.join(states)}",
+        ]
+        return notes, {"in onnxruntime": lambda frames: onnx.run_onnx(path, frames)}
+    quantised = quantise.quantise(model, int(args.to.removeprefix("int")))
+    quantised.save(path)
+    notes = ["kept: biases, normalisations, decays and thresholds", f"approximated: {quantised}"]
+    runs = {"dequantised": lambda frames: run_network(quantised.network, frames)}
+    try:
+        integer = quantised.integer(shape)
+    except ValueError as err:
+        notes.append(f"not in whole numbers alone: {err}")
+    else:
+        runs["in whole numbers alone"] = integer.run
+    return notes, runs
+
+
+def _compare(model, config, runs: dict, args: argparse.Namespace) -> None:
+    """Print how many output spikes and answers differ on validation recordings."""
+    import torch
+
+    from snn_helpers.data import load_dataset
+    from snn_helpers.models.readout import decide, read_output, run_network
+
+    recordings = load_dataset(config.dataset, args.data_dir or config.data_dir, "valid")
+    recordings = recordings.pooled(config.image_size).take(args.num_samples)
+    frames = torch.from_numpy(recordings.frames(range(len(recordings)), config.time_steps))
+    labels = torch.from_numpy(recordings.labels)
+    with torch.no_grad():
+        expected = run_network(model, frames)
+        print(f"on {recordings.provenance}, accuracy {(decide(expected) == labels).float().mean():.1%}:")
+        for name, run in runs.items():
+            found = read_output([torch.as_tensor(part) for part in run(frames)])
+            spikes, answers = (found.spk_rec != expected.spk_rec).sum(), decide(found)
+            print(
+                f"  {name}: {spikes:,} of {expected.spk_rec.numel():,} output spikes differ, "
+                f"{(answers != decide(expected)).sum()} of {len(labels)} answers, "
+                f"accuracy {(answers == labels).float().mean():.1%}"
+            )

@@ -1,0 +1,138 @@
+"""What the ways out have in common: one step of a network as operations, norms folded, packages that may be missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from snn_helpers._checks import check_int
+from snn_helpers.engine import Neuron
+from snn_helpers.over_time import device_of, evaluating, runner_of
+from snn_helpers.over_time.fold import is_dropout, name_of
+from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
+from snn_helpers.over_time.program import Now, Op, Program, is_neuron_op, references
+from snn_helpers.over_time.runner import other_hooks
+
+
+def need(package: str, what: str) -> ModuleType:
+    """Return a package of the extra `exchange`, loaded on first use, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as err:
+        raise ImportError(f"{what} needs the package {package}. Run `pip install 'snn_helpers[exchange]'`.") from err
+
+
+def read_step(net: nn.Module, sample_shape: Sequence[int], batch: int = 1) -> tuple[nn.Module, Program]:
+    """Return the network of one step behind `net`, and its operations in eval mode.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Any that `accelerate` runs as one time step.
+    sample_shape : sequence of int
+        Shape of one frame without the batch, [C, H, W].
+    batch : int
+        Recordings B for which it is traced; sizes of this number in the operations are B's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shape is none, the step cannot be read, or it does what no copy of its layers would do: a layer of
+        neurons takes two steps in one, spikes are dropped at random in eval mode, too, or a hook may change values.
+    """
+    if not isinstance(sample_shape, Sequence | torch.Size) or not len(sample_shape):
+        raise TypeError(f"`sample_shape` must be the shape of one frame, such as (2, 34, 34); got {sample_shape!r}.")
+    shape = [check_int(f"sample_shape[{place}]", size, low=1) for place, size in enumerate(sample_shape)]
+    runner = runner_of(net)
+    net, hooked = runner.net, other_hooks(runner.net.modules())
+    if hooked:
+        raise ValueError(f"{type(net).__name__}: a hook on {hooked} may change what it computes. Remove it first.")
+    with evaluating(net):
+        program = runner.step_program(torch.zeros(1, batch, *shape, device=device_of(net)))
+        called = [op.target for op in program.steps if is_neuron_op(op, net)]
+        twice = next((name for name in called if called.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice}: is called twice in one step, so that its neurons take two.")
+        if any(is_dropout(op, net) for op in program.steps):
+            raise ValueError(f"{type(net).__name__}: drops values at random in eval mode, too; say `training=`.")
+    return net, program
+
+
+def role_of(op: Op, steps: list[Op], net: nn.Module) -> str | None:
+    """Return what an operation without numbers of its own does to what it takes.
+
+    Returns
+    -------
+    str or None
+        "spikes": the first that neurons return; "sum": of two values of one shape; "flat": [B, ...] to [B, N]; "same":
+        nothing, in eval mode; None: something else.
+    """
+    taken, name = [steps[item.index].val for item in op.args if isinstance(item, Now)], name_of(op)
+    if op.kind == "call_module":
+        return "same" if isinstance(net.get_submodule(op.target), (nn.Identity, *DROPOUTS)) else None
+    if name == "getitem" and isinstance(taken[0], tuple):
+        return "spikes" if op.args[1] == 0 else None
+    if not taken or not all(isinstance(value, Tensor) for value in taken):
+        return None
+    if name in ("add", "iadd") and not op.kwargs:
+        return "sum" if len(taken) == 2 and taken[0].shape == taken[1].shape else None
+    if name in ("flatten", "view", "reshape") and len(taken) == 1:
+        return "flat" if op.val.shape == (len(taken[0]), taken[0][0].numel()) else None
+    return "same" if name in (*DROPOUT_FUNCTIONS, "contiguous", "clone", "detach", "float") else None
+
+
+def users(program: Program) -> list[list[Op]]:
+    """Return for each operation of a step those that take its result."""
+    found: list[list[Op]] = [[] for _ in program.steps]
+    for op in program.steps:
+        for ref in references(op):
+            if isinstance(ref, Now):
+                found[ref.index].append(op)
+    return found
+
+
+def affine_of(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return scale and shift [C] of a normalisation in eval mode, float64: it computes cur scale + shift.
+
+    Raises
+    ------
+    ValueError
+        If it has no running statistics.
+    """
+    if norm.running_mean is None:
+        raise ValueError("it has no running statistics, so that what it computes depends on the batch")
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight.detach().double()
+    shift = -norm.running_mean.double() * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.detach().double()
+
+
+def folded(weights: nn.Module, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a convolution or linear layer with the normalisation after it, in eval mode, in them.
+
+    Computed in float64 and rounded once, so that currents differ from the two layers' by rounding.
+
+    Raises
+    ------
+    ValueError
+        If the normalisation has no running statistics.
+    """
+    scale, shift = affine_of(norm)
+    weight, bias = weights.weight.detach(), 0 if weights.bias is None else weights.bias.detach().double()
+    by_output = scale.view(-1, *[1] * (weight.dim() - 1))
+    return (weight.double() * by_output).to(weight.dtype), (bias * scale + shift).to(weight.dtype)
+
+
+def without_surrogate(neuron: Neuron) -> Neuron:
+    """Return neurons that fire by a plain comparison, for what computes no gradients."""
+    return dataclasses.replace(neuron, surrogate=_above_zero, slope=None)
+
+
+def _above_zero(excess: Tensor) -> Tensor:
+    return (excess > 0).to(excess.dtype)

@@ -1,0 +1,98 @@
+"""ONNX: the written step fires the same spikes in onnxruntime, for batches of any size."""
+
+import sys
+
+import numpy as np
+import pytest
+import snntorch as snn
+import torch
+from torch import nn
+
+from snn_helpers import ALIF, Leaky, Synaptic, accelerate, to_onnx
+from snn_helpers.exchange.onnx import run_onnx
+
+for package in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason="the extra `exchange` is not installed")
+HIDDEN = {"init_hidden": True}
+
+
+def frames_of(*shape, steps=8, batch=3):
+    return torch.poisson(torch.full((steps, batch, *shape), 0.4), torch.Generator().manual_seed(1))
+
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle = nn.Linear(6, 8), snn.RLeaky(0.8, linear_features=8, **HIDDEN)
+        self.zero = snn.Leaky(0.7, reset_mechanism="zero", **HIDDEN)
+        self.last, self.readout = (
+            nn.Linear(8, 7),
+            Synaptic(0.5, torch.linspace(0.5, 0.9, 7), 0.5, output=True, **HIDDEN),
+        )
+        self.shift = nn.Parameter(torch.full((8,), 0.3))
+
+    def forward(self, frame):
+        spk = self.middle(self.first(frame.view(frame.shape[0], -1)) + self.shift)
+        return self.readout(self.last(self.zero(spk * 1.5) + spk))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (Odd, (2, 3)),
+        (lambda: nn.Sequential(nn.Linear(4, 16), ALIF(threshold=0.1, **HIDDEN)), (4,)),
+    ],
+    ids=["own", "spikes alone"],
+)
+def test_step_in_onnxruntime_fires_the_same_for_any_batch(make, shape, tmp_path):
+    torch.manual_seed(0)
+    net = make().train()
+    names = to_onnx(net, shape, tmp_path / "step.onnx")
+    assert net.training
+    net.eval()
+    assert all(name.rpartition(".")[2] in ("spk", "mem", "syn", "adapted") for name in names)
+    for batch in (1, 2, 5):
+        frames = frames_of(*shape, batch=batch)
+        with torch.no_grad():
+            expected = (
+                accelerate(net.eval(), engine="snntorch")(frames) if not hasattr(net, "over_time") else net(frames)
+            )
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        answer = run_onnx(tmp_path / "step.onnx", frames)
+        assert len(answer) == len(expected)
+        assert (torch.from_numpy(answer[0]) != expected[0]).float().mean() < 1e-3  # sums in another order
+        if len(answer) > 1:
+            np.testing.assert_allclose(answer[1], expected[1], rtol=0, atol=1e-3)
+    assert expected[0].any()
+
+
+class Swapped(nn.Module):
+    def __init__(self, first):
+        super().__init__()
+        self.first, self.neurons = first, Leaky(output=True, **HIDDEN)
+
+    def forward(self, frame):
+        spk, mem = self.neurons(frame)
+        return (mem, spk) if self.first == "mem" else (spk, frame)
+
+
+def test_only_membranes_are_called_so(tmp_path):
+    with pytest.raises(ValueError, match="Swapped: what it returns first are no spikes"):
+        to_onnx(Swapped("mem"), (3,), tmp_path / "step.onnx")
+    to_onnx(Swapped("spk"), (3,), tmp_path / "step.onnx")
+    assert len(run_onnx(tmp_path / "step.onnx", frames_of(3))) == 1
+
+
+def test_neurons_without_an_equation_are_named(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 3), snn.Alpha(0.9, 0.8, inhibition=False, **HIDDEN))
+    net[1].state_quant = lambda value: value
+    with pytest.raises(ValueError, match="1: cannot be said in ONNX: Alpha with `state_quant`"):
+        to_onnx(net, (4,), tmp_path / "step.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_package_ends_in_the_command_that_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    net = nn.Sequential(nn.Linear(4, 3), Leaky(**HIDDEN))
+    with pytest.raises(ImportError, match=r"ONNX needs the package onnxscript\. Run `pip install 'snn_helpers\[exch"):
+        to_onnx(net, (4,), tmp_path / "step.onnx")

@@ -1,0 +1,169 @@
+"""Weights of few bits: the rounding is what it says, and whole numbers alone fire the same spikes."""
+
+import pytest
+import snntorch as snn
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from snn_helpers import ALIF, Leaky, SpikingCNN, SpikingResNet, accelerate, balance_firing, quantise
+from snn_helpers.exchange.quantise import load_quantised
+from snn_helpers.models.readout import decide
+
+HIDDEN = {"init_hidden": True}
+
+
+def counts(steps=8, batch=4, shape=(2, 34, 34)):
+    return torch.poisson(torch.full((steps, batch, *shape), 0.3), torch.Generator().manual_seed(1)).to(torch.uint8)
+
+
+@given(st.lists(st.floats(-1e3, 1e3, width=32), min_size=4, max_size=4), st.sampled_from((4, 8)))
+def test_weights_are_off_by_half_a_step_of_their_channel_at_most(numbers, bits):
+    net = nn.Linear(2, 2, bias=False)
+    net.weight.data = torch.tensor(numbers).view(2, 2)
+    made = quantise(net, bits)
+    step = net.weight.detach().abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+    assert ((made.network.weight - net.weight).abs() <= step * 0.5001).all()
+    assert made.layers[""].weight.abs().max() <= 2 ** (bits - 1) - 1
+    assert torch.equal(net.weight, torch.tensor(numbers).view(2, 2))
+
+
+def test_report_counts_bytes_and_error():
+    net = nn.Sequential(nn.Linear(100, 10), Leaky(**HIDDEN))
+    assert quantise(net).bytes_before == 4 * 1010
+    assert quantise(net).bytes_after == 1000 + 4 * 10 + 4 * 10
+    assert quantise(net, 4).bytes_after == 500 + 4 * 10 + 4 * 10
+    assert 0.01 < quantise(net, 4).largest_error <= 1 / 14
+    assert "at 4 bits: 4,040 bytes became 580" in str(quantise(net, 4))
+
+
+@pytest.mark.parametrize(("bits", "norm"), [(8, "batch"), (4, "none")])
+def test_whole_numbers_alone_answer_as_the_dequantised_network(bits, norm):
+    torch.manual_seed(0)
+    net, frames = SpikingCNN(norm=norm, engine="snntorch", image_size=20), counts(shape=(2, 20, 20))
+    balance_firing(net, frames, 0.1)
+    for name in ("conv2", "hidden") if norm == "batch" else ():  # a scale may be negative, or zero
+        layer = getattr(net, name)
+        with torch.no_grad():
+            layer.norm.weight[:3] = torch.tensor([-0.4, 0.0, 0.3])
+            layer.norm.running_mean.normal_()
+    made = quantise(net.eval(), bits)
+    spk_rec, mem_rec = made.integer((2, 20, 20)).run(frames)
+    with torch.no_grad():
+        expected = made.network(frames)
+    assert expected.spk_rec.any()
+    assert (spk_rec != expected.spk_rec).float().mean() < 2e-3
+    assert torch.equal(decide((spk_rec, mem_rec)), decide(expected))
+
+
+def test_spikes_are_equal_to_the_last_one_where_nothing_is_rounded():
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.MaxPool2d(2), snn.Leaky(0.5, **HIDDEN), nn.Flatten(), nn.Linear(12, 4), nn.Dropout(),
+        Leaky(torch.tensor([0.5, 0.25, 1.0, 0.0]), 2.0, output=True, **HIDDEN),
+    )  # fmt: skip
+    for weight in net.parameters():
+        weight.data = torch.randint(-127, 128, weight.shape, generator=torch.Generator().manual_seed(0)) / 64
+        weight.data.view(len(weight), -1)[:, 0] = 127 / 64  # so that a channel's step is 1 / 64
+    frames = counts(shape=(2, 6, 6))
+    integer = quantise(net).integer((2, 6, 6))
+    spk_rec, mem_rec = integer.run(frames)
+    with torch.no_grad():
+        expected = accelerate(net.eval(), engine="reference")(frames)
+    assert 0.1 < expected[0].mean() < 0.9
+    assert torch.equal(spk_rec.float(), expected[0])
+    torch.testing.assert_close(mem_rec.float(), expected[1], rtol=0, atol=1e-3)
+    integer.step(frames[0])
+    assert torch.equal(integer.run(frames)[0], spk_rec)  # from zero again
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, -1e-6, 1.0])
+@pytest.mark.parametrize("shift", [0.0, 0.3, -0.3, 1e-9])
+def test_channels_that_are_next_to_nothing_do_not_outgrow_their_bits(scale, shift):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(3)
+    norm.weight.data[0], norm.bias.data[0] = scale, shift
+    net = nn.Sequential(nn.Linear(4, 3), norm, Leaky(0.9, output=True, **HIDDEN)).eval()
+    made, frames = quantise(net), counts(steps=30, shape=(4,))
+    with torch.no_grad():
+        spk_rec, mem_rec = accelerate(made.network, engine="reference")(frames.float())
+    spk, mem = made.integer((4,)).run(frames)
+    assert torch.equal(spk.float(), spk_rec)
+    torch.testing.assert_close(mem.float(), mem_rec, rtol=1e-4, atol=1e-4)
+
+
+def test_norm_that_turns_what_a_max_pool_took_is_refused():
+    norm = nn.BatchNorm2d(2)
+    net = nn.Sequential(nn.Conv2d(2, 2, 3), nn.MaxPool2d(2), norm, Leaky(**HIDDEN)).eval()
+    quantise(net).integer((2, 6, 6))
+    norm.weight.data[1] = -1.0
+    with pytest.raises(ValueError, match="2: a negative scale after a max-pool"):
+        quantise(net).integer((2, 6, 6))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_file_brings_the_weights_back(tmp_path, bits):
+    net = nn.Sequential(nn.Linear(7, 3), Leaky(0.8, learn=("beta",), **HIDDEN))
+    made = quantise(net, bits)
+    made.save(tmp_path / "net.pt")
+    again = load_quantised(tmp_path / "net.pt", nn.Sequential(nn.Linear(7, 3), Leaky(0.1, learn=("beta",), **HIDDEN)))
+    for name, value in made.network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[name], value)
+    assert torch.equal(again.layers["0"].weight, made.layers["0"].weight)
+    assert str(again) == str(made)
+    with pytest.raises(ValueError, match="holds no such weights of Linear"):
+        load_quantised(tmp_path / "net.pt", nn.Linear(7, 3))
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (nn.Sequential(nn.Linear(4, 3), ALIF(**HIDDEN)), r"1: only leaky neurons .* got the kind 'alif'"),
+        (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), Leaky(**HIDDEN)), r"1 \(ReLU\): has no form in whole numbers"),
+        (nn.Sequential(Leaky(**HIDDEN), nn.Linear(4, 3)), r"0 \(Leaky\): has no form in whole numbers"),
+        (nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, reset_mechanism="zero", **HIDDEN)), "1: only leaky neurons"),
+    ],
+)
+def test_layer_without_a_form_in_whole_numbers_is_named(net, message):
+    with pytest.raises(ValueError, match=message):
+        quantise(net).integer((4,))
+
+
+class Joined(nn.Module):
+    def __init__(self, way="sum"):
+        super().__init__()
+        self.way, self.first = way, nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), Leaky(output=True, **HIDDEN))
+        self.last, self.readout = nn.Linear(32, 3), Leaky(**HIDDEN)
+
+    def forward(self, frame):
+        spk, mem = self.first(frame.float())
+        joined = spk.clone() + frame if self.way == "sum" else mem if self.way == "mem" else spk + 1.0
+        return self.readout(self.last(joined.view(joined.shape[0], -1)))
+
+
+def test_skips_are_sums_of_whole_numbers():
+    torch.manual_seed(0)
+    made, frames = quantise(Joined().eval()), counts(shape=(2, 4, 4))
+    with torch.no_grad():
+        expected = accelerate(made.network, engine="reference")(frames)
+    assert expected.any()
+    assert torch.equal(made.integer((2, 4, 4)).run(frames)[0].float(), expected)
+
+
+@pytest.mark.parametrize(("way", "name"), [("mem", "view"), ("shift", "add")])
+def test_operation_without_a_form_in_whole_numbers_is_named(way, name):
+    with pytest.raises(ValueError, match=f"`{name}`.*: has no form in whole numbers here"):
+        quantise(Joined(way)).integer((2, 4, 4))
+
+
+def test_what_cannot_be_rounded_is_refused():
+    with pytest.raises(ValueError, match="`bits` must be 8 or 4; got 3"):
+        quantise(SpikingResNet(), 3)
+    with pytest.raises(ValueError, match="Leaky has no convolution and no linear layer"):
+        quantise(Leaky(**HIDDEN))
+    net = nn.Linear(2, 2)
+    net.weight.data[0, 0] = float("inf")
+    with pytest.raises(ValueError, match="Linear: weights must be finite"):
+        quantise(net)
+    with pytest.raises(ValueError, match="`frame` must hold whole numbers"):
+        quantise(nn.Sequential(nn.Linear(4, 3), Leaky(**HIDDEN))).integer((4,)).step(torch.rand(1, 4))
