@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CPU_SIZE, CUDA_SIZE = "about 2 GB (0.6 GB to download)", "about 6 GB (3 GB to download)"
+CPU_SIZE, CUDA_SIZE = "about 2.5 GB (0.7 GB to download)", "about 6 GB (3 GB to download)"
 
 # What pip is configured with, for instance a mirror, holds for uv, too; uv does not read pip's configuration.
 FROM_PIP = {

@@ -113,7 +113,7 @@ def test_missing_venv_is_installed_where_that_is_allowed_else_one_command_is_nam
 @pytest.mark.parametrize(
     ("reached", "packages", "backend", "said"),
     [
-        (True, " + torch==2.13.0+cpu\n", ["--torch-backend", "auto"], "for CPUs: the environment takes about 2 GB"),
+        (True, " + torch==2.13.0+cpu\n", ["--torch-backend", "auto"], "for CPUs: the environment takes about 2.5 GB"),
         (False, " + nvidia-cublas==1\n + torch==2.13.0\n", [], "cannot be reached from here: the environment takes"),
         (True, " + nvidia-cublas==1\n + torch==2.13.0\n", ["--torch-backend", "auto"], "with CUDA: the environment"),
         (True, " ~ snn-helpers==0.1.0\n", ["--torch-backend", "auto"], ""),
