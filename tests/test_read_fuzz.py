@@ -258,6 +258,6 @@ def test_aedat4_names_the_package_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lz4", None)
     monkeypatch.setitem(sys.modules, "lz4.frame", None)
     with pytest.raises(
-        ModuleNotFoundError, match=r"a\.aedat4: .* package lz4, .* pip install 'snn_helpers\[formats\]'"
+        ModuleNotFoundError, match=r"a\.aedat4: .* package lz4, .*pip install 'snn_helpers\[formats\]'"
     ):
         read_recording(write(tmp_path / "a.aedat4", aedat4(b"", 1)))
