@@ -142,6 +142,23 @@ def test_written_events_come_back(tmp_path_factory, suffix, events):
         assert recording.sensor_size == (320, 240, 2)
 
 
+def test_long_files_are_read_a_block_at_a_time(tmp_path):
+    """A file of one packet, of one array or of records without end takes no memory for all of its events."""
+    rng, count = np.random.default_rng(0), 5_000
+    x, y, p = (rng.integers(0, high, count) for high in (240, 180, 2))
+    events = make_events(x, y, np.sort(rng.integers(0, 2**25, count)), p)  # beyond the clock of N-MNIST's records
+    paths = [tmp_path / f"a{suffix}" for suffix in WRITABLE]
+    for path in paths:
+        write_events(path, events, sensor_size=(240, 180))
+    paths += [tmp_path / "table.npz", tmp_path / "packed.npz"]
+    np.savez_compressed(paths[-2], events=events, sensor_size=(240, 180))
+    np.savez_compressed(paths[-1], **{field: events[field].astype(float) for field in "xytp"})
+    for path in paths:
+        blocks = list(RecordingBlocks(path, 700, unit="us"))
+        assert max(map(len, blocks)) <= 700, path.suffix
+        np.testing.assert_array_equal(np.concatenate(blocks), events)
+
+
 @pytest.mark.parametrize("suffix", [".es", ".dat", ".raw"])
 def test_written_events_are_read_by_an_independent_reader(tmp_path, suffix):
     path = tmp_path / f"events{suffix}"
