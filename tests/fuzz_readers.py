@@ -70,13 +70,13 @@ def few_events():
     return make_events(rng.integers(0, 34, 60), rng.integers(0, 34, 60), t, rng.integers(0, 2, 60))
 
 
-def aedat4(packet, compression=0, width=34):
+def aedat4(packet, compression=0, width=34, height=34):
     """Return an AEDAT 4 file of one packet, written out: a size, a FlatBuffers table and its XML, then the packet."""
     info = (
         '<dv version="2.0"><node name="outInfo" path="/m/outInfo/"><node name="0" path="/m/outInfo/0/">'
         '<attr key="compression" type="string">NONE</attr><attr key="typeIdentifier" type="string">EVTS</attr>'
         f'<node name="info" path="/m/outInfo/0/info/"><attr key="sizeX" type="int">{width}</attr>'
-        '<attr key="sizeY" type="int">34</attr></node></node></node></dv>'
+        f'<attr key="sizeY" type="int">{height}</attr></node></node></node></dv>'
     ).encode()
     table = struct.pack("<I4s6xHHHHHiiiqI", 0x18, b"IOHE", 10, 20, 4, 12, 8, 10, compression, 12, -1, len(info))
     header = table + info + bytes(1 + -len(info) % 4)

@@ -159,6 +159,28 @@ def test_long_files_are_read_a_block_at_a_time(tmp_path):
         np.testing.assert_array_equal(np.concatenate(blocks), events)
 
 
+@pytest.mark.parametrize(
+    "last", ["0.29,1,2,1", "0.290 , 1,2,1\n", "+.29,1e0,2,1", "\r\n0.29,1,2,1\r\n", "# end\n29e-2,1,2,1"]
+)
+@pytest.mark.parametrize("head", ["t,x,y,p\n", "\ufefft,x,y,p\r\n", "# made\rt,x,y,p\n"])
+def test_text_is_read_to_the_same_numbers_however_it_is_written(tmp_path, monkeypatch, head, last):
+    """Plain lines have a parser of their own, and chunks may end anywhere in them."""
+    monkeypatch.setattr(formats.text, "_BYTES_A_BLOCK", 7)
+    path = write(tmp_path / "a.csv", f"{head}0.1,3,4,0\n.25,3,4,1\r\n{last}".encode())
+    for events in (read_events(path, unit="s"), np.concatenate(list(RecordingBlocks(path, 2, unit="s")))):
+        assert events.tolist() == [(3, 4, 100_000, 0), (3, 4, 250_000, 1), (1, 2, 290_000, 1)]
+
+
+@given(st.lists(st.decimals(-(10**9), 10**9, places=9), min_size=1, max_size=20))
+def test_plain_numbers_are_parsed_as_python_parses_them(numbers):
+    text = "".join(f"{number:f}\n" for number in numbers).encode()
+    table = np.empty((len(numbers), 1))
+    rows, used = formats.text._parse(np.frombuffer(text, np.uint8), ord(","), table)
+    assert table[:rows, 0].tolist() == [float(number) for number in numbers[:rows]]
+    assert rows == len(numbers) or not abs(numbers[rows]) < 9_000_000
+    assert used == sum(len(f"{number:f}\n") for number in numbers[:rows])
+
+
 @pytest.mark.parametrize("suffix", [".es", ".dat", ".raw"])
 def test_written_events_are_read_by_an_independent_reader(tmp_path, suffix):
     path = tmp_path / f"events{suffix}"

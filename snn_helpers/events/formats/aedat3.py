@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from snn_helpers._files import whole_file
-from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError
+from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, join_events
 from snn_helpers.events.formats.base import Format, Options, Reading, mapped, stretches
 
 _END = b"#!END-HEADER\r\n"
@@ -47,11 +47,11 @@ def _blocks(path: Path, data: np.ndarray, length: int) -> Iterator[np.ndarray]:
                 waiting.append(events[: _decode(records[part], overflows << 31, events)])
                 some += len(events)
                 if length and some >= length:
-                    yield np.concatenate(waiting)
+                    yield join_events(waiting)
                     waiting, some = [], 0
         at += size * number
     if waiting:
-        yield np.concatenate(waiting)
+        yield join_events(waiting)
 
 
 @njit(cache=True, nogil=True)

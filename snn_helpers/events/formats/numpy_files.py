@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from snn_helpers._files import whole_file
-from snn_helpers.events.dtype import RecordingError
+from snn_helpers.events.dtype import RecordingError, join_events
 from snn_helpers.events.formats.base import Format, Options, Reading, check_unpacked, library, library_blocks, stretches
 
 _NPY = b"\x93NUMPY"
@@ -104,7 +104,8 @@ def _rows(path: Path, table: np.ndarray, length: int) -> Iterator[np.ndarray]:
     if table.ndim == 0 or (table.dtype.names is None and table.ndim != 2):
         raise RecordingError(f"{path}: an array of shape {list(table.shape)} and type {table.dtype} holds no events.")
     for part in stretches(len(table), length):
-        yield np.array(table[part])  # events are shifted in place, and a mapped file may change
+        # A copy, as events are shifted in place, and a mapped file may change.
+        yield join_events([table[part]]) if table.dtype.names and table.ndim == 1 else np.array(table[part])
 
 
 def _write(path: Path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:
