@@ -22,6 +22,6 @@ def make_events(x, y, t, p) -> np.ndarray:
 
 
 def join_events(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """Return structured arrays of one type as one, copied as bytes; field by field, as NumPy does it, takes 30 times as long."""
+    """Return structured arrays of one type as one, copied as bytes: NumPy copies field by field, 30 times slower."""
     kind = blocks[0].dtype
     return np.concatenate([np.asarray(block).view(f"V{kind.itemsize}") for block in blocks]).view(kind)
