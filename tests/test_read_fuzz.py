@@ -195,6 +195,14 @@ def test_hdf5_of_values_of_any_length_is_refused(tmp_path):
     refused(tmp_path / "a.h5", hdf5(tmp_path / "a.h5", write_file), "events/t holds no numbers")
 
 
+def test_hdf5_heap_larger_than_its_file_is_refused(tmp_path):
+    content = hdf5(tmp_path / "a.h5", lambda file: [columns_of(file), file["events"].attrs.create("unit", "us")])
+    place = content.index(b"GCOL") + 8
+    assert len(outcome(write(tmp_path / "a.h5", content))) == 60
+    vast = content[:place] + struct.pack("<Q", 100_000_000) + content[place + 8 :]
+    refused(tmp_path / "a.h5", vast, r"its strings would take 100,000,000 bytes of a file of \d+,\d{3}")
+
+
 def mat(*elements):
     return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + b"".join(elements)
 

@@ -12,7 +12,7 @@ from numba import njit
 
 from snn_helpers._files import whole_file
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, join_events
-from snn_helpers.events.formats.base import Format, Options, Reading, mapped, stretches
+from snn_helpers.events.formats.base import Format, Options, Reading, let_go, mapped, stretches
 
 _END = b"#!END-HEADER\r\n"
 _PACKET = struct.Struct("<hhiiiiii")  # type, source, size, where the time is, overflows, capacity, number, valid
@@ -49,6 +49,7 @@ def _blocks(path: Path, data: np.ndarray, length: int) -> Iterator[np.ndarray]:
                 if length and some >= length:
                     yield join_events(waiting)
                     waiting, some = [], 0
+                    let_go(data)
         at += size * number
     if waiting:
         yield join_events(waiting)

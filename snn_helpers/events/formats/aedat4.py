@@ -20,6 +20,7 @@ from snn_helpers.events.formats.base import (
     Options,
     Reading,
     check_unpacked,
+    let_go,
     library,
     library_blocks,
     mapped,
@@ -141,6 +142,7 @@ def _blocks(path: Path, data: np.ndarray, end: int, stream: int, unpack, length:
         if length and some >= length:
             yield _joined(waiting, some)
             waiting, some = [], 0
+            let_go(data)
     if waiting:
         yield _joined(waiting, some)
 

@@ -22,7 +22,7 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(words: np.ndarray, length: int) -> Iterator[np.ndarray]:
     state = np.zeros(_STATE, np.int64)
-    for part in stretches(len(words), length):
+    for part in stretches(len(words), length, words):
         events = np.empty(_count(words[part]) + 1, EVENT_DTYPE)
         yield events[: _decode(words[part], state, events)]
 

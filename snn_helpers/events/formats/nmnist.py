@@ -24,7 +24,7 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(path: Path, size: tuple[int, int, int], length: int) -> Iterator[np.ndarray]:
     raw, lost_us = mapped(path, "u1", 0), 0
-    for part in stretches(len(raw), length * BYTES_PER_EVENT):
+    for part in stretches(len(raw), length * BYTES_PER_EVENT, raw):
         events, lost_us = decode_bin(path, raw[part], size, lost_us)
         yield events
 

@@ -103,7 +103,7 @@ def _members(path: Path, names: list[str], total: int, length: int) -> Iterator:
 def _rows(path: Path, table: np.ndarray, length: int) -> Iterator[np.ndarray]:
     if table.ndim == 0 or (table.dtype.names is None and table.ndim != 2):
         raise RecordingError(f"{path}: an array of shape {list(table.shape)} and type {table.dtype} holds no events.")
-    for part in stretches(len(table), length):
+    for part in stretches(len(table), length, table):
         # A copy, as events are shifted in place, and a mapped file may change.
         yield join_events([table[part]]) if table.dtype.names and table.ndim == 1 else np.array(table[part])
 
