@@ -226,13 +226,18 @@ def recordings(folder: Path) -> tuple[list[Path], str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, default=2_000_000, help="of the long recording that is imported")
-    parser.add_argument("--only", nargs="*", default=list(FORMATS), help="suffixes of the files that are imported")
+    parser.add_argument("--events", type=int, default=1_000_000, help="of the long recording that is imported")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[".evt3.raw", ".aedat4", ".h5"],
+        help=f"files that are imported: {', '.join(FORMATS)}",
+    )
     parser.add_argument("--no_speed", action="store_true", help="import only")
     wanted = parser.parse_args()
     if not wanted.no_speed:
         with TemporaryDirectory() as folder:
-            print_formats(Path(folder), 2_000_000)
+            print_formats(Path(folder), 1_000_000)
         print_binning(10_000_000)
     with TemporaryDirectory() as folder:
         print_imports(Path(folder), wanted.events, wanted.only)
