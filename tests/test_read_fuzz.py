@@ -201,6 +201,9 @@ def test_hdf5_heap_larger_than_its_file_is_refused(tmp_path):
     assert len(outcome(write(tmp_path / "a.h5", content))) == 60
     vast = content[:place] + struct.pack("<Q", 100_000_000) + content[place + 8 :]
     refused(tmp_path / "a.h5", vast, r"its strings would take 100,000,000 bytes of a file of \d+,\d{3}")
+    reference = content.index(struct.pack("<Q", place - 8), content.index(b"unit\0"))
+    astray = content[:reference] + struct.pack("<Q", place - 24) + content[reference + 8 :]
+    refused(tmp_path / "a.h5", astray, "its `unit` leads to no string")
 
 
 def mat(*elements):

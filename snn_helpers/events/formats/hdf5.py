@@ -20,6 +20,7 @@ from snn_helpers.events.formats.base import Format, Options, Reading, check_unpa
 
 _MARK = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\1\0\0\0"  # where strings of any length lie
+_ATTRIBUTE_BYTES = 128
 _PLACES = ("events", "CD/events", "/", "davis/left/events", "dvs/events", "event")
 _SIZE_NAMES = ("sensor_size", "sensor_resolution", "resolution", "geometry")
 
@@ -46,7 +47,11 @@ def _read(path: Path, options: Options) -> Reading:
 
 
 def _check_heaps(path: Path) -> None:
-    """Refuse a heap of strings larger than its file: HDF5 takes as much memory before it looks."""
+    """Refuse a `unit` that leads to no heap of strings, or to one that is larger than its file.
+
+    HDF5 takes the memory that stands where the heap should be, some GB, before it looks whether it is one.
+    """
+    heaps, found = set(), False
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = -1
         while (at := data.find(_HEAP, at + 1)) >= 0:
@@ -56,6 +61,12 @@ def _check_heaps(path: Path) -> None:
                     f"{path}: its strings would take {size:,} bytes of a file of {len(data):,}; it is damaged. Copy it "
                     "again."
                 )
+            heaps.add(at)
+        while not found and (at := data.find(b"unit\0", at + 1)) >= 0:
+            after = data[at : at + _ATTRIBUTE_BYTES]  # type, shape, and the heap's place among it
+            found = any(int.from_bytes(after[i : i + 8], "little") in heaps for i in range(len(after) - 7))
+    if not found:
+        raise RecordingError(f"{path}: its `unit` leads to no string; the file is damaged. Copy it again.")
 
 
 def _shift(path: Path, file) -> int:
