@@ -61,7 +61,7 @@ def test_sample_is_read_with_its_counts_under_any_name(format_data, tmp_path, na
     """The format is found from the content: a file that was renamed to .bin is read all the same."""
     kind, size, count, first, last = SAMPLES[name]
     if kind == "AEDAT 4":
-        pytest.importorskip("aedat")
+        pytest.importorskip("lz4")
     path = format_data / name
     if suffix:
         path = write(tmp_path / f"renamed{suffix}", path.read_bytes())
@@ -112,7 +112,7 @@ def test_evt3_sample_holds_the_events_of_its_numpy_twin(format_data):
 
 
 def test_aedat4_sample_equals_an_independent_reader(format_data):
-    aedat = pytest.importorskip("aedat")
+    aedat, _ = pytest.importorskip("aedat"), pytest.importorskip("lz4")
     path = format_data / "dvxplorer_320x240.aedat4"
     other = np.concatenate([packet["events"] for packet in aedat.Decoder(path) if "events" in packet])
     events = read_events(path)
@@ -125,7 +125,7 @@ def test_aedat4_sample_equals_an_independent_reader(format_data):
 @pytest.mark.parametrize("block", [1_000, 70_001])
 def test_blocks_join_to_the_whole(format_data, name, block):
     if name.endswith("aedat4"):
-        pytest.importorskip("aedat")
+        pytest.importorskip("lz4")
     blocks = RecordingBlocks(format_data / name, block)
     joined = np.concatenate(list(blocks))
     np.testing.assert_array_equal(joined, read_events(format_data / name))
@@ -140,6 +140,45 @@ def test_written_events_come_back(tmp_path_factory, suffix, events):
     np.testing.assert_array_equal(recording.events, events)
     if suffix not in (".bin", ".npy", ".csv", ".aedat"):
         assert recording.sensor_size == (320, 240, 2)
+
+
+def test_long_files_are_read_a_block_at_a_time(tmp_path):
+    """A file of one packet, of one array or of records without end takes no memory for all of its events."""
+    rng, count = np.random.default_rng(0), 5_000
+    x, y, p = (rng.integers(0, high, count) for high in (240, 180, 2))
+    events = make_events(x, y, np.sort(rng.integers(0, 2**25, count)), p)  # beyond the clock of N-MNIST's records
+    paths = [tmp_path / f"a{suffix}" for suffix in WRITABLE]
+    for path in paths:
+        write_events(path, events, sensor_size=(240, 180))
+    paths += [tmp_path / "table.npz", tmp_path / "packed.npz"]
+    np.savez_compressed(paths[-2], events=events, sensor_size=(240, 180))
+    np.savez_compressed(paths[-1], **{field: events[field].astype(float) for field in "xytp"})
+    for path in paths:
+        blocks = list(RecordingBlocks(path, 700, unit="us"))
+        assert max(map(len, blocks)) <= 700, path.suffix
+        np.testing.assert_array_equal(np.concatenate(blocks), events)
+
+
+@pytest.mark.parametrize(
+    "last", ["0.29,1,2,1", "0.290 , 1,2,1\n", "+.29,1e0,2,1", "\r\n0.29,1,2,1\r\n", "# end\n29e-2,1,2,1"]
+)
+@pytest.mark.parametrize("head", ["t,x,y,p\n", "\ufefft,x,y,p\r\n", "# made\rt,x,y,p\n"])
+def test_text_is_read_to_the_same_numbers_however_it_is_written(tmp_path, monkeypatch, head, last):
+    """Plain lines have a parser of their own, and chunks may end anywhere in them."""
+    monkeypatch.setattr(formats.text, "_BYTES_A_BLOCK", 7)
+    path = write(tmp_path / "a.csv", f"{head}0.1,3,4,0\n.25,3,4,1\r\n{last}".encode())
+    for events in (read_events(path, unit="s"), np.concatenate(list(RecordingBlocks(path, 2, unit="s")))):
+        assert events.tolist() == [(3, 4, 100_000, 0), (3, 4, 250_000, 1), (1, 2, 290_000, 1)]
+
+
+@given(st.lists(st.decimals(-(10**9), 10**9, places=9), min_size=1, max_size=20))
+def test_plain_numbers_are_parsed_as_python_parses_them(numbers):
+    text = "".join(f"{number:f}\n" for number in numbers).encode()
+    table = np.empty((len(numbers), 1))
+    rows, used = formats.text._parse(np.frombuffer(text, np.uint8), ord(","), table)
+    assert table[:rows, 0].tolist() == [float(number) for number in numbers[:rows]]
+    assert rows == len(numbers) or not abs(numbers[rows]) < 9_000_000
+    assert used == sum(len(f"{number:f}\n") for number in numbers[:rows])
 
 
 @pytest.mark.parametrize("suffix", [".es", ".dat", ".raw"])

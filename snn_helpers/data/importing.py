@@ -19,7 +19,7 @@ from snn_helpers._paths import imports_home, user_path
 from snn_helpers.data.sources import SPLITS, split_indices
 from snn_helpers.data.sources.imported import folder_of
 from snn_helpers.events.convert import find_sensor_size
-from snn_helpers.events.dtype import RecordingError
+from snn_helpers.events.dtype import RecordingError, join_events
 from snn_helpers.events.read import RecordingBlocks
 from snn_helpers.events.store import Chunk, Geometry, ensure_store
 
@@ -336,7 +336,7 @@ def _part(item: Item, found: Found, reading: dict) -> Iterator[np.ndarray]:
         origin = int(block["t"][0]) if origin is None else origin
         start = origin if item.start_us is None else item.start_us
         stop = np.inf if item.stop_us is None else item.stop_us
-        inside = block[(block["t"] >= start) & (block["t"] < stop)]
+        inside = block[slice(*np.searchsorted(block["t"], (start, stop)))]
         if len(inside):
             yield inside
         if block["t"][-1] >= stop:
@@ -347,7 +347,7 @@ def _slices(blocks: Iterator[np.ndarray], length: int, stride: int) -> Iterator[
     """Yield (events, start) of each whole slice that has events; the first starts at the first event."""
     kept, start = None, None
     for block in blocks:
-        kept = block if kept is None or not len(kept) else np.concatenate([kept, block])
+        kept = block if kept is None or not len(kept) else join_events([kept, block])
         start = int(kept["t"][0]) if start is None else start
         while len(kept) and kept["t"][-1] >= start + length:
             inside = kept[: np.searchsorted(kept["t"], start + length)]

@@ -329,15 +329,18 @@ def check_events(events: np.ndarray, is_ours: bool, unit: str | None, sensor_siz
 def _extremes(events):
     """Return the largest x and y, the smallest of both, whether some p is not 0 or 1, and the first step back."""
     largest_x, largest_y, smallest, has_other_p, backwards = -1, -1, 0, False, -1
-    last = events[0].t if events.size else np.int64(0)
-    for i in range(events.size):
+    last, ordered = events[0].t if events.size else np.int64(0), True
+    for i in range(events.size):  # branch-free, hence fast: where time runs backwards is looked for only if it does
         event = events[i]
         largest_x, largest_y = max(largest_x, np.int64(event.x)), max(largest_y, np.int64(event.y))
         smallest = min(smallest, np.int64(event.x), np.int64(event.y))
-        has_other_p |= event.p != 0 and event.p != 1
-        if backwards < 0 and event.t < last:
-            backwards = i
+        has_other_p |= (event.p & ~1) != 0
+        ordered &= event.t >= last
         last = event.t
+    if not ordered:
+        backwards = 1
+        while events[backwards].t >= events[backwards - 1].t:
+            backwards += 1
     return largest_x, largest_y, smallest, has_other_p, backwards
 
 

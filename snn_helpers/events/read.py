@@ -18,7 +18,7 @@ from snn_helpers.events.convert import (
     join_columns,
     to_events,
 )
-from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError
+from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, join_events
 from snn_helpers.events.formats import Foreign, Format, all_formats, recognise, suffix_format
 from snn_helpers.events.formats.base import Options, Reading
 
@@ -98,7 +98,7 @@ def read_recording(
     known, reading = _open(path, Options(columns, unit, _stated(sensor_size)))
     size = sensor_size if sensor_size is not None else reading.sensor_size
     blocks = [_joined(block, reading, str(path)) for block in reading.blocks]
-    events = blocks[0] if len(blocks) == 1 else np.concatenate([np.empty(0, EVENT_DTYPE), *blocks])
+    events = blocks[0] if len(blocks) == 1 else join_events([np.empty(0, EVENT_DTYPE), *blocks])
     unit = "us" if reading.unit else None  # unknown, and taken for µs: to_events looks whether it can be
     events = check_events(events, True, unit, size, sort, str(path))
     if not len(events):

@@ -60,13 +60,21 @@ def read_bin(path: str | os.PathLike, sensor_size: tuple[int, int, int] = SENSOR
             f"{path}: {raw.size} bytes is not a multiple of {BYTES_PER_EVENT}, so the file is truncated or is no "
             "N-MNIST recording. Copy or unpack it again."
         )
+    return decode_bin(path, raw, sensor_size)[0]
+
+
+def decode_bin(path, raw: np.ndarray, sensor_size: tuple[int, int, int], lost_us: int = 0) -> tuple[np.ndarray, int]:
+    """Return the events of whole records, uint8 [5 N], of a file, and by how many µs its clock lags after them."""
     events = np.empty(raw.size // BYTES_PER_EVENT, EVENT_DTYPE)
     largest_x, largest_y, backwards = _decode(raw, events)
+    if lost_us:
+        events["t"] += lost_us
     if largest_y >= OVERFLOW_Y:
+        lost_us += OVERFLOW_US * np.count_nonzero(events["y"] == OVERFLOW_Y)
         events = _take_out_overflows(events)
     if largest_x >= sensor_size[0] or largest_y >= sensor_size[1] or backwards:
         _refuse_faults(path, events, sensor_size)
-    return events
+    return events, lost_us
 
 
 @njit(cache=True, nogil=True)

@@ -50,7 +50,7 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(records: np.ndarray, size: tuple[int, int], length: int) -> Iterator[np.ndarray]:
     clock = np.array([-1, 0], np.int64)
-    for part in stretches(len(records), length):
+    for part in stretches(len(records), length, records):
         some = records[part]
         address, t = some["address"].astype(np.uint32), some["t"].astype(np.uint32)
         events = np.empty(len(address), EVENT_DTYPE)

@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 
 from snn_helpers._files import whole_file
-from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError
-from snn_helpers.events.formats.base import Format, Options, Reading, mapped
+from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, join_events
+from snn_helpers.events.formats.base import Format, Options, Reading, let_go, mapped, stretches
 
 _END = b"#!END-HEADER\r\n"
 _PACKET = struct.Struct("<hhiiiiii")  # type, source, size, where the time is, overflows, capacity, number, valid
@@ -42,15 +42,17 @@ def _blocks(path: Path, data: np.ndarray, length: int) -> Iterator[np.ndarray]:
             if size != _RECORD.itemsize:
                 raise RecordingError(f"{path}: polarity events of {size} bytes; 8 are read.")
             records = data[at : at + size * number].view(_RECORD)
-            events = np.empty(number, EVENT_DTYPE)
-            waiting.append(events[: _decode(records, overflows << 31, events)])
-            some += number
+            for part in stretches(number, length):  # a packet may be as long as its file
+                events = np.empty(part.stop - part.start, EVENT_DTYPE)
+                waiting.append(events[: _decode(records[part], overflows << 31, events)])
+                some += len(events)
+                if length and some >= length:
+                    yield join_events(waiting)
+                    waiting, some = [], 0
+                    let_go(data)
         at += size * number
-        if length and some >= length:
-            yield np.concatenate(waiting)
-            waiting, some = [], 0
     if waiting:
-        yield np.concatenate(waiting)
+        yield join_events(waiting)
 
 
 @njit(cache=True, nogil=True)

@@ -1,114 +1,168 @@
-"""AEDAT 4 of iniVation's cameras: compressed packets of several streams, read through the package aedat."""
+"""AEDAT 4 of iniVation's cameras: packets of several streams, compressed by LZ4 or Zstandard.
+
+A packet and the header are FlatBuffers tables, of each of which one or two fields are read here: the package aedat ends
+its process on damaged files, and a process for each file takes a hundred times longer than decoding it.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import struct
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
 from snn_helpers.events.convert import fill_events
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError
-from snn_helpers.events.formats import aedat4_process
-from snn_helpers.events.formats.base import Format, Options, Reading, check_unpacked, library, library_blocks, mapped
+from snn_helpers.events.formats.base import (
+    Format,
+    Options,
+    Reading,
+    check_unpacked,
+    let_go,
+    library,
+    library_blocks,
+    mapped,
+    most_unpacked,
+)
 
 _HEADER_AT = 14  # after the mark
-_MEMORY_BYTES = 512 << 20  # for decoding, and 100 times the file's size
+_RECORD = np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "u1"), ("", "V3")])
+_PACKED, _LZ4, _ZSTD = (0, 1, 2, 3, 4), (1, 2), (3, 4)  # 0 is not packed; the second of each packs harder
+_LZ4_RATIO = 255  # the most that LZ4 can give
+_LARGEST_WINDOW = 8 << 20  # of Zstandard, without its long mode
 
 
 def _read(path: Path, options: Options) -> Reading:
+    with library(path, "AEDAT 4"):
+        data = mapped(path, "u1", 0)
+        if len(data) < _HEADER_AT + 8:
+            raise RecordingError(f"{path}: the AEDAT 4 file is cut short. Copy it again.")
+        table = _HEADER_AT + 4 + _number(data, _HEADER_AT + 4, "I")
+        place = _field(data, table, 0)
+        packed = _number(data, place, "i") if place else 0
+        if packed not in _PACKED:
+            raise RecordingError(f"{path}: packed in way {packed}; LZ4 (1, 2) and Zstandard (3, 4) are read.")
+        place = _field(data, table, 1)  # where the packets end; -1 in an unfinished recording
+        end = _number(data, place, "q") if place else -1
+        end = len(data) if end < 0 else end
+        streams = _event_streams(data, _field(data, table, 2))
+        if len(streams) != 1:
+            raise RecordingError(
+                f"{path}: holds {len(streams)} streams of events; one is read. Export the one you mean."
+            )
+        stream, width, height = streams[0]
+    unpack = _unpacker(path, packed)
+    blocks = _blocks(path, data, end, stream, unpack, options.block)
+    return Reading(library_blocks(path, "AEDAT 4", blocks), (width, height, 2))
+
+
+def _number(data, at: int, kind: str) -> int:
+    return struct.unpack_from(f"<{kind}", data, at)[0]
+
+
+def _field(data, table: int, number: int) -> int:
+    """Return where a field of a FlatBuffers table lies; 0 if it is left out and has its default."""
+    fields = table - _number(data, table, "i")
+    if fields < 0 or 4 + 2 * number >= _number(data, fields, "H"):
+        return 0
+    place = _number(data, fields + 4 + 2 * number, "H")
+    return table + place if place else 0
+
+
+def _event_streams(data, place: int) -> list[tuple[int, int, int]]:
+    """Return the number, width and height of each stream of events, from the header's XML."""
+    at = place + _number(data, place, "I")
+    root = ElementTree.fromstring(bytes(data[at + 4 : at + 4 + _number(data, at, "I")]))
+    streams = []
+    for node in root.iterfind("node[@name='outInfo']/node"):
+        if node.findtext("attr[@key='typeIdentifier']") == "EVTS":
+            size = [int(node.findtext(f"node[@name='info']/attr[@key='size{axis}']")) for axis in "XY"]
+            streams.append((int(node.get("name")), *size))
+    return streams
+
+
+def _unpacker(path: Path, packed: int) -> Callable[[bytes, int], bytes]:
+    """Return what unpacks a packet, to at most so many bytes and one more."""
     try:
-        import aedat  # noqa: F401  (used by another process)
+        if packed in _LZ4:
+            import lz4.frame
+
+            def unpack(packet: bytes, most: int) -> bytes:
+                # More than LZ4 can give is not asked for: its buffer would be as large.
+                decoder = lz4.frame.LZ4FrameDecompressor()
+                content = decoder.decompress(packet, max_length=min(most, _LZ4_RATIO * len(packet)) + 1)
+                if not decoder.eof and len(content) <= most:
+                    raise ValueError("an LZ4 packet does not end")
+                return content
+
+            return unpack
+        if packed in _ZSTD:
+            import zstandard
+
+            decoder = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+
+            def unpack(packet: bytes, most: int) -> bytes:
+                size = zstandard.frame_content_size(packet)  # -1 where it is left out
+                return decoder.stream_reader(packet).read((size if 0 <= size <= most else most) + 1)
+
+            return unpack
     except ModuleNotFoundError as err:
         raise ModuleNotFoundError(
-            f"{path}: AEDAT 4 is read through the package aedat, which is not installed. Run "
-            "`pip install 'snn_helpers[formats]'`."
+            f"{path}: packets of this AEDAT 4 file are unpacked by the package {err.name.partition('.')[0]}, which is "
+            "not installed. Run `pip install 'snn_helpers[formats]'`."
         ) from err
-    with library(path, "AEDAT 4"):
-        _check_packets(path)
-        with _decoder(path) as decoder:
-            told, problem = decoder.communicate()
-        _check_end(path, decoder.returncode, problem)
-        streams = json.loads(told)
-    if len(streams) != 1:
-        raise RecordingError(f"{path}: holds {len(streams)} streams of events; one is read. Export the one you mean.")
-    number, width, height = streams[0]
-    return Reading(library_blocks(path, "AEDAT 4", _blocks(path, number, options.block)), (width, height, 2))
+    return lambda packet, most: packet
 
 
-def _decoder(path: Path, *stream: str) -> subprocess.Popen:
-    """Start `aedat4_process`; -P keeps the modules beside it from being taken for others."""
-    limit = _MEMORY_BYTES + 100 * path.stat().st_size
-    return subprocess.Popen(
-        [sys.executable, "-P", aedat4_process.__file__, str(path.absolute()), str(limit), *stream],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"},
-    )
-
-
-def _check_end(path: Path, code: int, problem: bytes) -> None:
-    if code:
-        why = problem.decode(errors="replace").strip().rpartition("\n")[2][:300]
-        raise RecordingError(f"{path}: the AEDAT 4 file is damaged or cut short ({why or code}). Copy it again.")
-
-
-def _check_packets(path: Path) -> None:
-    """Refuse sizes beyond the file, for which the package would ask for memory."""
-    data = mapped(path, "u1", 0)
-    if len(data) < _HEADER_AT + 8:
-        raise RecordingError(f"{path}: the AEDAT 4 file is cut short. Copy it again.")
+def _packets(path: Path, data: np.ndarray, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield each packet's stream and content; a size beyond the file is refused before it is read."""
     at = _HEADER_AT + 4 + _number(data, _HEADER_AT, "I")
-    # The header is a FlatBuffers table, whose second field is where the packets end, -1 in an unfinished recording.
-    table = _HEADER_AT + 4 + _number(data, _HEADER_AT + 4, "I")
-    fields = table - _number(data, table, "i")
-    place = _number(data, fields + 6, "H") if _number(data, fields, "H") > 6 else 0
-    end = _number(data, table + place, "q") if place else -1
-    end = len(data) if end < 0 else end
     while at < min(end, len(data) - 7):
-        at += 8 + _number(data, at + 4, "I")
+        stream, size = struct.unpack_from("<iI", data, at)
+        start, at = at + 8, at + 8 + size
+        if at <= len(data):
+            yield stream, data[start:at].tobytes()
     if at != end:
         raise RecordingError(f"{path}: the AEDAT 4 file is damaged or cut short: its packets end at {at}, not {end}.")
 
 
-def _number(data: np.ndarray, at: int, kind: str) -> int:
-    return struct.unpack_from(f"<{kind}", data, at)[0]
+def _blocks(path: Path, data: np.ndarray, end: int, stream: int, unpack, length: int) -> Iterator[np.ndarray]:
+    waiting, some, unpacked, most = [], 0, 0, most_unpacked(path)
+    for number, packet in _packets(path, data, end):
+        if number != stream:
+            continue
+        content = unpack(packet, most - unpacked)
+        unpacked += len(content)
+        check_unpacked(path, unpacked)
+        records = _records(content)
+        waiting.append(records)
+        some += len(records)
+        if length and some >= length:
+            yield _joined(waiting, some)
+            waiting, some = [], 0
+            let_go(data)
+    if waiting:
+        yield _joined(waiting, some)
 
 
-def _blocks(path: Path, number: int, length: int) -> Iterator[np.ndarray]:
-    packets, waiting, unpacked = [], 0, 0
-    with _decoder(path, str(number)) as decoder:
-        try:
-            while size := decoder.stdout.read(8):
-                size = int.from_bytes(size, "little") * aedat4_process.RECORD.itemsize
-                unpacked += size
-                check_unpacked(path, unpacked)
-                packets.append(np.frombuffer(decoder.stdout.read(size), aedat4_process.RECORD))
-                waiting += len(packets[-1])
-                if length and waiting >= length:
-                    yield _joined(packets)
-                    packets, waiting = [], 0
-            problem = decoder.stderr.read()
-        except BaseException:  # that nobody reads on is one
-            decoder.kill()
-            raise
-    _check_end(path, decoder.returncode, problem)
-    if packets:
-        yield _joined(packets)
+def _records(content: bytes) -> np.ndarray:
+    """Return the events of a packet: a size, then a table whose first field leads to a vector of them."""
+    if content[8:12] != b"EVTS":
+        raise ValueError("a packet holds no events")
+    place = _field(content, 4 + _number(content, 4, "I"), 0)
+    if not place:
+        return np.empty(0, _RECORD)
+    vector = place + _number(content, place, "I")
+    return np.frombuffer(content, _RECORD, _number(content, vector, "I"), vector + 4)
 
 
-def _joined(packets: list[np.ndarray]) -> np.ndarray:
-    events = np.empty(sum(map(len, packets)), EVENT_DTYPE)
-    at = 0
+def _joined(packets: list[np.ndarray], total: int) -> np.ndarray:
+    events, at = np.empty(total, EVENT_DTYPE), 0
     for packet in packets:
         if not fill_events(packet["x"], packet["y"], packet["t"], packet["on"], events[at : at + len(packet)]):
-            raise ValueError("an event's pixel or time cannot be")
+            raise ValueError("an event's pixel, time or polarity cannot be")
         at += len(packet)
     return events
 

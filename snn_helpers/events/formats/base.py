@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -200,11 +201,18 @@ def mapped(path: Path, dtype: str | np.dtype, offset: int) -> np.ndarray:
     return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,))
 
 
-def stretches(total: int, length: int) -> Iterator[slice]:
-    """Cut 0..total into slices of `length`; 0 for one."""
+def stretches(total: int, length: int, data: np.ndarray | None = None) -> Iterator[slice]:
+    """Cut 0..total into slices of `length`; 0 for one. What was read of a mapped file is let go after each."""
     length = length or max(1, total)
     for start in range(0, total, length):
         yield slice(start, min(start + length, total))
+        let_go(data)
+
+
+def let_go(data: np.ndarray | None) -> None:
+    """Give back the pages of a mapped file, which count as the process's memory until others need it."""
+    if data is not None and isinstance(data.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.base.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(records: np.ndarray, length: int) -> Iterator[np.ndarray]:
     clock = np.zeros(2, np.int64)
-    for part in stretches(len(records), length):
+    for part in stretches(len(records), length, records):
         events = np.empty(part.stop - part.start, EVENT_DTYPE)
         _decode(records[part], clock, events)
         yield events

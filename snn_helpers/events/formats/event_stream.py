@@ -34,7 +34,7 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(path: Path, data: np.ndarray, height: int, length: int) -> Iterator[np.ndarray]:
     state = np.zeros(4, np.int64)  # t, bytes read of an event, its first byte, its pixel so far
-    for part in stretches(len(data), length * 5):
+    for part in stretches(len(data), length * 5, data):
         events = np.empty((part.stop - part.start) // 5 + 1, EVENT_DTYPE)
         yield events[: _decode(data[part], height - 1, state, events)]
     if state[1]:

@@ -66,7 +66,7 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(words: np.ndarray, length: int) -> Iterator[np.ndarray]:
     state = np.array([-1, 0], np.int64)
-    for part in stretches(len(words), length):
+    for part in stretches(len(words), length, words):
         events = np.empty(part.stop - part.start, EVENT_DTYPE)
         yield events[: _decode(words[part], state, events)]
 

@@ -21,7 +21,7 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(words: np.ndarray, halves_swapped: bool, length: int) -> Iterator[np.ndarray]:
     state = np.array([-1, 0], np.int64)
-    for part in stretches(len(words), length):
+    for part in stretches(len(words), length, words):
         some = words[part]
         if halves_swapped:
             some = some << np.uint64(32) | some >> np.uint64(32)

@@ -22,8 +22,8 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(words: np.ndarray, length: int) -> Iterator[np.ndarray]:
     state = np.zeros(_STATE, np.int64)
-    for part in stretches(len(words), length):
-        events = np.empty(_count(words[part]), EVENT_DTYPE)
+    for part in stretches(len(words), length, words):
+        events = np.empty(_count(words[part]) + 1, EVENT_DTYPE)
         yield events[: _decode(words[part], state, events)]
 
 
@@ -58,11 +58,12 @@ def _decode(words, state, events):
             width = 12 if kind == 4 else 8
             valid = value & ((1 << width) - 1)
             if known:
+                # Without branches, hence fast: each pixel is written, and left in place if it fired. The last one that
+                # did not is written behind all events.
                 for bit in range(width):
-                    if (valid >> bit) & 1:
-                        event = events[count]
-                        event.x, event.y, event.t, event.p = base + bit, y, t, polarity
-                        count += 1
+                    event = events[count]
+                    event.x, event.y, event.t, event.p = base + bit, y, t, polarity
+                    count += (valid >> bit) & 1
             base += width
         elif kind == 0:
             y = value & 2047

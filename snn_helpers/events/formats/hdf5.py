@@ -7,6 +7,7 @@ Found by name, in this order: `events/{x,y,t,p}` (DSEC, v2e's and others' names 
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from snn_helpers.events.dtype import RecordingError
 from snn_helpers.events.formats.base import Format, Options, Reading, check_unpacked, library, library_blocks, stretches
 
 _MARK = b"\x89HDF\r\n\x1a\n"
+_HEAP = b"GCOL\1\0\0\0"  # where strings of any length lie
+_ATTRIBUTE_BYTES = 128
 _PLACES = ("events", "CD/events", "/", "davis/left/events", "dvs/events", "event")
 _SIZE_NAMES = ("sensor_size", "sensor_resolution", "resolution", "geometry")
 
@@ -33,11 +36,37 @@ def _read(path: Path, options: Options) -> Reading:
         place = _find(path, file, options)
         shift = _shift(path, file)
         size = _sensor_size(path, file, place)
-        unit = options.unit or file[place].attrs.get("unit")
+        attributes = file[place].attrs
+        if not options.unit and "unit" in attributes and attributes.get_id("unit").dtype.hasobject:
+            _check_heaps(path)
+        unit = options.unit or attributes.get("unit")
         unit = unit.decode() if isinstance(unit, bytes) else unit
     unit = unit if isinstance(unit, str) and unit in UNITS_US else None
     blocks = library_blocks(path, "HDF5", _blocks(path, place, shift, options.block))
     return Reading(blocks, size, unit, options.columns)
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse a `unit` that leads to no heap of strings, or to one that is larger than its file.
+
+    HDF5 takes the memory that stands where the heap should be, some GB, before it looks whether it is one.
+    """
+    heaps, found = set(), False
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = -1
+        while (at := data.find(_HEAP, at + 1)) >= 0:
+            size = int.from_bytes(data[at + 8 : at + 16], "little")
+            if at + size > len(data):
+                raise RecordingError(
+                    f"{path}: its strings would take {size:,} bytes of a file of {len(data):,}; it is damaged. Copy it "
+                    "again."
+                )
+            heaps.add(at)
+        while not found and (at := data.find(b"unit\0", at + 1)) >= 0:
+            after = data[at : at + _ATTRIBUTE_BYTES]  # type, shape, and the heap's place among it
+            found = any(int.from_bytes(after[i : i + 8], "little") in heaps for i in range(len(after) - 7))
+    if not found:
+        raise RecordingError(f"{path}: its `unit` leads to no string; the file is damaged. Copy it again.")
 
 
 def _shift(path: Path, file) -> int:
@@ -47,7 +76,11 @@ def _shift(path: Path, file) -> int:
     offset = file.get("t_offset")
     if not isinstance(offset, h5py.Dataset):
         return 0
-    if offset.shape not in ((), (1,)) or not 0 <= (shift := int(np.ravel(offset[()])[0])) < 2**62:
+    if (
+        offset.shape not in ((), (1,))
+        or offset.dtype.hasobject
+        or not 0 <= (shift := int(np.ravel(offset[()])[0])) < 2**62
+    ):
         raise RecordingError(f"{path}: its `t_offset` must be a number of µs, 0 or more.")
     return shift
 
@@ -98,10 +131,10 @@ def _sensor_size(path: Path, file, place: str) -> tuple[int, int, int] | None:
     """Return the size as an attribute of the file or the events gives it; e2vid's `sensor_resolution` is (H, W)."""
     for attributes in (file[place].attrs, file.attrs):
         for name in _SIZE_NAMES:
-            if name not in attributes:
+            if name not in attributes or attributes.get_id(name).dtype.kind not in "iuf":
                 continue
             value = np.ravel(attributes[name])
-            if value.size < 2 or value.dtype.kind not in "iuf":
+            if value.size < 2:
                 continue
             first, second = int(value[0]), int(value[1])
             if not 0 < first <= 2**15 or not 0 < second <= 2**15:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numba import njit
 
 from snn_helpers._files import whole_file
 from snn_helpers.events.dtype import RecordingError
@@ -16,6 +17,7 @@ from snn_helpers.events.formats.base import Format, Options, Reading, library
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$", re.ASCII)
 _LINES_A_BLOCK = 1 << 20
+_BYTES_A_BLOCK = 1 << 23
 _UNITS = {"t_us": "us", "time_us": "us", "timestamp_us": "us"}
 
 
@@ -75,8 +77,12 @@ def _read(path: Path, options: Options) -> Reading:
 
 def _blocks(path: Path, skip: int, comma: str | None, names, width: int, length: int) -> Iterator:
     lines = length or _LINES_A_BLOCK
+    start = yield from _plain_blocks(path, skip, comma or " ", names, width, lines)
+    if start is None:
+        return
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        for _ in range(skip):
+        file.seek(start)
+        for _ in range(0 if start else skip):
             file.readline()
         while text := "".join(line for _, line in zip(range(lines), file)):
             with library(path, "text"):  # which warns of a block of comments
@@ -90,6 +96,69 @@ def _blocks(path: Path, skip: int, comma: str | None, names, width: int, length:
             if table.shape[1] != width:
                 raise RecordingError(f"{path}: lines of {table.shape[1]} numbers after one of {width}.")
             yield dict(zip(names, table.T)) if names else table
+
+
+def _plain_blocks(path: Path, skip: int, mark: str, names, width: int, lines: int) -> Iterator:
+    """Yield blocks of lines as programs write them; return where others begin, which np.loadtxt may read, or None."""
+    with open(path, "rb") as file:
+        head = b"".join(file.readline() for _ in range(skip))
+        if (
+            b"\r" in head.replace(b"\r\n", b"")
+            or head.startswith(codecs.BOM_UTF8)
+            or file.peek(3)[:3] == codecs.BOM_UTF8
+        ):
+            return 0
+        start, rest = file.tell(), b""
+        while more := file.read(_BYTES_A_BLOCK):
+            rest += more
+            done = 0
+            while True:
+                table = np.empty((min(lines, (len(rest) - done) // (2 * width)), width))
+                rows, used = _parse(np.frombuffer(rest, np.uint8)[done:], ord(mark), table)
+                done += used
+                if rows:
+                    yield dict(zip(names, table[:rows].T)) if names else table[:rows]
+                if rows < lines:
+                    break
+            start, rest = start + done, rest[done:]
+            if b"\n" in rest:
+                return start
+        return start if rest else None
+
+
+@njit(cache=True, nogil=True)
+def _parse(data, mark, table):
+    """Fill rows of `table` from whole lines of plain numbers; return how many, and their bytes.
+
+    A number of less than 2**53 without its point, divided by a power of ten to 10**22, is rounded as strtod rounds it.
+    """
+    rows, used, at = 0, 0, 0
+    column, value, digits, after, negative = 0, np.int64(0), 0, -1, False
+    while rows < table.shape[0] and at < data.size:
+        byte = data[at]
+        at += 1
+        if 48 <= byte <= 57:
+            value, digits = 10 * value + byte - 48, digits + 1
+            if after >= 0:
+                after += 1
+        elif byte == 46 and after < 0:
+            after = 0
+        elif byte == 45 and digits == 0 and after < 0 and not negative:
+            negative = True
+        elif byte == mark or byte == 10 or (byte == 13 and at < data.size and data[at] == 10):
+            if digits == 0 or digits > 18 or value >= 1 << 53 or column == table.shape[1]:
+                break
+            number = float(value) if after <= 0 else float(value) / 10.0**after
+            table[rows, column] = -number if negative else number
+            column, value, digits, after, negative = column + 1, np.int64(0), 0, -1, False
+            if byte != mark:
+                if column < table.shape[1]:
+                    break
+                at += byte == 13
+                rows, used, column = rows + 1, at, 0
+        else:
+            break
+    return rows, used
 
 
 def _write(path: Path, events: np.ndarray, sensor_size: tuple[int, int, int]) -> None:
