@@ -11,6 +11,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from snn_helpers._checks import check_int
+from snn_helpers._paths import logs_home
 from snn_helpers._plugins import load_plugins
 from snn_helpers._settings import choices_of, kind_of, names_of
 from snn_helpers.cli_batch import add_batch_commands
@@ -47,7 +48,8 @@ class _Parser(argparse.ArgumentParser):
         meant, cutoff = (word, 0.6) if is_flag else (f"--{word}", 0.8)
         near = difflib.get_close_matches(meant, self._option_string_actions, n=1, cutoff=cutoff)
         problem = f"unknown flag {word}" if is_flag else f"unexpected word {unknown[0]!r}, which belongs to no flag"
-        self.error(problem + (f"; did you mean {near[0]}?" if near else ""))
+        hint = f"; did you mean {near[0]}?" if near else ""
+        self.error(problem + ("; plugin files are joined by commas" if word.endswith(".py") else hint))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,7 +135,7 @@ def _add_activation_flags(commands) -> None:
     look.add_argument("--split", default="valid", choices=("train", "valid", "test"), help="default valid")
     look.add_argument("--num_samples", type=int, default=200, help="recordings to look at (default 200)")
     look.add_argument("--sample", type=int, default=0, help="which of them is shown alone (default 0)")
-    look.add_argument("--log_dir", default="logs/activations", help="folder (default logs/activations)")
+    look.add_argument("--log_dir", help="folder for the figures (default activations in $SNN_LOGS_DIR, else in logs/)")
     look.add_argument("--visualize_all", action="store_true", help="every figure below")
     for name in ACTIVATION_FIGURES:
         look.add_argument(f"--{name}", action="store_true", help=f"draw {name.replace('_', ' ')}")
@@ -258,7 +260,8 @@ def _visualize_activations(args: argparse.Namespace) -> None:
     if not figures:
         args.parser.error(f"say what to draw: --visualize_all, or any of --{', --'.join(ACTIVATION_FIGURES)}")
     checkpoint = args.resume or find_checkpoint(args.model)
+    log_dir = args.log_dir or logs_home() / "activations"
     print(f"looking at {checkpoint}")
     recordings = (args.dataset, args.data_dir, args.split, args.num_samples, args.sample)
-    for path in write_activity_report(checkpoint, args.log_dir, figures, *recordings, plugins=args.plugins):
+    for path in write_activity_report(checkpoint, log_dir, figures, *recordings, plugins=args.plugins):
         print(path)

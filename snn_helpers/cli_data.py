@@ -8,7 +8,7 @@ import sys
 
 from snn_helpers._checks import check_int
 from snn_helpers._files import writable_folder
-from snn_helpers._paths import user_path
+from snn_helpers._paths import logs_home, user_path
 
 
 def add_data_commands(commands) -> None:
@@ -42,7 +42,8 @@ def add_data_commands(commands) -> None:
     view.add_argument("--split", default="train", choices=("train", "valid", "test"), help="default train")
     view.add_argument("--num_samples", type=int, default=10, help="recordings to draw (default 10)")
     view.add_argument("--time_steps", type=int, default=10, help="frames a recording, T (default 10)")
-    view.add_argument("--log_dir", default="logs/data", help="folder for the figures (default logs/data)")
+    view.add_argument("--plugins", metavar="FILES", help="files that register data sets of your own, joined by commas")
+    view.add_argument("--log_dir", help="folder for the figures (default data in $SNN_LOGS_DIR, else in logs/)")
     view.set_defaults(command=_visualize_data, parser=view)
 
 
@@ -74,7 +75,7 @@ def _visualize_data(args: argparse.Namespace) -> None:
 
     check_int("--num_samples", args.num_samples, low=1)
     check_int("--time_steps", args.time_steps, low=1)
-    folder = writable_folder("--log_dir", user_path(args.log_dir))
+    folder = writable_folder("--log_dir", user_path(args.log_dir or logs_home() / "data"))
     dataset = load_dataset(args.dataset, args.data_dir, args.split).take(args.num_samples)
     for index in range(len(dataset)):
         frames = dataset.frames([index], args.time_steps)[:, 0]

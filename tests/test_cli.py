@@ -97,6 +97,7 @@ def test_help_of_train_lists_every_flag(capsys):
         (["sweep", "a.ipynb", "--job", "3"], "sweep: error: unknown flag --job; did you mean --jobs?"),
         (["train", "foo"], "train: error: unexpected word 'foo', which belongs to no flag\n"),
         (["train", "--epochs", "3", "4"], "unexpected word '4', which belongs to no flag\n"),
+        (["train", "b.py"], "'b.py', which belongs to no flag; plugin files are joined by commas"),
         (["train", "epochs", "3"], "unexpected word 'epochs', which belongs to no flag; did you mean --epochs?"),
         (["protocol", "real", "foo", "--epochs", "3"], "unexpected word 'foo', which belongs to no flag\n"),
         (["visualize-data", "--num_sample", "3"], "unknown flag --num_sample; did you mean --num_samples?"),

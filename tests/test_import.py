@@ -265,7 +265,10 @@ def test_data_set_of_one_file_is_trained_on_and_drawn_from_the_command_line(tmp_
         "--confusion",
     ]
     assert main([*look, "--log_dir", str(tmp_path / "act")]) == 0, capsys.readouterr().err
-    assert main(["visualize-data", "--dataset", "bars", "--num_samples", "1", "--log_dir", str(tmp_path / "data")]) == 0
+    monkeypatch.setenv("SNN_LOGS_DIR", str(tmp_path / "logs"))
+    draw = ["visualize-data", "--plugins", str(tmp_path / "bars.py"), "--dataset", "bars", "--num_samples", "1"]
+    assert main(draw) == 0
+    assert list((tmp_path / "logs" / "data").glob("bars-train-000-*.png"))
     REGISTERED.pop("bars")
 
 

@@ -171,8 +171,18 @@ def test_an_equation_of_ones_own_under_another_kinds_name_is_refused():
         class Another(SpikingNeuron):
             kind = "leaky"
 
+            @staticmethod
+            def equation(cur, spk, mem):
+                return (mem + cur,)
+
     with pytest.raises(ValueError, match="must name the membrane 'mem'"):
 
         @register_neuron
         class Stateless(SpikingNeuron):
             kind, states = "stateless", ("syn",)
+
+    with pytest.raises(TypeError, match="Empty has no `equation`: write one time step in plain torch"):
+
+        @register_neuron
+        class Empty(SpikingNeuron):
+            kind = "empty"

@@ -565,6 +565,19 @@ def test_operations_in_place():
 # Copies, modes, states
 
 
+def test_neurons_called_once_with_all_steps_are_told():
+    class AllAtOnce(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.lif = nn.Linear(12, 4), snn.Leaky(0.9, init_hidden=True)
+
+        def forward(self, x):
+            return self.lif(self.fc(x.flatten(2)))  # [T, B, ...], of which snnTorch's neurons take T for the batch
+
+    with pytest.warns(UserWarning, match="its neurons are called once, with all steps, and take them for one"):
+        accelerate(AllAtOnce())(torch.rand(5, 2, 3, 4))
+
+
 @pytest.mark.parametrize("name", ["beta", "threshold"])
 def test_numbers_of_a_wider_type_make_the_loops_results(name):
     class Net(nn.Module):

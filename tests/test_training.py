@@ -160,8 +160,9 @@ def test_resume_of_a_finished_run_changes_nothing(make_config, tmp_path):
 )
 def test_resume_refuses_other_settings(make_config, tmp_path, changes, message):
     train(make_config(epochs=1, beta=0.75, threshold=1.5, lr=0.004))
-    with pytest.raises(CheckpointError, match=f"last.pt: was made with {message}. Leave these flags out"):
+    with pytest.raises(CheckpointError, match=f"last.pt: was made with {message}. Leave these flags out") as refused:
         train(TrainConfig(resume=tmp_path / "run" / "last.pt", **changes))
+    assert ("begin another run from its weights: --init_from" in str(refused.value)) == ("epochs" in changes)
 
 
 def test_flag_typed_at_its_default_is_refused_where_the_run_was_made_with_another(make_config, tmp_path, capsys):

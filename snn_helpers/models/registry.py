@@ -50,7 +50,8 @@ def register_model(name: str, settings: type, network: Any = None) -> Callable[[
     network : type, str or None
         The class, or "module:Class"; None where it is used as a decorator. One time step of a network whose neurons
         keep their state, or a module that takes frames [T, B, C, H, W] and answers (spk_rec, mem_rec), each
-        [T, B, classes].
+        [T, B, classes]. Its constructor gets the settings and, where it names them, `num_classes`, `in_channels` and
+        `image_size` (pixels of a square, else (W, H)) of the data.
 
     Raises
     ------

@@ -23,11 +23,15 @@ def register_neuron(cls: type[SpikingNeuron]) -> type[SpikingNeuron]:
 
     Raises
     ------
-    ValueError
-        If its name is taken, or no state is called "mem".
+    TypeError, ValueError
+        If it has no equation, its name is taken, or no state is called "mem".
     """
     if "mem" not in cls.states:
         raise ValueError(f"`states` of {cls.__name__} must name the membrane 'mem'; got {cls.states}.")
+    if not callable(getattr(cls, "equation", None)):
+        raise TypeError(
+            f"{cls.__name__} has no `equation`: write one time step in plain torch, as neurons/alif.py does."
+        )
     register(NEURONS, cls.kind, cls)
     return cls
 

@@ -134,7 +134,9 @@ class OverTime(NotRead):
         whole = _try(lambda: trace(self.net, self.method, *inputs, **options))
         loops = step is None or step.resets or whole.resets or (step.calls != whole.calls and whole.calls > 0)
         if loops and isinstance(whole, Traced) and whole.calls == 1:
-            return _Unplanned("there is one step only", loops=True, told=False)
+            if step is None or whole.resets or whole.indexed:
+                return _Unplanned("there is one step only", loops=True, told=False)
+            return _Unplanned("its neurons are called once, with all steps, and take them for one", loops=True)
         rolled = _Unplanned(str(whole), loops=True)
         if isinstance(whole, Traced):
             rolled = self._as_program(lambda: roll(whole, self._is_neuron), loops=True)

@@ -46,7 +46,8 @@ class TrainConfig:
     model: str = setting("cnn", "network to train", scope="model", choices=_model_names)
     plugins: str | None = setting(
         None,
-        "files that register networks, neurons or surrogates of your own, joined by commas; default $SNN_PLUGINS",
+        "files that register networks, neurons, surrogates or data sets of your own, joined by commas; default "
+        "$SNN_PLUGINS",
         scope="kept",
         path=True,
     )

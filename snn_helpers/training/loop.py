@@ -276,7 +276,8 @@ def _adopt(config: TrainConfig, state: dict[str, Any], named: Collection[str]) -
     fixed = names_of(type(saved), *(("model", "run") if config.test_only else ("model", "run", "data", "test")))
     clashes = _clashes(config, saved, [key for key in fixed if key in asked])
     if clashes:
-        raise CheckpointError(f"{config.resume}: was made with {clashes}. Leave these flags out.")
+        more = " To train it further, begin another run from its weights: --init_from." if "epochs" in clashes else ""
+        raise CheckpointError(f"{config.resume}: was made with {clashes}. Leave these flags out.{more}")
     adopted = {key: getattr(saved, key) for key in fixed} | {"plugins": saved.plugins}
     if not config.test_only:
         adopted |= {key: getattr(saved, key) for key in names_of(type(saved), "kept") if key not in asked}
