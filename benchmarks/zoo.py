@@ -1,8 +1,8 @@
 """Measure networks that others have published beside their own plain loops: is it exact, and how much faster.
 
 Run `python benchmarks/zoo.py [NAME...] [--quick] [--activity SHARE]`; the names are those of `zoo_networks.ZOO`,
-`--quick` takes the sizes of the tests and one round, `--activity` lets layers fire at about that share of steps, such as
-0.05, as in trained networks. Each network runs beside its own plain loop, interleaved: a train step and a forward pass.
+`--quick` takes the sizes of the tests and one round, `--activity` lets layers fire at about that share of steps, as
+those of trained networks do. Each network runs beside its own plain loop, interleaved: a train step and a forward pass.
 Peak memory of a train step is that of a process of its own, above what stands before it.
 """
 

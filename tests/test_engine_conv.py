@@ -1,4 +1,4 @@
-"""The event-driven convolution alone equals torch's: any window, stride, padding, dilation and groups, one side or two."""
+"""The event-driven convolution alone equals torch's: any window, stride, padding, dilation, groups; 1-D too."""
 
 import pytest
 import torch

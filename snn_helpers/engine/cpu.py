@@ -43,7 +43,7 @@ PATHS = ("auto", "events", "dense")
 # window has more taps an event, where the library gains: there it is 3 / side of that.
 DENSE_FROM = {(1, False): 0.2, (1, True): 0.12, (2, False): 0.3, (2, True): 0.2}
 
-FEW_FOR_CONV = 0.1
+FEW_FOR_CONV = 0.25
 MOST = 7  # side of a convolution's window
 FEW_CHANNELS = 4  # into a layer: statistics then come from the products of what its windows see
 
@@ -140,7 +140,7 @@ def conv(
     Returns
     -------
     float32 Tensor [T, B, n_out, rows, columns] or [T, B, n_out, length]
-        Currents, channels-last in memory.
+        Currents, in memory as torch has them.
 
     Raises
     ------
@@ -174,8 +174,8 @@ def conv(
     path = None if path is None else path.flatten(0, 1)[None]
     bias = torch.zeros(len(weight)) if bias is None else bias
     # A step of a recording needs no other: all are recordings of one step, so that threads can share them out.
-    cur, _ = ConvCurrents.apply(last.flatten(0, 1)[None], path, weight, bias, window, capacity, False)
-    cur = cur[0].unflatten(0, shape)
+    cur, _ = ConvCurrents.apply(last.flatten(0, 1)[None], path, weight, bias, window, capacity, False, True)
+    cur = cur.view(*shape, *cur.shape[2:])
     return cur if sides == 2 else cur.squeeze(3)
 
 
@@ -276,7 +276,7 @@ def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, po
         result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), None, norm, made, pool, keep_mem, numbers)
     elif keep_cur:
         statistics = norm is not None and norm.training
-        cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, window, capacity, statistics)
+        cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, window, capacity, statistics, False)
         result = _currents_to_spikes(cur, sums, norm, made, pool, keep_mem, numbers)
     else:
         if norm is not None:

@@ -199,6 +199,16 @@ def pool_image(image, n_out, height, width, pool, row, corner, shift, reached, c
 
 
 @part
+def write_planes(image, n_out, height, width, row, corner, shift, cur):
+    """Turn sums into currents as `pool_image` without a pool does, but channel by channel: `cur` [n_out, H, W]."""
+    for y in range(height):
+        for c in range(n_out):
+            at, p = (c * height + y) * width, corner + y * row + c
+            for x in range(width):
+                cur[at + x] = image[p + x * n_out] + shift[c]
+
+
+@part
 def clear_reached(image, n_out, height, width, pool, row, corner, reached):
     """Set the pixels of the reached windows to zero (an empty `reached`: the whole image)."""
     if reached.size == 0:
@@ -229,7 +239,7 @@ def add_product_sums(first, second, sums):
 
 
 @kernel
-def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity, steps, winner, cur, sums):
+def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity, planes, steps, winner, cur, sums):
     """Convolve, pool and fire, over time, for the recordings of one chunk.
 
     Parameters
@@ -244,6 +254,8 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity,
         Of weights; with a pool, it is square, moves by one pixel, and has one group.
     capacity : int
         The most events in any step of any recording.
+    planes : bool
+        Whether kept currents are [T, B, n_out, rows, columns]; there is no pool then, and there are no neurons.
     steps : Steps
         The neurons', which lie in one part a recording, channels-last.
     winner : uint8 array [T, B, n]
@@ -284,7 +296,10 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity,
             clear_reached(image, n_out, high_out, wide_out, pool, padded * n_out, corner, here)
             spread_events(image, n_out, rows, window, channels, first, pixels)
             to = cur[t, b].reshape(-1) if keep_cur else row
-            pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shifts, here, to, won)
+            if planes:
+                write_planes(image, n_out, high_out, wide_out, padded * n_out, corner, shift, to)
+            else:
+                pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shifts, here, to, won)
             if sums.shape[0] > 0:
                 add_product_sums(cur[t, b], cur[t, b], sums[chunk])
             take_step(steps, own, places, t, b, n)

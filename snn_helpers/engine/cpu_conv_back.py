@@ -39,6 +39,27 @@ def unpool(grad, n_out, height, width, pool, winner, image, row, corner, reached
 
 
 @part
+def read_planes(grad, n_out, height, width, image, row, corner):
+    """Write the gradient [n_out, H, W] of currents to the pixels of an image, as `unpool` does without a pool."""
+    for y in range(height):
+        for c in range(n_out):
+            at, p = (c * height + y) * width, corner + y * row + c
+            for x in range(width):
+                image[p + x * n_out] = grad[at + x]
+
+
+@part
+def add_plane_sums(grad, n_out, grad_shift):
+    """Add the sums of planes, `grad` [n_out * pixels], to `grad_shift` float64 [n_out]."""
+    size = grad.size // n_out
+    for c in range(n_out):
+        total = np.float32(0)
+        for k in range(c * size, (c + 1) * size):
+            total += grad[k]
+        grad_shift[c] += total
+
+
+@part
 def add_weight_gradient(grad_rows, image, n_out, window, channels, first, pixels):
     """Add one step's gradient of the weights: for each input channel and tap, the rows of `image` at its events."""
     phases, width, into = window.taps.size - 1, n_out // window.groups, channels // window.groups
@@ -109,8 +130,8 @@ def add_shift_gradient(grad, grad_shift):
 
 @kernel
 def conv_backward(
-    chunk, num_chunks, spk_in, rows_back, window, pool, capacity, steps, winner, grad_cur, grad_rows, grad_shift,
-    grad_in,
+    chunk, num_chunks, spk_in, rows_back, window, pool, capacity, planes, steps, winner, grad_cur, grad_rows,
+    grad_shift, grad_in,
 ):  # fmt: skip
     """Take the recordings of one chunk back over time; see `conv_forward`.
 
@@ -120,6 +141,8 @@ def conv_backward(
         Weights [dy, dx, n_out, C], dx reversed.
     steps : Steps
         The neurons' way back, which lie in one part a recording, channels-last.
+    planes : bool
+        Whether `grad_cur` is [T, B, n_out, rows, columns].
     grad_cur : float32 array [T, B, rows, columns, n_out]
         Gradient of the currents, where they were kept; with T = 0, it comes from the neurons.
     grad_rows, grad_shift : float32 [chunks, weights], float64 [chunks, n_out]
@@ -151,7 +174,9 @@ def conv_backward(
         for t in range(num_steps - 1, -1, -1):
             take_step(steps, own, places, t, b, n)
             into = grad_cur[t, b].reshape(-1) if grad_cur.shape[0] > 0 else row
-            if grad_shift.shape[0] > 0:
+            if grad_shift.shape[0] > 0 and planes:
+                add_plane_sums(into, n_out, grad_shift[chunk])
+            elif grad_shift.shape[0] > 0:
                 add_shift_gradient(into, grad_shift[chunk])
             step_in = (t * batch + b) * size
             won = winner[t, b] if pool == 2 else only
@@ -162,7 +187,10 @@ def conv_backward(
                 if few:
                     mark_reached(pixels, count, side, left, padded, high_out, wide_out, pool, reached)
                 here = reached if few else everywhere
-                unpool(into, n_out, high_out, wide_out, pool, won, image, padded * n_out, corner, here)
+                if planes:
+                    read_planes(into, n_out, high_out, wide_out, image, padded * n_out, corner)
+                else:
+                    unpool(into, n_out, high_out, wide_out, pool, won, image, padded * n_out, corner, here)
                 add_weight_gradient(weights_sum, image, n_out, window, channels, first, pixels)
             if wants_in:
                 list_winners(into, n_out, high_out, wide_out, pool, won, left, padded, starts, channel, value)

@@ -193,7 +193,7 @@ def add_scaled_rows(out, at, rows, width, index, low, high, base, stride, value)
 
 @part
 def spread_row(out, width, index, low, high, base, stride, rows, at):
-    """Add `rows[at : at + width]` to the rows of `out` that begin at `base + index[k] * stride`, for k in [low, high)."""
+    """Add the row `rows[at : at + width]` to those of `out` at `base + index[k] * stride`, for k in [low, high)."""
     _spread_row(out, index, low, high, base, stride, rows, at, width)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from snn_helpers.engine import Spikes
+from snn_helpers.engine.cpu_memory import empty
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
 from snn_helpers.over_time.listen import input_listeners
@@ -196,7 +198,7 @@ class Fold(Action):
             self._piece(ctx, ops, min(length, ctx.num_steps - length * k), {i: v[k] for i, v in given.items()})
             for k in places
         ]
-        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        joined = pieces[0] if len(pieces) == 1 else _Join.apply(*pieces)
         ctx.values[self.indices[-1]] = joined.unflatten(0, (ctx.num_steps, -1))
 
     def _piece(self, ctx: Context, ops: list[Op], num_steps: int, local: dict[int, Tensor | Same]) -> Tensor:
@@ -222,6 +224,34 @@ def repeated(value: Any, op: Op, times: int) -> Any:
     return value
 
 
+class _Join(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *pieces):
+        ctx.lengths = [len(piece) for piece in pieces]
+        return join(pieces)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.split(ctx.lengths)
+
+
+class _Split(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, whole, length):
+        return whole.split(length)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return join(grads), None
+
+
+def join(pieces: Sequence[Tensor]) -> Tensor:
+    """Return pieces as one, on a CPU in memory that an earlier one used: fresh memory costs as much as the copy."""
+    if any(piece.dtype != torch.float32 or piece.device.type != "cpu" for piece in pieces):
+        return torch.cat(pieces)
+    return torch.cat(pieces, out=empty(sum(map(len, pieces)), *pieces[0].shape[1:]))
+
+
 def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Tensor | Same]:
     """Return pieces of `length` steps of a value over time, laid into the batch; spikes in bytes as floats."""
     if isinstance(value, Same):
@@ -229,7 +259,7 @@ def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Te
     if isinstance(value, Spikes):
         paths = [None] * count if value.path is None else value.path.split(length)
         return [Spikes(*pair).float().flatten(0, 1) for pair in zip(value.count.split(length), paths)]
-    return [piece.flatten(0, 1) for piece in value.split(length)]
+    return [piece.flatten(0, 1) for piece in _Split.apply(value, length)]
 
 
 class Chain(Fold):
