@@ -43,7 +43,6 @@ PATHS = ("auto", "events", "dense")
 # window has more taps an event, where the library gains: there it is 3 / side of that.
 DENSE_FROM = {(1, False): 0.2, (1, True): 0.12, (2, False): 0.3, (2, True): 0.2}
 
-FEW_FOR_CONV = 0.25
 MOST = 7  # side of a convolution's window
 FEW_CHANNELS = 4  # into a layer: statistics then come from the products of what its windows see
 
@@ -177,11 +176,6 @@ def conv(
     cur, _ = ConvCurrents.apply(last.flatten(0, 1)[None], path, weight, bias, window, capacity, False, True)
     cur = cur.view(*shape, *cur.shape[2:])
     return cur if sides == 2 else cur.squeeze(3)
-
-
-def few_for_conv(weight_shape: torch.Size, stride: tuple[int, ...]) -> float:
-    """Return the share of inputs that are events, up to which `conv` is faster than the library."""
-    return FEW_FOR_CONV
 
 
 def _sides(name: str, given: int | tuple[int, ...], sides: int, low: int) -> tuple[int, int]:

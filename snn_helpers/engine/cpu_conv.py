@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row
-from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row, transpose
+from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
 from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
@@ -201,11 +201,12 @@ def pool_image(image, n_out, height, width, pool, row, corner, shift, reached, c
 @part
 def write_planes(image, n_out, height, width, row, corner, shift, cur):
     """Turn sums into currents as `pool_image` without a pool does, but channel by channel: `cur` [n_out, H, W]."""
+    line = width * n_out
     for y in range(height):
-        for c in range(n_out):
-            at, p = (c * height + y) * width, corner + y * row + c
-            for x in range(width):
-                cur[at + x] = image[p + x * n_out] + shift[c]
+        here = image[corner + y * row : corner + y * row + line]
+        for k in range(line):
+            here[k] += shift[k]
+        transpose(here, ZERO, n_out, width, n_out, cur, y * width, height * width)
 
 
 @part
@@ -297,7 +298,7 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity,
             spread_events(image, n_out, rows, window, channels, first, pixels)
             to = cur[t, b].reshape(-1) if keep_cur else row
             if planes:
-                write_planes(image, n_out, high_out, wide_out, padded * n_out, corner, shift, to)
+                write_planes(image, n_out, high_out, wide_out, padded * n_out, corner, shifts, to)
             else:
                 pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shifts, here, to, won)
             if sums.shape[0] > 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from snn_helpers.engine.cpu_conv import chunk_range, copy_line, list_events, mark_reached
-from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, unpool_cell
+from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, transpose, unpool_cell
 from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
 from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
 
@@ -42,10 +42,7 @@ def unpool(grad, n_out, height, width, pool, winner, image, row, corner, reached
 def read_planes(grad, n_out, height, width, image, row, corner):
     """Write the gradient [n_out, H, W] of currents to the pixels of an image, as `unpool` does without a pool."""
     for y in range(height):
-        for c in range(n_out):
-            at, p = (c * height + y) * width, corner + y * row + c
-            for x in range(width):
-                image[p + x * n_out] = grad[at + x]
+        transpose(grad, y * width, height * width, n_out, width, image, corner + y * row, n_out)
 
 
 @part

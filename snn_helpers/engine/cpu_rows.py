@@ -216,6 +216,39 @@ def pool_cell(image, p, q, n, shift, cur, winner, at):
     _pool_cell(image, p, q, shift, cur, winner, at, n)
 
 
+_BLOCK = 8
+
+
+def _transpose_block(builder, source, at, source_row, target, place, target_row):
+    """Transpose 8 x 8 numbers: interleave the first half of the rows with the second, three times."""
+
+    def row(base, stride, k):
+        return builder.add(base, builder.mul(stride, ir.Constant(_INT, k)))
+
+    rows, half = [source.load(row(at, source_row, k), _BLOCK) for k in range(_BLOCK)], _BLOCK // 2
+    order = [half * part + k // 2 + _BLOCK * (k % 2) for part in (0, 1) for k in range(_BLOCK)]
+    picks = [ir.Constant(ir.VectorType(ir.IntType(32), _BLOCK), order[k : k + _BLOCK]) for k in (0, _BLOCK)]
+    for _ in range(3):
+        rows = [builder.shuffle_vector(rows[k], rows[k + half], pick) for k in range(half) for pick in picks]
+    for k, one in enumerate(rows):
+        target.store(one, row(place, target_row, k))
+
+
+_transpose_8x8 = _in_llvm(types.void, _transpose_block)
+
+
+@part
+def transpose(source, at, source_row, rows, columns, target, place, target_row):
+    """Copy the matrix [rows, columns] of `source` from `at` on, `source_row` numbers a row, transposed to `target`."""
+    down, across = rows - rows % _BLOCK, columns - columns % _BLOCK
+    for r in range(0, down, _BLOCK):
+        for c in range(0, across, _BLOCK):
+            _transpose_8x8(source, at + r * source_row + c, source_row, target, place + c * target_row + r, target_row)
+    for r in range(rows):
+        for c in range(across if r < down else 0, columns):
+            target[place + c * target_row + r] = source[at + r * source_row + c]
+
+
 def _nonzero_bits(builder, data, at):
     some = builder.icmp_unsigned("!=", data.load(at, 64), data.vector(64, 0))
     return builder.bitcast(some, _INT)
