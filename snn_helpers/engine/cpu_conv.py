@@ -160,16 +160,16 @@ def mark_reached(pixels, count, side, margin, padded, height, width, pool, reach
 def spread_events(image, n_out, rows, window, channels, first, pixels):
     """Add to `image` [padded pixels, n_out], for each input channel and tap, its row of weights at its events."""
     phases, width, into = window.taps.size - 1, n_out // window.groups, channels // window.groups
-    for k in range(channels * phases):
-        low, high = first[k], first[k + 1]
-        if low == high:
-            continue
-        c, phase = k // phases, k % phases
-        column = c // into * width
-        for i in range(window.taps[phase], window.taps[phase + 1]):
-            tap = window.order[i]
-            base, at = window.shifts[tap] * n_out + column, (tap * channels + c) * width
-            spread_row(image, width, pixels, low, high, base, n_out, rows, at)
+    for group in range(window.groups):
+        for c in range(group * into, (group + 1) * into):
+            for phase in range(phases):
+                low, high = first[c * phases + phase], first[c * phases + phase + 1]
+                if low == high:
+                    continue
+                for i in range(window.taps[phase], window.taps[phase + 1]):
+                    tap = window.order[i]
+                    base, at = window.shifts[tap] * n_out + group * width, (tap * channels + c) * width
+                    spread_row(image, width, pixels, low, high, base, n_out, rows, at)
 
 
 @part

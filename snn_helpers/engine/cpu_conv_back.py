@@ -60,16 +60,16 @@ def add_plane_sums(grad, n_out, grad_shift):
 def add_weight_gradient(grad_rows, image, n_out, window, channels, first, pixels):
     """Add one step's gradient of the weights: for each input channel and tap, the rows of `image` at its events."""
     phases, width, into = window.taps.size - 1, n_out // window.groups, channels // window.groups
-    for k in range(channels * phases):
-        low, high = first[k], first[k + 1]
-        if low == high:
-            continue
-        c, phase = k // phases, k % phases
-        column = c // into * width
-        for i in range(window.taps[phase], window.taps[phase + 1]):
-            tap = window.order[i]
-            base, at = window.shifts[tap] * n_out + column, (tap * channels + c) * width
-            add_rows(grad_rows, at, image, width, pixels, low, high, base, n_out)
+    for group in range(window.groups):
+        for c in range(group * into, (group + 1) * into):
+            for phase in range(phases):
+                low, high = first[c * phases + phase], first[c * phases + phase + 1]
+                if low == high:
+                    continue
+                for i in range(window.taps[phase], window.taps[phase + 1]):
+                    tap = window.order[i]
+                    base, at = window.shifts[tap] * n_out + group * width, (tap * channels + c) * width
+                    add_rows(grad_rows, at, image, width, pixels, low, high, base, n_out)
 
 
 @part

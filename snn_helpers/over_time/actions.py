@@ -247,9 +247,15 @@ class _Split(torch.autograd.Function):
 
 def join(pieces: Sequence[Tensor]) -> Tensor:
     """Return pieces as one, on a CPU in memory that an earlier one used: fresh memory costs as much as the copy."""
+    first = pieces[0]
     if any(piece.dtype != torch.float32 or piece.device.type != "cpu" for piece in pieces):
         return torch.cat(pieces)
-    return torch.cat(pieces, out=empty(sum(map(len, pieces)), *pieces[0].shape[1:]))
+    shape = sum(map(len, pieces)), *first.shape[1:]
+    if first.dim() == 4 and not first.is_contiguous() and first.is_contiguous(memory_format=torch.channels_last):
+        out = empty(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
+    else:
+        out = empty(*shape)
+    return torch.cat(pieces, out=out)
 
 
 def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Tensor | Same]:
