@@ -396,6 +396,19 @@ def test_batch_norm_in_a_step_after_a_large_layer_is_part_of_its_chain(monkeypat
     assert net[1].num_batches_tracked == twin[1].num_batches_tracked == 5
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pieces_are_joined_in_their_layout_with_their_gradients(layout):
+    pieces = [torch.rand(n, 3, 4, 5).contiguous(memory_format=layout).requires_grad_() for n in (2, 2, 1)]
+    joined = actions.join(pieces)
+    assert torch.equal(joined, torch.cat(pieces))
+    assert joined.is_contiguous(memory_format=layout)
+    up = torch.rand(5, 3, 4, 5)
+    for grad, part in zip(torch.autograd.grad(joined, pieces, up), up.split(2), strict=True):
+        assert torch.equal(grad, part)
+    apart = actions.split(joined, 2)
+    assert torch.equal(torch.autograd.grad(apart, joined, up.split(2))[0], up)
+
+
 def test_way_back_of_single_steps_touches_each_of_them_once():
     """Not all steps for each of them, as the gradient of an indexed tensor does."""
 

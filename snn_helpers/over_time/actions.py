@@ -198,7 +198,7 @@ class Fold(Action):
             self._piece(ctx, ops, min(length, ctx.num_steps - length * k), {i: v[k] for i, v in given.items()})
             for k in places
         ]
-        joined = pieces[0] if len(pieces) == 1 else _Join.apply(*pieces)
+        joined = pieces[0] if len(pieces) == 1 else join(pieces)
         ctx.values[self.indices[-1]] = joined.unflatten(0, (ctx.num_steps, -1))
 
     def _piece(self, ctx: Context, ops: list[Op], num_steps: int, local: dict[int, Tensor | Same]) -> Tensor:
@@ -228,7 +228,7 @@ class _Join(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *pieces):
         ctx.lengths = [len(piece) for piece in pieces]
-        return join(pieces)
+        return _joined(pieces)
 
     @staticmethod
     def backward(ctx, grad):
@@ -242,20 +242,27 @@ class _Split(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads):
-        return join(grads), None
+        return _joined(grads), None
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    first, last = pieces[0], torch.channels_last
+    if any(piece.dtype != torch.float32 or piece.device.type != "cpu" for piece in pieces):
+        return torch.cat(pieces)
+    shape = sum(map(len, pieces)), *first.shape[1:]
+    if first.dim() == 4 and not first.is_contiguous() and first.is_contiguous(memory_format=last):
+        return torch.cat(pieces, out=empty(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2))
+    return torch.cat(pieces, out=empty(*shape))
 
 
 def join(pieces: Sequence[Tensor]) -> Tensor:
     """Return pieces as one, on a CPU in memory that an earlier one used: fresh memory costs as much as the copy."""
-    first = pieces[0]
-    if any(piece.dtype != torch.float32 or piece.device.type != "cpu" for piece in pieces):
-        return torch.cat(pieces)
-    shape = sum(map(len, pieces)), *first.shape[1:]
-    if first.dim() == 4 and not first.is_contiguous() and first.is_contiguous(memory_format=torch.channels_last):
-        out = empty(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
-    else:
-        out = empty(*shape)
-    return torch.cat(pieces, out=out)
+    return _Join.apply(*pieces)
+
+
+def split(whole: Tensor, length: int) -> Sequence[Tensor]:
+    """Return pieces of so many rows, whose gradients are joined as by `join`."""
+    return _Split.apply(whole, length)
 
 
 def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Tensor | Same]:
@@ -265,7 +272,7 @@ def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Te
     if isinstance(value, Spikes):
         paths = [None] * count if value.path is None else value.path.split(length)
         return [Spikes(*pair).float().flatten(0, 1) for pair in zip(value.count.split(length), paths)]
-    return [piece.flatten(0, 1) for piece in _Split.apply(value, length)]
+    return [piece.flatten(0, 1) for piece in split(value, length)]
 
 
 class Chain(Fold):

@@ -120,7 +120,8 @@ class Conv(Action):
         )  # fmt: skip
         if after:
             type(self.chain)(after).run(ctx)
-            ctx.values[index] = None
+        for done in self.indices[:-1]:
+            ctx.values[done] = None
 
     def _events(self, ctx: Context, conv: nn.Module) -> Spikes | None:
         if not hasattr(ctx.engine, "conv"):
@@ -133,7 +134,8 @@ class Conv(Action):
             return None
         if before:
             with torch.no_grad():  # of a pool, too, one step says enough
-                last = at_step(ctx.values[ref.index], ctx.num_steps - 1)
+                value = ctx.values[ref.index]
+                last = value.count[-1].float() if isinstance(value, Spikes) else at_step(value, ctx.num_steps - 1)
                 for op in (ctx.steps[k] for k in before):
                     last = call(op, (last, *op.args[1:]), op.kwargs, ctx.net)
             if torch.count_nonzero(last) > most * last.numel():
@@ -190,10 +192,12 @@ def as_spikes(ctx: Context, ref: Now) -> Spikes | None:
         with contextlib.suppress(ValueError):  # graded
             return Spikes.of(value)
         return None
-    if value.requires_grad:  # such as a pool of spikes; currents are seen to be none by one step
-        last = value[-1].detach()
+    if value.requires_grad:
+        last = value[-1].detach()  # by one step, currents are seen to be no spikes, nor a pool of them
+        if value.is_cuda or not torch.equal(last.to(torch.uint8).to(value.dtype), last):
+            return None
         with contextlib.suppress(ValueError):
-            return Spikes.of(value) if torch.equal(last.to(torch.uint8).to(value.dtype), last) else None
+            return Spikes.of(value)
         return None
     count = torch.empty_like(value, dtype=torch.uint8)
     for one, bytes_ in zip(value, count):  # each stays in the cache

@@ -343,7 +343,7 @@ def _is_plain_conv(conv: nn.Conv2d) -> bool:
 
 def _is_any_conv(op: Op, net: nn.Module) -> bool:
     """Whether an operation is a convolution that the engine has on its own: any window of at most 7 a side."""
-    if op.kind != "call_module" or not isinstance(op.args[0], Now) or op.kwargs:
+    if op.kind != "call_module" or not _takes_first(op):
         return False
     conv = net.get_submodule(op.target)
     plain = type(conv) in (nn.Conv1d, nn.Conv2d) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
@@ -352,8 +352,13 @@ def _is_any_conv(op: Op, net: nn.Module) -> bool:
 
 def _is_any_max_pool(op: Op, net: nn.Module) -> bool:
     if op.kind == "call_module":
-        return type(net.get_submodule(op.target)) in (nn.MaxPool1d, nn.MaxPool2d)
-    return name_of(op) in ("max_pool1d", "max_pool2d") and isinstance(op.args[0], Now)
+        return type(net.get_submodule(op.target)) in (nn.MaxPool1d, nn.MaxPool2d) and _takes_first(op)
+    return name_of(op) in ("max_pool1d", "max_pool2d") and _takes_first(op)
+
+
+def _takes_first(op: Op) -> bool:
+    """Whether a result of the same step is the first argument, given by its place."""
+    return bool(op.args) and isinstance(op.args[0], Now)
 
 
 def _is_flatten(op: Op, net: nn.Module) -> bool:
