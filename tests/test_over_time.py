@@ -235,6 +235,11 @@ def test_frames_of_any_type(dtype):
         assert_equal(accelerate(net)(frames), step_loop(net, frames.float()))
 
 
+def test_bytes_that_are_neither_images_nor_flat_reach_a_fully_connected_layer():
+    net, frames = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), lif()), events(4, 2, 3, 4).to(torch.uint8)
+    assert_equal(accelerate(net)(frames), step_loop(net, frames.float()))
+
+
 def test_counts_beyond_a_byte_are_not_wrapped_around():
     net = nn.Sequential(nn.Linear(6, 5), lif(output=True))
     frames = torch.full((3, 2, 6), 300)
