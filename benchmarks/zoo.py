@@ -1,7 +1,8 @@
 """Measure networks that others have published beside their own plain loops: is it exact, and how much faster.
 
-Run `python benchmarks/zoo.py [NAME...] [--quick]`; the names are those of `zoo_networks.ZOO`, `--quick` takes the sizes
-of the tests and one round. Each network runs beside its own plain loop, interleaved: a train step and a forward pass.
+Run `python benchmarks/zoo.py [NAME...] [--quick] [--activity SHARE]`; the names are those of `zoo_networks.ZOO`,
+`--quick` takes the sizes of the tests and one round, `--activity` lets layers fire at about that share of steps, as
+those of trained networks do. Each network runs beside its own plain loop, interleaved: a train step and a forward pass.
 Peak memory of a train step is that of a process of its own, above what stands before it.
 """
 
@@ -21,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 from zoo_compare import compare
 from zoo_networks import ZOO, plain_loop
 
+from snn_helpers import balance_firing
 from snn_helpers.engine import cpu
 from snn_helpers.over_time import accelerate
 
@@ -41,16 +43,18 @@ def train_step(run, net: nn.Module, inputs: Tensor):
     return step
 
 
-def runners(name: str, quick: bool):
-    """Return the network of that name, its input, and both ways to run it."""
+def runners(name: str, quick: bool, activity: float | None):
+    """Return the network of that name, its layers scaled to fire at a share, its input, and both ways to run it."""
     network = ZOO[name]
     net, inputs = network.make(network.small if quick else network.full)
+    if activity is not None:
+        balance_firing(net, inputs, activity)
     return net, inputs, {LOOP: lambda x: plain_loop(net, x), OURS: accelerate(net)}
 
 
-def measure(name: str, quick: bool, memory: bool) -> dict[str, float]:
+def measure(name: str, quick: bool, activity: float | None, memory: bool) -> dict[str, float]:
     """Return what one network costs: seconds, the least of the rounds, and how far it is from its loop."""
-    net, inputs, ways = runners(name, quick)
+    net, inputs, ways = runners(name, quick, activity)
     differs = compare(net, inputs)
     row = {"fired": differs.fired, "spikes": differs.spikes, "near": differs.near}
     row |= {"unexplained": differs.unexplained, "gradients": differs.gradients}
@@ -61,24 +65,25 @@ def measure(name: str, quick: bool, memory: bool) -> dict[str, float]:
         forward = interleaved({way: lambda run=run: run(inputs) for way, run in ways.items()}, rounds)
     for way in ways:
         row[f"train {way}"], row[f"forward {way}"] = float(train[way].min()), float(forward[way].min())
-        row[f"memory {way}"] = peak(name, way, quick) if memory else float("nan")
+        row[f"memory {way}"] = peak(name, way, quick, activity) if memory else float("nan")
     return row
 
 
-def peak(name: str, way: str, quick: bool) -> float:
+def peak(name: str, way: str, quick: bool, activity: float | None) -> float:
     """Return the peak memory of a train step in bytes, in a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", way, name, *(["--quick"] if quick else [])]
+    options = [*(["--quick"] if quick else []), *([] if activity is None else [f"--activity={activity}"])]
+    command = [sys.executable, __file__, "--memory-of", way, name, *options]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(printed.splitlines()[-1])
 
 
-def memory_of(name: str, way: str, quick: bool) -> None:
+def memory_of(name: str, way: str, quick: bool, activity: float | None) -> None:
     """Print the peak of the second train step above what stands before the first, in bytes."""
     from engine import memory_bytes
 
-    net, inputs, ways = runners(name, quick)
+    net, inputs, ways = runners(name, quick, activity)
     cpu.warm_up()
-    small_net, small, small_ways = runners(name, True)
+    small_net, small, small_ways = runners(name, True, None)
     train_step(small_ways[way], small_net, small)()
     before = memory_bytes("VmRSS")
     reset_peak()
@@ -124,10 +129,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*ZOO, []], metavar="NAME", help=", ".join(ZOO))
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--quick", action="store_true", help="the sizes of the tests, one round")
+    parser.add_argument("--activity", type=float, metavar="SHARE", help="let layers fire at about this share of steps")
     parser.add_argument("--memory-of", metavar="WAY", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
-        memory_of(args.names[0], args.memory_of, args.quick)
+        memory_of(args.names[0], args.memory_of, args.quick, args.activity)
         return 0
     rounds = 1 if args.quick else ROUNDS
     print(f"{torch.get_num_threads()} threads; ms, the least of {rounds} rounds; MB; loop, over time, loop / over time")
@@ -135,7 +141,7 @@ def main() -> int:
     print("".join(f"  {title:>25}" for title in ("train step", "forward")) + f"  {'peak memory':>22}")
     rows = {}
     for name in args.names or ZOO:
-        rows[name] = measure(name, args.quick, not args.no_memory)
+        rows[name] = measure(name, args.quick, args.activity, not args.no_memory)
         print_row(name, rows[name])
     draw(rows)
     return 0

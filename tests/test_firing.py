@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import snntorch
 import torch
 
 from snn_helpers.activity import firing_fractions
@@ -54,6 +55,13 @@ def test_result_depends_on_weights_and_frames_only(events):
     assert torch.equal(torch.get_rng_state(), before)
     for name, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[name], value), name
+
+
+def test_threshold_may_be_a_whole_number():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(20, 30), snntorch.Leaky(beta=0.9, threshold=3, init_hidden=True))
+    frames = torch.poisson(torch.full((12, 8, 20), 0.5))
+    assert balance_firing(net, frames, 0.1) == pytest.approx({"1": 0.1}, rel=0.1)
 
 
 def test_engines_balance_alike(events):

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from snn_helpers import SpikingCNN
 from snn_helpers.engine import cpu
 from snn_helpers.neurons import Leaky, reset
-from snn_helpers.over_time import Accelerated, NormOverTime, accelerate, actions
+from snn_helpers.over_time import Accelerated, InputListener, NormOverTime, accelerate, actions, event_actions
 from snn_helpers.over_time.fingerprint import fingerprint
 from snn_helpers.over_time.program import one_step, roll
 from snn_helpers.over_time.trace import trace
@@ -235,6 +235,11 @@ def test_frames_of_any_type(dtype):
         assert_equal(accelerate(net)(frames), step_loop(net, frames.float()))
 
 
+def test_bytes_that_are_neither_images_nor_flat_reach_a_fully_connected_layer():
+    net, frames = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), lif()), events(4, 2, 3, 4).to(torch.uint8)
+    assert_equal(accelerate(net)(frames), step_loop(net, frames.float()))
+
+
 def test_counts_beyond_a_byte_are_not_wrapped_around():
     net = nn.Sequential(nn.Linear(6, 5), lif(output=True))
     frames = torch.full((3, 2, 6), 300)
@@ -396,6 +401,19 @@ def test_batch_norm_in_a_step_after_a_large_layer_is_part_of_its_chain(monkeypat
     assert net[1].num_batches_tracked == twin[1].num_batches_tracked == 5
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pieces_are_joined_in_their_layout_with_their_gradients(layout):
+    pieces = [torch.rand(n, 3, 4, 5).contiguous(memory_format=layout).requires_grad_() for n in (2, 2, 1)]
+    joined = actions.join(pieces)
+    assert torch.equal(joined, torch.cat(pieces))
+    assert joined.is_contiguous(memory_format=layout)
+    up = torch.rand(5, 3, 4, 5)
+    for grad, part in zip(torch.autograd.grad(joined, pieces, up), up.split(2), strict=True):
+        assert torch.equal(grad, part)
+    apart = actions.split(joined, 2)
+    assert torch.equal(torch.autograd.grad(apart, joined, up.split(2))[0], up)
+
+
 def test_way_back_of_single_steps_touches_each_of_them_once():
     """Not all steps for each of them, as the gradient of an indexed tensor does."""
 
@@ -516,7 +534,7 @@ def test_graded_spikes_before_an_event_driven_convolution():
 
 
 def test_fully_connected_layer_on_few_events_is_event_driven(monkeypatch):
-    monkeypatch.setattr("snn_helpers.over_time.actions.WORTH", 0)
+    monkeypatch.setattr("snn_helpers.over_time.event_actions.WORTH", 0)
     called = []
     monkeypatch.setattr(cpu, "linear", lambda *args, run=cpu.linear: called.append(1) or run(*args))
     net = nn.Sequential(nn.Linear(40, 12), lif(), nn.Linear(12, 3), lif(output=True))
@@ -529,6 +547,101 @@ def test_fully_connected_layer_on_few_events_is_event_driven(monkeypatch):
     assert_as_loop(net, frames + 0.25)
     assert_as_loop(net, (torch.rand(6, 3, 40) < 0.5).float())
     assert called == [1]
+
+
+class Residual(nn.Module):
+    """Currents are added before the neurons fire; one convolution is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.lif1, self.lif2 = nn.Conv2d(2, 4, 1, stride=2, bias=False), lif(), lif()
+        self.twice, self.lif3 = nn.Conv2d(4, 4, 2, padding=1, groups=4), lif(output=True)
+
+    def forward(self, x):
+        spk = self.lif1(self.conv(x))
+        spk = self.lif2(F.avg_pool2d(self.twice(spk), 2))
+        return self.lif3(self.twice(spk) + self.twice(spk).mean())
+
+
+EVENT_DRIVEN = {  # network, shape of a step, calls of the event-driven convolution
+    "stride, norm a step, average pool": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.AvgPool2d(2), lif()),
+            *(nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.BatchNorm2d(4), lif(output=True)),
+        ),
+        (2, 16, 16), 2,
+    ),
+    "max-pool of any kind": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 4, (3, 2), dilation=2), lif(), nn.MaxPool2d(3, 2, 1)),
+            *(nn.Conv2d(4, 4, 3, padding=3), nn.MaxPool2d(3), lif(output=True)),
+        ),
+        (2, 12, 13), 2,
+    ),
+    "one side": (
+        lambda: nn.Sequential(
+            *(nn.Conv1d(3, 8, 5, stride=2, padding=2), lif(), nn.MaxPool1d(2), nn.Conv1d(8, 4, 2), lif()),
+        ),
+        (3, 20), 2,
+    ),
+    "residual": (Residual, (2, 12, 12), 4),
+}  # fmt: skip
+
+
+@pytest.fixture
+def conv_calls(monkeypatch):
+    """Let a share of 0.6 be few events for any convolution, and return a list that grows with each event-driven one."""
+    called = []
+    for name in ("WORTH", "CONV_WORTH"):
+        monkeypatch.setattr(event_actions, name, 0)
+    monkeypatch.setattr(event_actions, "few_for_conv", lambda products, trains: 0.6)
+    monkeypatch.setattr(cpu, "conv", lambda *args, run=cpu.conv, **options: called.append(1) or run(*args, **options))
+    return called
+
+
+def exact(net):
+    """Round all weights, so that their sums are exact in any order."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_((64 * parameter).round() / 32)
+    return net
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", EVENT_DRIVEN)
+def test_convolutions_on_few_events_are_event_driven_and_equal_the_loop(conv_calls, name, training):
+    make, shape, calls = EVENT_DRIVEN[name]
+    net, frames = exact(make()).train(training), events(5, 3, *shape, share=0.3)
+    text = assert_as_loop(net, frames)
+    assert len(conv_calls) == calls if training else conv_calls  # else some are part of a layer in one pass
+    assert "convolution event-driven after few events" in text
+
+
+def test_convolution_on_many_events_or_other_numbers_is_torchs(conv_calls):
+    net = exact(nn.Sequential(nn.Conv2d(2, 4, 3, stride=2), nn.AvgPool2d(2), lif(output=True)))
+    assert_as_loop(net, events(4, 3, 2, 9, 9, share=0.8))
+    assert_as_loop(net, events(4, 3, 2, 9, 9) / 4)
+    assert accelerate(net, "reference")(events(4, 3, 2, 9, 9))[0].any()
+    assert not conv_calls
+    assert_as_loop(net, events(4, 3, 2, 9, 9))
+    assert conv_calls == [1]
+
+
+def test_those_who_listen_to_an_event_driven_convolution_hear_its_input(conv_calls):
+    net, frames = exact(nn.Sequential(nn.Conv2d(2, 4, 3, stride=2), lif())), events(4, 3, 2, 9, 9)
+    heard = []
+    net[0].register_forward_pre_hook(InputListener(lambda rows, times: heard.append((rows, times))))
+    accelerate(net)(frames)
+    ((rows, times),) = heard
+    assert conv_calls == [1]
+    assert times == 1
+    assert torch.equal(rows.float(), frames.flatten(0, 1))
+
+
+def test_share_of_events_that_are_few_grows_with_the_products_of_an_input():
+    shares = [event_actions.few_for_conv(products, False) for products in (9, 100, 1000)]
+    assert shares[0] == 0
+    assert 0 < shares[1] < shares[2] < event_actions.few_for_conv(1000, True) + 0.1 < 0.5
 
 
 @pytest.mark.parametrize("size", [5, 7, (5, 5), 1, (3, 5)])

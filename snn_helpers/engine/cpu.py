@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_helpers._checks import NotANumberError, check_choice
+from snn_helpers._checks import NotANumberError, check_choice, check_int
 from snn_helpers.engine import kernels
+from snn_helpers.engine.cpu_conv import make_window
 from snn_helpers.engine.cpu_functions import (
     ConvCurrents,
     ConvNeurons,
@@ -34,7 +35,7 @@ from snn_helpers.engine.kernels import Kernel, find_kernel
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes
 
-__all__ = ["EngineCompileError", "conv_layer", "linear", "neurons", "warm_up"]
+__all__ = ["EngineCompileError", "conv", "conv_layer", "linear", "neurons", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
 # Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
@@ -116,6 +117,77 @@ def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) 
 
 
 @torch.autocast("cpu", enabled=False)
+def conv(
+    spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 0, dilation: int | tuple[int, ...] = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Convolution of spikes, event-driven but for the gradient of the input, which is the library's.
+
+    Parameters
+    ----------
+    spikes : Spikes or Tensor [T, B, C, H, W] or [T, B, C, L]
+        Spikes or counts of any type, see `Spikes.of`.
+    weight : float32 Tensor [n_out, C / groups, k, k] or [n_out, C / groups, k]
+        As in `torch.nn.Conv2d` or `torch.nn.Conv1d`; a window of at most 7 a side.
+    bias : float32 Tensor [n_out] or None
+        Added to the currents.
+    stride, padding, dilation : int, or one for each side
+        In pixels, as in `torch.nn.Conv2d`.
+    groups : int
+        Channels are convolved in so many groups, each with its own; C: each on its own.
+
+    Returns
+    -------
+    float32 Tensor [T, B, n_out, rows, columns] or [T, B, n_out, length]
+        Currents, in memory as torch has them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If types, shapes or options do not fit, or weight or bias contain NaN.
+    """
+    spikes = Spikes.of(spikes)
+    count, path, sides = spikes.count, spikes.path, weight.dim() - 2
+    _check_supported("spikes", count, weight)
+    if sides not in (1, 2) or max(weight.shape[2:]) > MOST:
+        raise ValueError(f"`weight` must have a window of 1 or 2 sides of at most {MOST}; got {tuple(weight.shape)}.")
+    stride, padding, dilation = (
+        _sides(name, given, sides, low)
+        for name, given, low in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))
+    )
+    channels = weight.shape[1] * check_int("groups", groups, low=1)
+    if len(weight) % groups or count.dim() != sides + 3 or count.shape[2] != channels or count.numel() == 0:
+        raise ValueError(
+            f"`spikes` must be [T, B, {channels}, {'H, W' if sides == 2 else 'L'}] and not empty, and `groups` divide "
+            f"n_out, as `weight` {tuple(weight.shape)} with {groups} groups asks for; got {tuple(count.shape)}."
+        )
+    _check_no_nan("weight", weight)
+    _check_channels("bias", bias, len(weight))
+    if sides == 1:
+        count, path, weight = count.unsqueeze(3), None if path is None else path.unsqueeze(3), weight.unsqueeze(2)
+    window = make_window(tuple(count.shape[3:]), tuple(weight.shape[2:]), stride, padding, dilation, groups)
+    if min(window.image) < 1:
+        raise ValueError(f"`spikes` {tuple(count.shape)} with their padding are smaller than the window.")
+    shape, last = count.shape[:2], channels_last(count)
+    capacity, _ = spikes.events or count_events(last)
+    path = None if path is None else path.flatten(0, 1)[None]
+    bias = torch.zeros(len(weight)) if bias is None else bias
+    # A step of a recording needs no other: all are recordings of one step, so that threads can share them out.
+    cur, _ = ConvCurrents.apply(last.flatten(0, 1)[None], path, weight, bias, window, capacity, False, True)
+    cur = cur.view(*shape, *cur.shape[2:])
+    return cur if sides == 2 else cur.squeeze(3)
+
+
+def _sides(name: str, given: int | tuple[int, ...], sides: int, low: int) -> tuple[int, int]:
+    """Return an option for rows and columns; one side is columns."""
+    each = tuple(given) if isinstance(given, tuple | list) else (given,) * sides
+    if len(each) != sides:
+        raise ValueError(f"`{name}` must be a number, or one for each of {sides} sides; got {given!r}.")
+    each = tuple(check_int(name, one, low=low) for one in each)
+    return each if sides == 2 else (low, *each)
+
+
+@torch.autocast("cpu", enabled=False)
 def conv_layer(
     spikes: Spikes | Tensor,
     weight: Tensor,
@@ -189,6 +261,7 @@ def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, po
     capacity, total = spikes.events or count_events(count)
     shift = torch.zeros(len(weight)) if bias is None else bias
     numbers = neuron.tensors(weight).values()
+    window = make_window(count.shape[2:4], weight.shape[2:], padding=(padding, padding))
     keep_cur = _keeps_currents(spikes, norm, pool, weight.shape[2] == 3 and padding == 1)
     if path == "dense" or (path == "auto" and total > _dense_from(weight.shape[2], pool, keep_cur) * count.numel()):
         cur = F.conv2d(
@@ -197,12 +270,12 @@ def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, po
         result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), None, norm, made, pool, keep_mem, numbers)
     elif keep_cur:
         statistics = norm is not None and norm.training
-        cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, padding, capacity, statistics)
+        cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, window, capacity, statistics, False)
         result = _currents_to_spikes(cur, sums, norm, made, pool, keep_mem, numbers)
     else:
         if norm is not None:
             weight, shift = _normalised(count, weight, shift, norm)
-        result = ConvNeurons.apply(count, spikes.path, weight, shift, padding, made, pool, capacity, keep_mem, *numbers)
+        result = ConvNeurons.apply(count, spikes.path, weight, shift, window, made, pool, capacity, keep_mem, *numbers)
     if apart is not None and norm.running_mean is not None:
         norm.running_mean.add_(apart, alpha=norm.momentum)
     out_count, out_path, mem = result

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import chunk_range, copy_line, list_by_channel, mark_reached, tap_shift
-from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, unpool_cell
+from snn_helpers.engine.cpu_conv import chunk_range, copy_line, list_events, mark_reached
+from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, transpose, unpool_cell
 from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
 from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
 
@@ -39,15 +39,37 @@ def unpool(grad, n_out, height, width, pool, winner, image, row, corner, reached
 
 
 @part
-def add_weight_gradient(grad_rows, image, n_out, side, channels, padded, first, pixels):
+def read_planes(grad, n_out, height, width, image, row, corner):
+    """Write the gradient [n_out, H, W] of currents to the pixels of an image, as `unpool` does without a pool."""
+    for y in range(height):
+        transpose(grad, y * width, height * width, n_out, width, image, corner + y * row, n_out)
+
+
+@part
+def add_plane_sums(grad, n_out, grad_shift):
+    """Add the sums of planes, `grad` [n_out * pixels], to `grad_shift` float64 [n_out]."""
+    size = grad.size // n_out
+    for c in range(n_out):
+        total = np.float32(0)
+        for k in range(c * size, (c + 1) * size):
+            total += grad[k]
+        grad_shift[c] += total
+
+
+@part
+def add_weight_gradient(grad_rows, image, n_out, window, channels, first, pixels):
     """Add one step's gradient of the weights: for each input channel and tap, the rows of `image` at its events."""
-    for c in range(channels):
-        low, high = first[c], first[c + 1]
-        if low == high:
-            continue
-        for tap in range(side * side):
-            shift = tap_shift(tap, side, padded)
-            add_rows(grad_rows, (tap * channels + c) * n_out, image, n_out, pixels, low, high, shift)
+    phases, width, into = window.taps.size - 1, n_out // window.groups, channels // window.groups
+    for group in range(window.groups):
+        for c in range(group * into, (group + 1) * into):
+            for phase in range(phases):
+                low, high = first[c * phases + phase], first[c * phases + phase + 1]
+                if low == high:
+                    continue
+                for i in range(window.taps[phase], window.taps[phase + 1]):
+                    tap = window.order[i]
+                    base, at = window.shifts[tap] * n_out + group * width, (tap * channels + c) * width
+                    add_rows(grad_rows, at, image, width, pixels, low, high, base, n_out)
 
 
 @part
@@ -86,8 +108,8 @@ def gather_input_gradient(rows_back, n_out, height, width, channels, side, start
             for x in range(width):
                 low, high = starts[first + x], starts[first + x + side]
                 if low < high:
-                    place, shift = at + (y * width + x) * channels, (side * dy - x) * n_out
-                    add_scaled_rows(grad_in, place, rows_back, channels, channel, low, high, shift, value)
+                    place, base = at + (y * width + x) * channels, (side * dy - x) * n_out * channels
+                    add_scaled_rows(grad_in, place, rows_back, channels, channel, low, high, base, channels, value)
 
 
 @part
@@ -105,8 +127,8 @@ def add_shift_gradient(grad, grad_shift):
 
 @kernel
 def conv_backward(
-    chunk, num_chunks, spk_in, rows_back, side, margin, pool, capacity, steps, winner, grad_cur, grad_rows, grad_shift,
-    grad_in,
+    chunk, num_chunks, spk_in, rows_back, window, pool, capacity, planes, steps, winner, grad_cur, grad_rows,
+    grad_shift, grad_in,
 ):  # fmt: skip
     """Take the recordings of one chunk back over time; see `conv_forward`.
 
@@ -116,23 +138,25 @@ def conv_backward(
         Weights [dy, dx, n_out, C], dx reversed.
     steps : Steps
         The neurons' way back, which lie in one part a recording, channels-last.
+    planes : bool
+        Whether `grad_cur` is [T, B, n_out, rows, columns].
     grad_cur : float32 array [T, B, rows, columns, n_out]
         Gradient of the currents, where they were kept; with T = 0, it comes from the neurons.
     grad_rows, grad_shift : float32 [chunks, weights], float64 [chunks, n_out]
         Gradients, added to this chunk's row; a `grad_shift` with no rows is not computed.
     grad_in : float32 array [T * B * H * W * C], flat
-        Filled with the gradient of the input; with size 0, it is not computed.
+        Filled with the gradient of the input; with size 0, it is not computed. The window is as with a pool.
     """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = spk_in.shape
-    n_out, padded, size = grad_shift.shape[1], width + side - 1, height * width * channels
-    high_out, wide_out = height + side - 1 - 2 * margin, padded - 2 * margin
+    n_out, padded, size = grad_shift.shape[1], window.padded[1], height * width * channels
+    (high_out, wide_out), (above, left), side = window.image, window.margin, window.side
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, weights_sum = spk_in.reshape(-1), grad_rows[chunk]
-    first, found = np.zeros(channels + 1, np.int64), np.empty((3, size), np.int32)
+    first, found = np.zeros(channels * (window.taps.size - 1) + 1, np.int64), np.empty((3, size), np.int32)
     pixels = np.empty(capacity + 1, np.int32)
-    pixel_count, corner = (height + side - 1) * padded, margin * (padded + 1) * n_out
+    pixel_count, corner = window.padded[0] * padded, (above * padded + left) * n_out
     image, (own, places) = aligned(pixel_count * n_out), begin(steps)
     row = current_row(steps, own)
     image[:] = _ZERO
@@ -147,21 +171,26 @@ def conv_backward(
         for t in range(num_steps - 1, -1, -1):
             take_step(steps, own, places, t, b, n)
             into = grad_cur[t, b].reshape(-1) if grad_cur.shape[0] > 0 else row
-            if grad_shift.shape[0] > 0:
+            if grad_shift.shape[0] > 0 and planes:
+                add_plane_sums(into, n_out, grad_shift[chunk])
+            elif grad_shift.shape[0] > 0:
                 add_shift_gradient(into, grad_shift[chunk])
             step_in = (t * batch + b) * size
             won = winner[t, b] if pool == 2 else only
-            list_by_channel(spk_in_flat, step_in, height, width, channels, padded, first, pixels, found)
-            count = first[channels]
+            list_events(spk_in_flat, step_in, height, width, channels, window, first, pixels, found)
+            count = first[first.size - 1]
             if count > 0:
                 few = pool > 1 and count < cells
                 if few:
-                    mark_reached(pixels, count, side, margin, padded, high_out, wide_out, pool, reached)
+                    mark_reached(pixels, count, side, left, padded, high_out, wide_out, pool, reached)
                 here = reached if few else everywhere
-                unpool(into, n_out, high_out, wide_out, pool, won, image, padded * n_out, corner, here)
-                add_weight_gradient(weights_sum, image, n_out, side, channels, padded, first, pixels)
+                if planes:
+                    read_planes(into, n_out, high_out, wide_out, image, padded * n_out, corner)
+                else:
+                    unpool(into, n_out, high_out, wide_out, pool, won, image, padded * n_out, corner, here)
+                add_weight_gradient(weights_sum, image, n_out, window, channels, first, pixels)
             if wants_in:
-                list_winners(into, n_out, high_out, wide_out, pool, won, margin, padded, starts, channel, value)
+                list_winners(into, n_out, high_out, wide_out, pool, won, left, padded, starts, channel, value)
                 gather_input_gradient(
                     rows_back, n_out, height, width, channels, side, starts, channel, value, grad_in, step_in
                 )

@@ -52,12 +52,11 @@ class ConvNeurons(torch.autograd.Function):
     """count [T, B, H, W, C] through convolution, shift, pool and neurons to [T, B, rows, columns, n_out]."""
 
     @staticmethod
-    def forward(ctx, count, path, weight, shift, padding, made, pool, capacity, keep_mem, *numbers):
+    def forward(ctx, count, path, weight, shift, window, made, pool, capacity, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
-        n_out, side = len(weight), weight.shape[2]
-        sides = (size + 2 * padding - side + 1 for size in count.shape[2:4])
-        run, winner, pooled = _begin(ctx, made, (*count.shape[:2], *sides, n_out), pool, keep_mem, numbers)
-        ctx.window = side, side - 1 - padding, pool, capacity
+        n_out = len(weight)
+        run, winner, pooled = _begin(ctx, made, (*count.shape[:2], *window.image, n_out), pool, keep_mem, numbers)
+        ctx.window, ctx.sizes = window, (pool, capacity, False)
         _convolve(ctx, count, weight, shift, run.steps, winner.numpy(), pooled, np.empty((0, 2, n_out)))
         return _end(ctx, made, run, numbers, keep_mem, count, weight, winner)
 
@@ -75,59 +74,65 @@ class ConvNeurons(torch.autograd.Function):
 def _convolve(ctx, count, weight, shift, steps: Steps, winner: np.ndarray, cur: np.ndarray, sums: np.ndarray) -> None:
     chunks = share_out(count.shape[1])
     run_chunks(
-        cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight), -1), array(shift),
-        *ctx.window, steps, winner, cur, sums,
+        cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight, ctx.window.groups), -1),
+        array(shift), ctx.window, *ctx.sizes, steps, winner, cur, sums,
     )  # fmt: skip
 
 
 def _convolve_back(ctx, count, weight, steps: Steps, winner: np.ndarray, grad_cur: np.ndarray, grad_in: Tensor):
     """Fill `grad_in`, if it has a size, and return the gradients of weight and shift."""
-    n_out, channels, side, _ = weight.shape
+    n_out, channels, *sides = weight.shape
+    groups = ctx.window.groups
     chunks = share_out(count.shape[1], weight.numel())
     grad_rows, wants_shift = torch.zeros(chunks, weight.numel()), ctx.needs_input_grad[3]
     grad_shift = torch.zeros(chunks if wants_shift else 0, n_out, dtype=torch.float64)
     rows = array(weight_rows_back(weight), -1) if grad_in.numel() else np.empty(0, np.float32)
     run_chunks(
-        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), rows, *ctx.window, steps, winner,
+        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), rows, ctx.window, *ctx.sizes, steps, winner,
         grad_cur, grad_rows.numpy(), grad_shift.numpy(), array(grad_in, -1),
     )  # fmt: skip
-    grad_weight = grad_rows.sum(0).view(side, side, channels, n_out).permute(3, 2, 0, 1)
+    grad_weight = grad_rows.sum(0).view(*sides, groups, channels, n_out // groups).permute(2, 4, 3, 0, 1).flatten(0, 1)
     return grad_weight, grad_shift.sum(0).float() if wants_shift else None
 
 
 class ConvCurrents(torch.autograd.Function):
     """count [T, B, H, W, C] to the currents of its convolution, [T, B, n_out, ...], channels-last in memory.
 
+    In memory as they are named where `planes` are wanted, for torch: its batch norm loses digits over channels-last.
     Beside them the sums of the currents and of their squares, float64 [2, n_out], or None where they are not wanted.
     Events give the currents and the gradient of the weights; the input's gradient, which has no gaps, is the library's.
     """
 
     @staticmethod
-    def forward(ctx, count, path, weight, shift, padding, capacity, wants_sums):
+    def forward(ctx, count, path, weight, shift, window, capacity, wants_sums, planes):
         """Compute the outputs, and keep what the way back needs."""
-        n_out, side = len(weight), weight.shape[2]
-        cur = empty(*count.shape[:2], *(size + 2 * padding - side + 1 for size in count.shape[2:4]), n_out)
+        n_out = len(weight)
+        cur = empty(*count.shape[:2], *((n_out, *window.image) if planes else (*window.image, n_out)))
         sums = np.zeros((share_out(count.shape[1]) if wants_sums else 0, 2, n_out))
-        ctx.window, ctx.padding = (side, side - 1 - padding, 1, capacity), padding
+        ctx.window, ctx.sizes = window, (1, capacity, planes)
         _convolve(ctx, count, weight, shift, NO_STEPS, _NO_WINNERS, cur.numpy(), sums)
         ctx.save_for_backward(count, weight)
         sums = torch.from_numpy(sums.sum(0)) if wants_sums else None
         ctx.mark_non_differentiable(*([sums] if wants_sums else []))
         ctx.set_materialize_grads(False)
-        return channels_first(cur), sums
+        return cur if planes else channels_first(cur), sums
 
     @staticmethod
     def backward(ctx, grad, _):
         """Compute a gradient for each argument of `forward`."""
         count, weight = ctx.saved_tensors
-        grad_last = channels_last(grad)
-        grads = _convolve_back(ctx, count, weight, NO_STEPS, _NO_WINNERS, grad_last.numpy(), torch.empty(0))
+        planes = ctx.sizes[-1]
+        grad = grad.contiguous() if planes else channels_last(grad)
+        grads = _convolve_back(ctx, count, weight, NO_STEPS, _NO_WINNERS, grad.numpy(), torch.empty(0))
         grad_path = None
         if ctx.needs_input_grad[1]:
-            images = channels_first(grad_last).flatten(0, 1)
-            weight = weight.contiguous(memory_format=torch.channels_last)
-            grad_path = F.conv_transpose2d(images, weight, padding=ctx.padding).unflatten(0, count.shape[:2])
-        return None, grad_path, *grads, None, None, None
+            images = (grad if planes else channels_first(grad)).flatten(0, 1)
+            weight = weight if planes else weight.contiguous(memory_format=torch.channels_last)
+            to = ctx.window
+            grad_path = F.conv_transpose2d(
+                images, weight, None, to.stride, to.padding, to.left_over, to.groups, to.dilation
+            ).unflatten(0, count.shape[:2])
+        return None, grad_path, *grads, None, None, None, None
 
 
 class CurrentNeurons(torch.autograd.Function):

@@ -35,10 +35,10 @@ def linear_forward(chunk, spk, rows, shift, cur):
     for k in range(chunk * SAMPLES, min(samples, (chunk + 1) * SAMPLES)):
         cur[k] = np.float32(0)
         hits = find_nonzero(spk_flat, k * n_in, (k + 1) * n_in, found)
-        add_rows(cur_flat, k * n_out, rows, n_out, found, ZERO, hits, ZERO)
+        add_rows(cur_flat, k * n_out, rows, n_out, found, ZERO, hits, ZERO, n_out)
         for h in range(hits):
             for _ in range(1, spk[k, found[h]]):  # counts above one
-                add_rows(cur_flat, k * n_out, rows, n_out, found, h, h + 1, ZERO)
+                add_rows(cur_flat, k * n_out, rows, n_out, found, h, h + 1, ZERO, n_out)
         for j in range(n_out):
             cur[k, j] += shift[j]
 
@@ -67,4 +67,4 @@ def linear_weight_gradient(chunk, spk, grad, grad_rows):
     for i in range(low, high):
         grad_rows[i] = np.float32(0)
         start, stop = first[i - low], first[i - low + 1]
-        add_rows(rows_flat, i * n_out, grad_flat, n_out, sample, start, stop, ZERO)
+        add_rows(rows_flat, i * n_out, grad_flat, n_out, sample, start, stop, ZERO, n_out)

@@ -80,9 +80,9 @@ def channels_first(tensor: Tensor) -> Tensor:
     return tensor.permute(0, 1, 4, 2, 3)
 
 
-def weight_rows(weight: Tensor) -> Tensor:
-    """Return a convolution's weight [n_out, C, k, k] as [k, k, C, n_out]: a row for each tap and input channel."""
-    return weight.detach().permute(2, 3, 1, 0).contiguous()
+def weight_rows(weight: Tensor, groups: int) -> Tensor:
+    """Return a convolution's weight as [k, k, groups, C / groups, n_out / groups]: a row for each tap and channel."""
+    return weight.detach().unflatten(0, (groups, -1)).permute(3, 4, 0, 2, 1).contiguous()
 
 
 def weight_rows_back(weight: Tensor) -> Tensor:

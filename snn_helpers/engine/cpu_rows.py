@@ -100,19 +100,19 @@ def _each(builder, low, high, step=1):
     return cgutils.for_range_slice(builder, low, high, ir.Constant(_INT, step), _INT)
 
 
-def _sum_block(builder, width, column, out, at, rows, index, low, high, shift, value, n):
+def _sum_block(builder, width, column, out, at, rows, index, low, high, base, stride, value, n):
     """Walk a list with the sums of `width` columns in registers and store them once; `value` may be None.
 
     There are as many partial sums as make eight registers, so that an addition need not wait for the one before.
     """
     lanes = 2 if 4 <= width <= 32 else 1
-    place, start = builder.add(at, column), builder.add(column, builder.mul(shift, n))
+    place, start = builder.add(at, column), builder.add(column, base)
     sums = [cgutils.alloca_once(builder, out.vector(width).type) for _ in range(lanes)]  # LLVM: in registers
     for lane, total in enumerate(sums):
         builder.store(out.vector(width, 0.0) if lane else out.load(place, width), total)
 
     def add_row(k, total):
-        term = rows.load(builder.add(start, builder.mul(index.number(k), n)), width)
+        term = rows.load(builder.add(start, builder.mul(index.number(k), stride)), width)
         if value is not None:
             term = builder.fmul(term, rows.everywhere(value.number(k), width), flags=_FUSE)
         builder.store(builder.fadd(builder.load(total), term, flags=_FUSE), total)
@@ -129,10 +129,10 @@ def _sum_block(builder, width, column, out, at, rows, index, low, high, shift, v
     out.store(result, place)
 
 
-def _spread_block(builder, width, column, out, index, low, high, shift, rows, at, n):
-    row, start = rows.load(builder.add(at, column), width), builder.add(column, builder.mul(shift, n))
+def _spread_block(builder, width, column, out, index, low, high, base, stride, rows, at, n):
+    row, start = rows.load(builder.add(at, column), width), builder.add(column, base)
     with _each(builder, low, high) as (k, _):
-        place = builder.add(start, builder.mul(index.number(k), n))
+        place = builder.add(start, builder.mul(index.number(k), stride))
         out.store(builder.fadd(out.load(place, width), row), place)
 
 
@@ -161,8 +161,8 @@ def _pool_block(builder, width, column, image, p, q, shift, cur, winner, at, n):
     winner.store(who, place)
 
 
-def _sum_plain(builder, width, column, out, at, rows, index, low, high, shift, n):
-    _sum_block(builder, width, column, out, at, rows, index, low, high, shift, None, n)
+def _sum_plain(builder, width, column, out, at, rows, index, low, high, base, stride, n):
+    _sum_block(builder, width, column, out, at, rows, index, low, high, base, stride, None, n)
 
 
 _add_rows, _add_scaled_rows, _spread_row = _by_columns(_sum_plain), _by_columns(_sum_block), _by_columns(_spread_block)
@@ -170,31 +170,31 @@ _unpool_cell, _pool_cell = _by_columns(_unpool_block, (32, 8, 4, 1)), _by_column
 
 
 @part
-def add_rows(out, at, rows, width, index, low, high, shift):
-    """Add to `out[at : at + width]` the rows `index[k] + shift` of `rows`, for k in [low, high).
+def add_rows(out, at, rows, width, index, low, high, base, stride):
+    """Add to `out[at : at + width]` the rows of `rows` that begin at `base + index[k] * stride`, for k in [low, high).
 
     Parameters
     ----------
     out : float32 array, flat
         Where the sum is added.
     rows : float32 array, flat
-        Rows of `width` numbers, one after another.
+        Rows of `width` numbers or more.
     index : int32 array
-        Row numbers before the shift.
+        Row numbers.
     """
-    _add_rows(out, at, rows, index, low, high, shift, width)
+    _add_rows(out, at, rows, index, low, high, base, stride, width)
 
 
 @part
-def add_scaled_rows(out, at, rows, width, index, low, high, shift, value):
-    """Add to `out[at : at + width]` row `index[k] + shift` times `value[k]`, for k in [low, high)."""
-    _add_scaled_rows(out, at, rows, index, low, high, shift, value, width)
+def add_scaled_rows(out, at, rows, width, index, low, high, base, stride, value):
+    """Add to `out[at : at + width]` the rows of `add_rows`, each times `value[k]`."""
+    _add_scaled_rows(out, at, rows, index, low, high, base, stride, value, width)
 
 
 @part
-def spread_row(out, width, index, low, high, shift, rows, at):
-    """Add the row `rows[at : at + width]` to the rows `index[k] + shift` of `out`, for k in [low, high)."""
-    _spread_row(out, index, low, high, shift, rows, at, width)
+def spread_row(out, width, index, low, high, base, stride, rows, at):
+    """Add the row `rows[at : at + width]` to those of `out` at `base + index[k] * stride`, for k in [low, high)."""
+    _spread_row(out, index, low, high, base, stride, rows, at, width)
 
 
 @part
@@ -214,6 +214,39 @@ def pool_cell(image, p, q, n, shift, cur, winner, at):
     The pixels have n numbers each and begin in `image` at p, p + n, q and q + n; of equal ones the first wins.
     """
     _pool_cell(image, p, q, shift, cur, winner, at, n)
+
+
+_BLOCK = 8
+
+
+def _transpose_block(builder, source, at, source_row, target, place, target_row):
+    """Transpose 8 x 8 numbers: interleave the first half of the rows with the second, three times."""
+
+    def row(base, stride, k):
+        return builder.add(base, builder.mul(stride, ir.Constant(_INT, k)))
+
+    rows, half = [source.load(row(at, source_row, k), _BLOCK) for k in range(_BLOCK)], _BLOCK // 2
+    order = [half * part + k // 2 + _BLOCK * (k % 2) for part in (0, 1) for k in range(_BLOCK)]
+    picks = [ir.Constant(ir.VectorType(ir.IntType(32), _BLOCK), order[k : k + _BLOCK]) for k in (0, _BLOCK)]
+    for _ in range(3):
+        rows = [builder.shuffle_vector(rows[k], rows[k + half], pick) for k in range(half) for pick in picks]
+    for k, one in enumerate(rows):
+        target.store(one, row(place, target_row, k))
+
+
+_transpose_8x8 = _in_llvm(types.void, _transpose_block)
+
+
+@part
+def transpose(source, at, source_row, rows, columns, target, place, target_row):
+    """Copy the matrix [rows, columns] of `source` from `at` on, `source_row` numbers a row, transposed to `target`."""
+    down, across = rows - rows % _BLOCK, columns - columns % _BLOCK
+    for r in range(0, down, _BLOCK):
+        for c in range(0, across, _BLOCK):
+            _transpose_8x8(source, at + r * source_row + c, source_row, target, place + c * target_row + r, target_row)
+    for r in range(rows):
+        for c in range(across if r < down else 0, columns):
+            target[place + c * target_row + r] = source[at + r * source_row + c]
 
 
 def _nonzero_bits(builder, data, at):

@@ -120,7 +120,7 @@ class _Knob:
         self.norm = None if drive.norm is None else model.get_submodule(drive.norm)
         self.weights = None if drive.weights is None else model.get_submodule(drive.weights)
         threshold = torch.as_tensor(getattr(model.get_submodule(drive.neurons), "threshold", 1.0))
-        self.threshold = float(threshold.detach().mean())
+        self.threshold = float(threshold.detach().double().mean())
         self.range = SHIFTS if self.norm is not None else FACTORS
         self.start = [] if self.weights is None else [p.clone() for p in self.weights.parameters()]
 

@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_map
 from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
 from snn_helpers.over_time import layers
-from snn_helpers.over_time.actions import Action, Context, ConvLayer, Element, Neurons, Series, at_step
+from snn_helpers.over_time.actions import Action, Context, Element, Neurons, Series, at_step
+from snn_helpers.over_time.event_actions import ConvLayer
 from snn_helpers.over_time.fingerprint import NotRead, fingerprint
 from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, Stage, is_stack, one_step, roll

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from snn_helpers.engine import Spikes
+from snn_helpers.engine.cpu_memory import empty
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
 from snn_helpers.over_time.listen import input_listeners
@@ -20,10 +20,6 @@ from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op, 
 
 # Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
 PIECE = 2**20
-FEW, WORTH = (
-    0.1,
-    2**20,
-)  # share of non-zero inputs, and products a step, at which a fully connected layer is event-driven
 
 
 @dataclass
@@ -202,7 +198,7 @@ class Fold(Action):
             self._piece(ctx, ops, min(length, ctx.num_steps - length * k), {i: v[k] for i, v in given.items()})
             for k in places
         ]
-        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        joined = pieces[0] if len(pieces) == 1 else join(pieces)
         ctx.values[self.indices[-1]] = joined.unflatten(0, (ctx.num_steps, -1))
 
     def _piece(self, ctx: Context, ops: list[Op], num_steps: int, local: dict[int, Tensor | Same]) -> Tensor:
@@ -228,6 +224,47 @@ def repeated(value: Any, op: Op, times: int) -> Any:
     return value
 
 
+class _Join(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *pieces):
+        ctx.lengths = [len(piece) for piece in pieces]
+        return _joined(pieces)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.split(ctx.lengths)
+
+
+class _Split(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, whole, length):
+        return whole.split(length)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return _joined(grads), None
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    first, last = pieces[0], torch.channels_last
+    if any(piece.dtype != torch.float32 or piece.device.type != "cpu" for piece in pieces):
+        return torch.cat(pieces)
+    shape = sum(map(len, pieces)), *first.shape[1:]
+    if first.dim() == 4 and not first.is_contiguous() and first.is_contiguous(memory_format=last):
+        return torch.cat(pieces, out=empty(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2))
+    return torch.cat(pieces, out=empty(*shape))
+
+
+def join(pieces: Sequence[Tensor]) -> Tensor:
+    """Return pieces as one, on a CPU in memory that an earlier one used: fresh memory costs as much as the copy."""
+    return _Join.apply(*pieces)
+
+
+def split(whole: Tensor, length: int) -> Sequence[Tensor]:
+    """Return pieces of so many rows, whose gradients are joined as by `join`."""
+    return _Split.apply(whole, length)
+
+
 def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Tensor | Same]:
     """Return pieces of `length` steps of a value over time, laid into the batch; spikes in bytes as floats."""
     if isinstance(value, Same):
@@ -235,7 +272,7 @@ def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Te
     if isinstance(value, Spikes):
         paths = [None] * count if value.path is None else value.path.split(length)
         return [Spikes(*pair).float().flatten(0, 1) for pair in zip(value.count.split(length), paths)]
-    return [piece.flatten(0, 1) for piece in value.split(length)]
+    return [piece.flatten(0, 1) for piece in split(value, length)]
 
 
 class Chain(Fold):
@@ -347,107 +384,6 @@ class Neurons(Action):
         states = ctx.resolve(self.states, lambda ref: ref)
         module = ctx.net.get_submodule(ctx.steps[index].target)
         ctx.values[index] = ctx.runner.neurons(module, cur, states, self.places, self.equation)
-
-
-class Linear(Action):
-    """A fully connected layer: event-driven where its input is spikes in bytes, or few events."""
-
-    how = "event-driven after spikes in bytes or few events, else torch, all steps at once"
-
-    def run(self, ctx: Context) -> None:
-        """Connect fully; a `Flatten` before it is part of it."""
-        *_, last = self.indices
-        ref = ctx.steps[self.indices[0]].args[0]
-        module, value = ctx.net.get_submodule(ctx.steps[last].target), ctx.values[ref.index]
-        spikes = value if isinstance(value, Spikes) else few_events(ctx, ref, module.out_features, FEW)
-        if spikes is None or ctx.engine is None:
-            Fold(self.indices).run(ctx)
-            return
-        for listener in input_listeners(module):
-            listener.on_rows(spikes.count.flatten(2).flatten(0, 1), 1)
-        ctx.values[last] = ctx.engine.linear(spikes, module.weight, module.bias)
-
-
-def few_events(ctx: Context, ref: Now, products: int, most: float) -> Spikes | None:
-    """Return a value over time as bytes, if no more than a share of them is not zero, and that is worth while.
-
-    Parameters
-    ----------
-    products : int
-        What an event is multiplied with.
-    most : float
-        The share.
-    """
-    value = ctx.values[ref.index]
-    if isinstance(value, Tensor):  # a look at one step spares that at all of them
-        size, fits = value[0].numel(), value.dtype == torch.float32 and value.dim() in (3, 5) and not value.is_cuda
-        if (
-            ctx.engine is None
-            or not fits
-            or size * products < WORTH
-            or torch.count_nonzero(value[-1]) > 2 * most * size
-        ):
-            return None
-    elif not isinstance(value, Spikes) or value.count.is_cuda:
-        return None
-    spikes = as_spikes(ctx, ref)
-    return spikes if spikes is not None and np.count_nonzero(spikes.count) <= most * spikes.count.numel() else None
-
-
-@dataclass
-class ConvLayer(Action):
-    """Convolution, normalisation, pool and neurons in one pass, event-driven.
-
-    Attributes
-    ----------
-    norm : int or None
-        The normalisation among the operations.
-    pool : {1, 2}
-        Side of the max-pool's windows.
-    apart : list of Action
-        One operation after the other, where the input is no spikes in bytes.
-    """
-
-    norm: int | None
-    pool: int
-    apart: list[Action]
-
-    how = "event-driven: convolution, pool and neurons in one pass"
-
-    def run(self, ctx: Context) -> None:
-        """Run the layer in one pass if it can."""
-        conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
-        source = ctx.steps[self.indices[0]].args[0]
-        spikes = None if ctx.engine is None or ctx.runner.in_parts(neuron, conv) else as_spikes(ctx, source)
-        if spikes is None:
-            for action in self.apart:
-                action.run(ctx)
-            return
-        for listener in input_listeners(conv):
-            listener.on_rows(spikes.count.flatten(0, 1), 1)
-        norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
-        ctx.values[self.indices[-1]] = ctx.runner.conv_layer(ctx.engine, spikes, conv, norm, self.pool, neuron)
-
-
-def as_spikes(ctx: Context, ref: Now) -> Spikes | None:
-    """Return a value over time as bytes, if it is spikes or event counts."""
-    value = ctx.values[ref.index]
-    if isinstance(value, Spikes):
-        return value
-    if isinstance(value, Same) or value.dtype != torch.float32:
-        return None
-    op = ctx.steps[ref.index]
-    if is_neuron_op(op, ctx.net) and not isinstance(ctx.runner.equation(ctx.net.get_submodule(op.target)), str):
-        with contextlib.suppress(ValueError):  # graded
-            return Spikes.of(value)
-        return None
-    if value.requires_grad:
-        return None
-    count = torch.empty_like(value, dtype=torch.uint8)
-    for one, bytes_ in zip(value, count):  # each stays in the cache
-        if not torch.equal(bytes_.copy_(one).to(value.dtype), one):
-            return None
-    return Spikes(count)
 
 
 class StepByStep(Action):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snn_helpers.over_time import actions
+from snn_helpers.over_time import actions, event_actions
 from snn_helpers.over_time.actions import Action
 from snn_helpers.over_time.fold import folds, is_dropout, name_of
 from snn_helpers.over_time.layers import is_spiking
@@ -46,7 +46,7 @@ class _Planner:
             action = self._action(index) if action is None else action
             done.update(action.indices)
             self._append(found, action)
-        return found
+        return [self._with_events(action) for action in found]
 
     def _append(self, found: list[Action], action: Action) -> None:
         """Add an action; a folded operation continues the chain that alone feeds it.
@@ -184,8 +184,18 @@ class _Planner:
             return []
         if not isinstance(self.steps[at].args[0], Now) or at not in self.changing or self.steps[at].val.dim() != 4:
             return []
-        apart = [self._action(index) for index in (at, *chain)]
-        return [actions.ConvLayer([at, *chain], norm, pool, apart)]
+        apart = [self._with_events(self._action(index)) for index in (at, *chain)]
+        return [event_actions.ConvLayer([at, *chain], norm, pool, apart)]
+
+    def _with_events(self, action: Action) -> Action:
+        """Let a chain that begins with a convolution, or with max-pools and one, look for events."""
+        if type(action) in (actions.Fold, actions.Chain):
+            for place, index in enumerate(action.indices):
+                if _is_any_conv(self.steps[index], self.net):
+                    return event_actions.Conv(action.indices, action, place)
+                if not _is_any_max_pool(self.steps[index], self.net):
+                    break
+        return action
 
     def _linear(self, index: int) -> list[Action]:
         source = self.steps[index].args[0]
@@ -194,10 +204,12 @@ class _Planner:
         flat = self._source(index)
         op = None if flat is None else self.steps[flat]
         if op is None or not _is_flatten(op, self.net) or not isinstance(op.args[0], Now) or flat not in self.changing:
-            return [actions.Linear([index])] if folds(self.steps[index], self.steps, self.net, self.changing) else []
+            return (
+                [event_actions.Linear([index])] if folds(self.steps[index], self.steps, self.net, self.changing) else []
+            )
         if not all(folds(self.steps[k], self.steps, self.net, self.changing) for k in (flat, index)):
             return []
-        return [actions.Linear([flat, index])]
+        return [event_actions.Linear([flat, index])]
 
     def _source(self, index: int) -> int | None:
         """Return the operation that alone feeds this one, and feeds nothing else."""
@@ -327,6 +339,26 @@ def _is_plain_conv(conv: nn.Conv2d) -> bool:
         and conv.padding_mode == "zeros"
         and type(conv) is nn.Conv2d
     )
+
+
+def _is_any_conv(op: Op, net: nn.Module) -> bool:
+    """Whether an operation is a convolution that the engine has on its own: any window of at most 7 a side."""
+    if op.kind != "call_module" or not _takes_first(op):
+        return False
+    conv = net.get_submodule(op.target)
+    plain = type(conv) in (nn.Conv1d, nn.Conv2d) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return plain and max(conv.kernel_size) <= 7
+
+
+def _is_any_max_pool(op: Op, net: nn.Module) -> bool:
+    if op.kind == "call_module":
+        return type(net.get_submodule(op.target)) in (nn.MaxPool1d, nn.MaxPool2d) and _takes_first(op)
+    return name_of(op) in ("max_pool1d", "max_pool2d") and _takes_first(op)
+
+
+def _takes_first(op: Op) -> bool:
+    """Whether a result of the same step is the first argument, given by its place."""
+    return bool(op.args) and isinstance(op.args[0], Now)
 
 
 def _is_flatten(op: Op, net: nn.Module) -> bool:
