@@ -20,7 +20,7 @@ SERIES := $(sort $(wildcard notebooks/*.ipynb))
 # Threads that wait give the processor to whoever has work; see snn_helpers/__init__.py.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup tutorial test units series lab bench lint clean
+.PHONY: setup tutorial test lab bench lint clean
 
 setup: $(READY)
 
@@ -35,18 +35,10 @@ tutorial: $(READY)
 	$(BIN)/snn-helpers run $(SERIES) --out '$(OUT)' --profile $(PROFILE) \
 		$(if $(DATASET),-p dataset $(DATASET)) $(if $(DATA_DIR),-p data_dir '$(abspath $(patsubst ~/%,$(HOME)/%,$(DATA_DIR)))')
 
-# The notebooks run beside the other tests, which often wait for a browser.
 test: lint
-	@+$(MAKE) --no-print-directory --jobs 2 units series
-
-units: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
-
-series: $(READY)
-	@mkdir -p runs
 	SNN_PROFILE=smoke SNN_RESULTS_DIR=$(CURDIR)/runs/nbval SNN_RUNS_DIR=$(CURDIR)/runs/nbval \
-		$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=3600 -W default notebooks \
-		> runs/nbval.log 2>&1; code=$$?; cat runs/nbval.log; exit $$code
+		$(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=3600 -W default notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check .
