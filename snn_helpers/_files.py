@@ -15,7 +15,9 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
     A block that fails, or a process that dies in it, leaves the file that was there before.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays one, and what it leads to is written
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no ordinary file. Choose another name.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part

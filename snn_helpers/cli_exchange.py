@@ -51,11 +51,13 @@ def _export(args: argparse.Namespace) -> None:
 
     from snn_helpers.exchange.reading import need
     from snn_helpers.training.build import load_model
-    from snn_helpers.training.checkpoint import load_checkpoint
+    from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 
     for package in packages:
         need(package, f"`--to {args.to}`")
     geometry = load_checkpoint(checkpoint)["geometry"]
+    if not geometry or not {"image_size", "in_channels"} <= geometry.keys():
+        raise CheckpointError(f"{checkpoint}: does not say for what frames its network was built; train it anew.")
     model, config = load_model(checkpoint, plugins=args.plugins)
     size = geometry["image_size"]
     width, height = size if isinstance(size, tuple | list) else (size, size)

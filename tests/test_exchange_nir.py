@@ -479,3 +479,33 @@ def test_missing_package_ends_in_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "nir", None)
     with pytest.raises(ImportError, match=r"NIR needs the package nir\. Run `pip install 'snn_helpers\[exchange\]'`"):
         to_nir(zero_reset(), (6,))
+
+
+def test_numbers_that_float32_does_not_hold_and_edges_given_twice_are_refused():
+    graph = to_nir(nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True)), (4,))
+    graph.nodes["0"].weight = graph.nodes["0"].weight.astype(np.float64) * 1e300
+    with pytest.raises(NIRError, match=r"0: `weight` holds numbers that are not finite, or too large for float32"):
+        from_nir(graph)
+    graph = to_nir(nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True)), (4,))
+    graph.edges.append(graph.edges[0])
+    with pytest.raises(NIRError, match="has an edge twice"):
+        from_nir(graph)
+
+
+def test_layers_used_twice_have_names_of_their_own():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.fc_2 = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.n1, self.n2, self.n3 = (Leaky(threshold=0.1, init_hidden=True) for _ in range(3))
+
+        def forward(self, x):
+            return self.n3(self.fc(self.n2(self.fc_2(self.n1(self.fc(x))))))
+
+    net, frames = Net().eval(), 4 * torch.rand(6, 2, 4)
+    again = from_nir(to_nir(net, (4,))).eval()
+    assert torch.equal(first(accelerate(again)(frames)), first(accelerate(net)(frames)))
+
+
+def first(result):
+    return result[0] if isinstance(result, tuple) else result

@@ -167,3 +167,9 @@ def test_what_cannot_be_rounded_is_refused():
         quantise(net)
     with pytest.raises(ValueError, match="`frame` must hold whole numbers"):
         quantise(nn.Sequential(nn.Linear(4, 3), Leaky(**HIDDEN))).integer((4,)).step(torch.rand(1, 4))
+
+
+def test_linear_layer_over_more_than_one_axis_has_no_whole_numbers():
+    net = nn.Sequential(nn.Linear(6, 5), Leaky(init_hidden=True)).eval()
+    with pytest.raises(ValueError, match="a linear layer takes one axis"):
+        quantise(net).integer((3, 6))

@@ -264,3 +264,25 @@ def test_own_neurons_of_one_layer_answer_by_spikes_alone():
     live = stream(net, batch=2)
     live.step(torch.ones(2, 4))
     assert live.answer().shape == (2,)
+
+
+def test_stream_follows_what_the_network_learns_and_resets_what_was_asked():
+    net = SpikingCNN().train()
+    live, frames = stream(net, batch=2), torch.randint(0, 4, (4, 2, 2, 34, 34)).float()
+    optimizer = torch.optim.SGD(net.parameters(), 0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        net(frames).mem_rec.sum().backward()
+        optimizer.step()
+    expected = net.eval()(frames).spk_rec
+    assert all(torch.equal(live.step(frame)[0], one) for frame, one in zip(frames, expected))
+    for which in (True, 2, [0.5], [True, False, True], (0, 5)):
+        with pytest.raises(ValueError, match=r"`streams` must be numbers below 2, or a mask of 2; got"):
+            live.reset(which)
+    live.reset((0, 1))
+    assert all(not state.any() for state in live._states())
+
+
+def test_sensor_smaller_than_the_networks_frames_is_refused():
+    with pytest.raises(ValueError, match=r"`sensor_size` .* is smaller than the frames of SpikingCNN, \(34, 34\)"):
+        stream(SpikingCNN(), step_us=1000, sensor_size=(16, 16))

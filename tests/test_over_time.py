@@ -6,6 +6,7 @@ import random
 import re
 import types
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -676,6 +677,77 @@ def test_operations_in_place():
 
 
 # Copies, modes, states
+
+
+def test_parameters_are_not_written_to_with_one_recording():
+    net = nn.Sequential(nn.Linear(4, 3), snn.RLeaky(beta=0.9, linear_features=3, init_hidden=True))
+    before, x = copy.deepcopy(net.state_dict()), 4 * torch.rand(6, 1, 4)
+    got = accelerate(net)(x)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items() if "recurrent" in name)
+    assert torch.equal(got, step_loop(net, x))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_numbers_that_change_before_the_way_back_do_not_change_its_gradients(batch):
+    grads = []
+    for factor in (1.0, 0.3):
+        torch.manual_seed(0)
+        neurons = snn.Leaky(0.9, threshold=torch.rand(1, 300) + 0.5, init_hidden=True, reset_mechanism="zero")
+        net = nn.Sequential(nn.Linear(20, 300), neurons)
+        out = accelerate(net)(4 * torch.rand(6, batch, 20))
+        with torch.no_grad():
+            neurons.threshold.mul_(factor)
+        out.sum().backward()
+        grads.append(net[0].weight.grad)
+    assert grads[0].any()
+    assert torch.equal(*grads)
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.Linear(8, 6), lambda: nn.Conv2d(2, 3, 3)])
+def test_gradients_of_gradients_are_refused(layer):
+    net = nn.Sequential(layer(), lif())
+    shape = (5, 2, 8) if isinstance(net[0], nn.Linear) else (5, 2, 2, 6, 6)
+    total = accelerate(net)(torch.rand(shape)).sum()
+    with pytest.raises(RuntimeError, match="no gradients of gradients"):
+        torch.autograd.grad(total, list(net[0].parameters()), create_graph=True)
+
+
+def test_networks_traced_by_several_threads_at_once_and_others_meanwhile():
+    def run(seed):
+        made = nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, init_hidden=True))
+        return [accelerate(made)(torch.rand(seed + steps, 2, 4)).shape[0] == seed + steps for steps in range(2, 7)]
+
+    def plain(_):
+        layer = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+        return [layer(torch.ones(1, 2)).shape == (1, 2) for _ in range(300)]
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [*pool.map(run, range(4)), *pool.map(plain, range(2))]
+        done += [found.result() for found in [pool.submit(run, 9), pool.submit(plain, 0), pool.submit(run, 5)]]
+    assert all(map(all, done))
+
+
+@pytest.mark.parametrize("count", [3, 255])
+def test_large_counts_are_as_precise_as_products(count):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), lif())
+    frames = count * (torch.rand(3, 2, 16, 24, 24) < 0.05).float()
+    runs_by = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "ConvNeurons", counted(cpu.ConvNeurons, runs_by))
+        patch.setattr(cpu, "ConvCurrents", counted(cpu.ConvCurrents, runs_by))
+        accelerate(net)(frames)
+    assert bool(runs_by) == (count == 3)  # else by products: 255 additions of one weight are rounded 255 times
+
+
+def counted(function, calls):
+    class Counted:
+        @staticmethod
+        def apply(*args):
+            calls.append(1)
+            return function.apply(*args)
+
+    return Counted
 
 
 def test_neurons_called_once_with_all_steps_are_told():

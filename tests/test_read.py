@@ -1,6 +1,7 @@
 """Every format: golden bytes, real samples with counts known from independent readers, and what is refused by name."""
 
 import gzip
+import os
 import pickle
 import struct
 import zipfile
@@ -448,3 +449,23 @@ def test_format_is_added_by_one_file(tmp_path, monkeypatch):
     recording = read_recording(write(tmp_path / "a.mine", b"MINE"))
     np.testing.assert_array_equal(recording.events, EVENTS)
     assert (recording.format, recording.sensor_size) == ("mine", (64, 48, 2))
+
+
+def test_whole_numbers_beyond_floating_point_stay_exact(tmp_path):
+    times = 1_600_000_000_000_000 + np.arange(0, 3_000, 7)
+    rows = "".join(f"{time * 1000 + 1},{k % 30},1,1\n" for k, time in enumerate(times))
+    (tmp_path / "ns.csv").write_text("t,x,y,p\n" + rows)
+    assert np.array_equal(read_events(tmp_path / "ns.csv", unit="ns")["t"], times - times[0])
+
+
+def test_device_is_never_replaced_by_a_file(tmp_path):
+    from snn_helpers._files import whole_file
+
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is no ordinary file"), whole_file(tmp_path / "pipe"):
+        pass
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with whole_file(tmp_path / "link") as part:
+        part.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"

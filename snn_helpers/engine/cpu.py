@@ -33,7 +33,7 @@ from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
 from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
 from snn_helpers.engine.kernels import Kernel, find_kernel
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
-from snn_helpers.engine.spikes import Spikes
+from snn_helpers.engine.spikes import Spikes, few_a_pixel
 
 __all__ = ["EngineCompileError", "conv", "conv_layer", "linear", "neurons", "warm_up"]
 
@@ -263,7 +263,8 @@ def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, po
     numbers = neuron.tensors(weight).values()
     window = make_window(count.shape[2:4], weight.shape[2:], padding=(padding, padding))
     keep_cur = _keeps_currents(spikes, norm, pool, weight.shape[2] == 3 and padding == 1)
-    if path == "dense" or (path == "auto" and total > _dense_from(weight.shape[2], pool, keep_cur) * count.numel()):
+    many = total > _dense_from(weight.shape[2], pool, keep_cur) * count.numel()
+    if path == "dense" or (path == "auto" and (many or not few_a_pixel(spikes))):
         cur = F.conv2d(
             spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=padding
         )

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_norm
 from snn_helpers.engine.cpu_generated import Generated
 from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
-from snn_helpers.engine.cpu_runtime import run_chunks
+from snn_helpers.engine.cpu_runtime import check_first_order, run_chunks
 from snn_helpers.engine.cpu_steps import NO_STEPS, Run, Steps
 from snn_helpers.engine.spikes import no_path
 
@@ -81,6 +81,7 @@ def _convolve(ctx, count, weight, shift, steps: Steps, winner: np.ndarray, cur: 
 
 def _convolve_back(ctx, count, weight, steps: Steps, winner: np.ndarray, grad_cur: np.ndarray, grad_in: Tensor):
     """Fill `grad_in`, if it has a size, and return the gradients of weight and shift."""
+    check_first_order()
     n_out, channels, *sides = weight.shape
     groups = ctx.window.groups
     chunks = share_out(count.shape[1], weight.numel())
@@ -216,6 +217,7 @@ class Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         """Compute a gradient for each argument of `forward`."""
+        check_first_order()
         count, rows = ctx.saved_tensors
         n_in, n_out = rows.shape
         grad = grad.contiguous().view(-1, n_out)

@@ -25,7 +25,7 @@ from torch import Tensor
 from snn_helpers._paths import kernel_sources
 from snn_helpers.engine.cpu_memory import empty
 from snn_helpers.engine.cpu_recurrent import RecurrentRun
-from snn_helpers.engine.cpu_runtime import EngineCompileError, compiling, run_chunks
+from snn_helpers.engine.cpu_runtime import EngineCompileError, check_first_order, compiling, run_chunks
 from snn_helpers.engine.cpu_source import Source
 from snn_helpers.engine.cpu_steps import Run, run_steps
 from snn_helpers.engine.graph import SHAPE, CannotGenerateError, trace_step
@@ -78,7 +78,8 @@ class Generated:
             single = [float(self.graph.evaluate(place, values, done)) for place in self.source.numbers]
             # As float32, whatever they are: a condition, as that of a clamped number, is boolean.
             rows = [self.graph.evaluate(place, values, done).float().expand(shape) for place in self.source.rows]
-            rows = [(value.movedim(1, -1) if self.layer else value).reshape(-1) for value in rows]
+            # Copies: a way back must see the numbers of its way forward, though an optimiser has changed them since.
+            rows = [(value.movedim(1, -1) if self.layer else value).flatten().clone() for value in rows]
             self._known = known = key, (np.array(single, np.float32), rows)
         return known[1]
 
@@ -132,6 +133,7 @@ class Generated:
         **rows : Tensor
             Where "grad_x", the gradient of the currents, "grad_y" and the carries "c0", ... lie, else in own memory.
         """
+        check_first_order()
         run, source = Run(*ctx.fixed), self.source
         run.tensors = {name: torch.zeros(run.fixed[1]) for name in source.learned}
         for k in source.carried:

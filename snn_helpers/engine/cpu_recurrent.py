@@ -26,7 +26,7 @@ class RecurrentRun(torch.autograd.Function):
         """Compute the outputs, and keep what the way back needs."""
         num_steps, batch, n = cur.shape
         rows, shift = weight.detach().t(), torch.zeros(n) if bias is None else bias.detach()
-        flat, drive, counts = array(rows, -1), shift.expand(batch, n).contiguous(), []
+        flat, drive, counts = array(rows, -1), shift.repeat(batch, 1), []
         run = made.forward(numbers, cur.shape, True, cur=cur)
         run.put("y", drive.view(-1))
         run.take(made.module.forward, made.source.slots["forward"])

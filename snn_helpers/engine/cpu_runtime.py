@@ -87,6 +87,21 @@ def run_chunks(function: Callable, num_chunks: int, *args) -> None:
             helper.result()
 
 
+def check_first_order() -> None:
+    """Refuse a gradient of a gradient, which would be silently zero: kernels go back once.
+
+    Raises
+    ------
+    RuntimeError
+        Within a backward pass of which a graph is made.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "The CPU engine's kernels have no gradients of gradients (`create_graph=True`). Run the network's own "
+            "loop, or accelerate(net, engine='reference')."
+        )
+
+
 def _compile_first(function, args) -> None:
     """Compile `function` for these arguments if that was not done, with the message and the error of this module."""
     if function.overloads:

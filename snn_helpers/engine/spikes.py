@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MOST_A_PIXEL = 32  # events; recordings have fewer in a step, but for pixels that are broken
+
 
 @dataclass(frozen=True)
 class Spikes:
@@ -101,6 +103,11 @@ class Spikes:
             return Spikes(count, most=most)
         paths = [s.path if s.path is not None else no_path(s.count) for s in (self, other)]
         return Spikes(count, _Merge.apply(*paths), most=most)
+
+
+def few_a_pixel(spikes: Spikes) -> bool:
+    """Whether event-driven sums are as precise as products: a count is so many additions there, each rounded."""
+    return spikes.most <= MOST_A_PIXEL or int(spikes.count.max()) <= MOST_A_PIXEL
 
 
 def _alike(count: Tensor, spk: Tensor) -> bool:

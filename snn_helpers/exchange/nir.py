@@ -160,5 +160,10 @@ def _check_finite(name: str, node: Any) -> None:
     for part, inner in getattr(node, "nodes", {}).items():
         _check_finite(f"{name}.{part}", inner)
     for field, value in vars(node).items():
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise NIRError(f"{name}: `{field}` holds numbers that are not finite.")
+        if not isinstance(value, np.ndarray):
+            continue
+        if value.dtype.kind == "c":
+            raise NIRError(f"{name}: `{field}` holds complex numbers.")
+        with np.errstate(over="ignore"):
+            if value.dtype.kind == "f" and not np.isfinite(value.astype(np.float32)).all():
+                raise NIRError(f"{name}: `{field}` holds numbers that are not finite, or too large for float32.")

@@ -75,6 +75,8 @@ class Reader:
                 f"graph: must have one input and one output; it has {len(ends[nir.Input])} and {len(ends[nir.Output])}."
             )
         (self.first,), (self.last,) = ends.values()
+        if len({*map(tuple, graph.edges)}) < len(graph.edges):
+            raise NIRError("graph: has an edge twice.")
         for edge in graph.edges:
             for name in edge:
                 if name not in graph.nodes:
@@ -281,7 +283,10 @@ def _broadcasts(numbers: Sequence[int], shape: Sequence[int]) -> bool:
 
 
 def _sizes(value: Any, axes: int) -> tuple[int, ...]:
-    return tuple(int(size) for size in np.broadcast_to(value, axes))
+    sizes = np.broadcast_to(value, axes)
+    if (sizes != sizes.astype(np.int64)).any():
+        raise ValueError(f"sizes must be whole numbers; got {value}")
+    return tuple(int(size) for size in sizes)
 
 
 def _filled(name: str, module: nn.Module, node: Any) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ class Writer:
         if len(set(sources)) < len(sources):
             raise NIRError(f"{name}: the same spikes are added twice, and NIR has one edge between two nodes.")
         if name in self.nodes:
-            name = f"{name}_{sum(other.startswith(name) for other in self.nodes)}"
+            name = next(other for k in itertools.count(1) if (other := f"{name}_{k}") not in self.nodes)
         self.nodes[name] = node
         self.edges += [(source, name) for source in sources]
         return (name,)

@@ -305,6 +305,8 @@ class IntegerNetwork:
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and taken == [None]:
             if getattr(module, "padding_mode", "zeros") != "zeros":
                 raise ValueError(f"{name}: pads with other numbers than zeros.")
+            if isinstance(module, nn.Linear) and op.val.dim() > 2:
+                raise ValueError(f"{name}: makes {list(op.val.shape[1:])}; a linear layer takes one axis. Flatten.")
             layer = self._layers[op.target]
             unit = layer.scale.double()
             offset = torch.zeros_like(unit) if module.bias is None else module.bias.detach().cpu().double()

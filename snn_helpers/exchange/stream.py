@@ -102,6 +102,11 @@ class Stream:
         self._frame_size = frame_size(net.image_size) if isinstance(net, SpikingNetwork) else None
         size = self._frame_size if sensor_size is None else sensor_size
         self._sensor_size = None if size is None else check_sensor_size(size)
+        if self._frame_size and any(has < needs for has, needs in zip(self._sensor_size, self._frame_size)):
+            raise ValueError(
+                f"`sensor_size` {self._sensor_size[:2]} is smaller than the frames of {type(net).__name__}, "
+                f"{tuple(self._frame_size)}. Give the size of the sensor that it was trained for."
+            )
         self._net = _copy(net)
         self._step = getattr(self._net, self._runner.method) if self._runner.method != "forward" else self._net
         self._shape: tuple[int, ...] | None = None  # of a frame, from the first one on
@@ -117,11 +122,12 @@ class Stream:
             Which ones; None for all.
         """
         if streams is not None:
+            chosen = self._chosen(streams)
             for tensor in (*self._states(), self._counts, self._membranes):
                 if isinstance(tensor, Tensor) and tensor.dim() and len(tensor) == self.batch:
-                    tensor[streams] = 0
+                    tensor[torch.from_numpy(chosen)] = 0
             if self._waiting is not None:
-                for index in np.atleast_1d(np.arange(self.batch)[streams]):
+                for index in chosen:
                     self._waiting[index] = self._waiting[index][:0]
             return
         reset(self._net)
@@ -130,6 +136,15 @@ class Stream:
         self._zero = 0  # µs on the events' clock from which the next two count
         self._begin = self._seen = None  # µs: of the step that has begun; up to which all events are known
         self._waiting: list[np.ndarray] | None = None  # events of the step that has begun, a stream each
+
+    def _chosen(self, streams: Any) -> np.ndarray:
+        try:
+            asked = np.array([*streams] if isinstance(streams, tuple | set | range) else streams)
+            if asked.dtype.kind in "iu" or (asked.dtype == bool and asked.shape == (self.batch,)):
+                return np.atleast_1d(np.arange(self.batch)[asked])
+        except (IndexError, ValueError):
+            pass
+        raise ValueError(f"`streams` must be numbers below {self.batch}, or a mask of {self.batch}; got {streams!r}.")
 
     def _states(self) -> list[Tensor]:
         found: list[Tensor] = []
@@ -304,10 +319,13 @@ class Stream:
 
 
 def _copy(net: nn.Module) -> nn.Module:
-    """Copy a network to run beside it: its weights are the same tensors, its neurons and buffers are not."""
+    """Copy a network to run beside it: weights and statistics are the same tensors, its neurons' states are not."""
     memo: dict[int, Any] = {}
     for module in net.modules():
         memo |= {id(weight): weight for weight in module._parameters.values()}
+        if not is_spiking(module):  # statistics of normalisations belong to the weights that they came with
+            kept = module._buffers.keys() - module._non_persistent_buffers_set
+            memo |= {id(module._buffers[name]): module._buffers[name] for name in kept}
         for value in (*module._buffers.values(), *vars(module).values()):
             if isinstance(value, Tensor) and id(value) not in memo:
                 memo[id(value)] = value.detach().clone()  # a state may hang on autograd's graph

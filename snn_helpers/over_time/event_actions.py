@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers.engine import Spikes
+from snn_helpers.engine.spikes import few_a_pixel
 from snn_helpers.over_time.actions import Action, Context, Fold, Same, at_step
 from snn_helpers.over_time.fold import call
 from snn_helpers.over_time.listen import input_listeners
@@ -142,7 +143,8 @@ class Conv(Action):
                 return None
             Fold(before).run(ctx)
             ref = Now(before[-1])
-        return few_events(ctx, ref, products, most)
+        spikes = few_events(ctx, ref, products, most)
+        return spikes if spikes is not None and few_a_pixel(spikes) else None
 
 
 @dataclass

@@ -12,6 +12,7 @@ import itertools
 import linecache
 import operator
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -77,6 +78,9 @@ class Traced:
         self.indexed = first is not None and any(_takes_an_element(user) for user in first.users)
 
 
+_LOCK = threading.RLock()  # torch.fx changes nn.Module for the whole process while it traces
+
+
 def trace(net: nn.Module, method: str, /, *inputs: Any, **options: Any) -> Traced:
     """Trace `net.<method>(*inputs, **options)`; tensors are taken by shape and type only, anything else as it is.
 
@@ -86,6 +90,11 @@ def trace(net: nn.Module, method: str, /, *inputs: Any, **options: Any) -> Trace
         If what the call does depends on the numbers in its tensors, draws random numbers of its own, changes attributes
         of the network, or is not understood.
     """
+    with _LOCK:
+        return _trace(net, method, inputs, options)
+
+
+def _trace(net: nn.Module, method: str, inputs: tuple, options: dict[str, Any]) -> Traced:
     meta = _meta_copy(net)
     neurons = [module for module in meta.modules() if is_spiking(module)]
     tracer = _Tracer(neurons, inputs, options)
@@ -219,7 +228,8 @@ class _Tracer(fx.Tracer):
         self.watch = Watch(self._refuse)
         self.device = next((value.device for value in tensors((inputs, options))), None)
         self._neurons = neurons
-        self._aside = False  # what runs now is to be evaluated, not traced
+        self._thread = threading.get_ident()  # what other threads call meanwhile is none of this trace
+        self._is_aside = False  # what runs now is to be evaluated, not traced
         self._modes: tuple | None = None
         self._calls: dict[str, int] = {}
         self._results: dict[tuple[str, str], Any] = {}  # of modules, by path and the shapes that they are given
@@ -276,11 +286,15 @@ class _Tracer(fx.Tracer):
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Let modules compute as they are, outside the trace."""
-        was, self._aside = self._aside, True
+        was, self._is_aside = self._is_aside, True
         try:
             yield
         finally:
-            self._aside = was
+            self._is_aside = was
+
+    @property
+    def _aside(self) -> bool:
+        return self._is_aside or threading.get_ident() != self._thread
 
     def call_module(self, module, forward, args, kwargs):
         return forward(*args, **kwargs) if self._aside else super().call_module(module, forward, args, kwargs)

@@ -93,6 +93,14 @@ def _blocks(path: Path, skip: int, comma: str | None, names, width: int, length:
                     raise RecordingError(f"{path}: not a number where one is expected ({str(err)[:300]}).") from err
             if not len(table):
                 continue
+            if np.abs(table).max() >= 2**53:  # as times of ns since 1970: whole numbers stay exact
+                try:
+                    table = np.loadtxt(io.StringIO(text), delimiter=comma, ndmin=2, dtype=np.int64)
+                except (ValueError, OverflowError) as err:
+                    raise RecordingError(
+                        f"{path}: numbers from 2**53 on are exact as whole numbers only. Subtract the first time, or "
+                        "write whole numbers."
+                    ) from err
             if table.shape[1] != width:
                 raise RecordingError(f"{path}: lines of {table.shape[1]} numbers after one of {width}.")
             yield dict(zip(names, table.T)) if names else table
