@@ -93,7 +93,7 @@ def _blocks(path: Path, skip: int, comma: str | None, names, width: int, length:
                     raise RecordingError(f"{path}: not a number where one is expected ({str(err)[:300]}).") from err
             if not len(table):
                 continue
-            if np.abs(table).max() >= 2**53:  # as times of ns since 1970: whole numbers stay exact
+            if 2**53 <= np.abs(table).max() < 2**63:  # as times of ns since 1970: whole numbers stay exact
                 try:
                     table = np.loadtxt(io.StringIO(text), delimiter=comma, ndmin=2, dtype=np.int64)
                 except (ValueError, OverflowError) as err:
