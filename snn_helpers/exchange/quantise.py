@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from snn_helpers._checks import check_int
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
-from snn_helpers.exchange.reading import affine_of, read_step, role_of
+from snn_helpers.exchange.reading import affine_of, by_output, read_step, role_of
 from snn_helpers.neurons import as_neuron
 from snn_helpers.over_time import WEIGHTS, evaluating, is_spiking
 from snn_helpers.over_time.fold import name_of
@@ -49,7 +49,7 @@ class IntegerWeights:
 
     def dequantised(self) -> Tensor:
         """Return the weights that these are, float32."""
-        return self.weight * self.scale.view(-1, *[1] * (self.weight.dim() - 1))
+        return self.weight * by_output(self.scale, self.weight.dim())
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,7 @@ def _rounded(weight: Tensor, bits: int) -> IntegerWeights:
     most = 2 ** (bits - 1) - 1
     largest = weight.flatten(1).abs().amax(1)
     scale = torch.where(largest > 0, largest / most, 1.0)
-    by_output = scale.view(-1, *[1] * (weight.dim() - 1))
-    return IntegerWeights((weight / by_output).round().clamp(-most, most).to(torch.int8), scale)
+    return IntegerWeights((weight / by_output(scale, weight.dim())).round().clamp(-most, most).to(torch.int8), scale)
 
 
 def _packed(weight: Tensor, bits: int) -> Tensor:
@@ -222,7 +221,7 @@ class _Currents:
         """
         least = self.offset.abs().clamp_min(float(threshold.max()))
         silent = self.unit.abs() * 2**_THRESHOLD_BITS < least
-        self.weight = self.weight * _by_output((self.unit.sign() * ~silent).long(), self.weight.dim())
+        self.weight = self.weight * by_output((self.unit.sign() * ~silent).long(), self.weight.dim())
         self.unit = torch.where(silent, least, self.unit.abs())
         self.shift = (_THRESHOLD_BITS - (least / self.unit).log2()).floor().clamp(0, fraction_bits).long()
         self.bias = (self.offset / self.unit * 2.0**self.shift).round().long()
@@ -347,7 +346,7 @@ class IntegerNetwork:
         )
         currents.close(self.fraction_bits, threshold)
         axes = (op.val[0] if isinstance(op.val, tuple) else op.val).dim() - 1
-        unit = _by_output(currents.unit / 2.0**currents.shift, axes)
+        unit = by_output(currents.unit / 2.0**currents.shift, axes)
         decay = (beta * 2**self.decay_bits).round().long()
         return _Neurons(decay, (threshold / unit).round().long(), unit, self.decay_bits)
 
@@ -402,7 +401,7 @@ class IntegerNetwork:
             function = F.conv1d if isinstance(module, nn.Conv1d) else F.conv2d
             total = function(spikes, weight, None, module.stride, module.padding, module.dilation, module.groups)
         axes = total.dim() - 1
-        return (total.long() << _by_output(part.shift, axes)) + _by_output(part.bias, axes)
+        return (total.long() << by_output(part.shift, axes)) + by_output(part.bias, axes)
 
     def run(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Run all steps [T, B, ...] from membranes of zero; return spikes and membranes over time, as `step` does."""
@@ -410,7 +409,3 @@ class IntegerNetwork:
         spk_rec, mem_rec = zip(*[self.step(frame) for frame in frames])
         self.reset()
         return torch.stack(spk_rec), torch.stack(mem_rec)
-
-
-def _by_output(values: Tensor, axes: int) -> Tensor:
-    return values.view(-1, *[1] * (axes - 1))

@@ -125,8 +125,13 @@ def folded(weights: nn.Module, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """
     scale, shift = affine_of(norm)
     weight, bias = weights.weight.detach(), 0 if weights.bias is None else weights.bias.detach().double()
-    by_output = scale.view(-1, *[1] * (weight.dim() - 1))
-    return (weight.double() * by_output).to(weight.dtype), (bias * scale + shift).to(weight.dtype)
+    scaled = weight.double() * by_output(scale, weight.dim())
+    return scaled.to(weight.dtype), (bias * scale + shift).to(weight.dtype)
+
+
+def by_output(values: Tensor, axes: int) -> Tensor:
+    """Return values [outputs] as [outputs, 1, ...] of so many axes, to meet weights."""
+    return values.view(-1, *[1] * (axes - 1))
 
 
 def without_surrogate(neuron: Neuron) -> Neuron:
