@@ -1,8 +1,10 @@
 """The same sweep on dask: real worker processes, lost ones, a scheduler by address, a batch system's script."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from job_notebooks import hold, open_when_started, quiet, runs_in, wait_for
 from snn_helpers.batch import SweepPlan, Workers, read_rows, run_sweep
 from snn_helpers.batch.cluster import make_cluster
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 
@@ -97,6 +100,24 @@ def test_run_that_kills_every_worker_is_a_row_and_the_others_go_on(tmp_path, job
     assert "its worker was lost" in by_seed[1]["error"]
 
 
+def test_workers_that_dask_gives_up_are_replaced(tmp_path, job, ran, monkeypatch):
+    async def look_away(nanny, exitcode):
+        """Do nothing, as where a worker dies while it starts."""
+
+    monkeypatch.setattr(distributed.Nanny, "_on_worker_exit", look_away)
+    monkeypatch.setattr("snn_helpers.batch.cluster._LOOK_MS", 500)
+    killer = tmp_path / "killer.py"
+    killer.write_text(
+        "import json, os, pathlib, signal, sys\njob = json.load(open(sys.argv[1]))\n"
+        f"seen = pathlib.Path({str(tmp_path)!r}, 'seen')\n"
+        "if not seen.exists(): seen.touch(), os.kill(os.getppid(), signal.SIGKILL)"
+    )
+    workers = Workers(jobs=1, cluster="local", command=(sys.executable, "-S", "-E", str(killer)))
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}):
+        rows = run_sweep(SweepPlan(job, {"seed": "0..1"}, metric="score"), tmp_path / "sweep", workers, say=quiet)
+    assert [row["status"] for row in rows.values()] == ["done", "done"]
+
+
 def test_workers_with_several_threads_are_refused(tmp_path, job, scheduler):
     address, start = scheduler
     start("worker", address, "--nthreads", 2, "--no-nanny", "--no-dashboard")
@@ -120,7 +141,24 @@ def test_gpus_go_one_to_a_worker(tmp_path, job, ran, stand_in):
     assert {row["results"]["gpu"] for row in rows.values()} == {0, 1}
 
 
-def test_batch_system_gets_one_thread_workers_with_the_cores_of_a_run(monkeypatch):
+@pytest.fixture
+def daily_port_taken():
+    """Occupy the port that dask would take first, as another sweep on this machine would."""
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # it is taken
+            other.bind(("", 8787))
+            other.listen()
+        yield
+
+
+def test_two_sweeps_on_one_machine_are_no_warning_and_listen_to_it_alone(daily_port_taken):
+    with make_cluster("local", 1, {}):
+        mine = psutil.Process().net_connections("inet")
+        here = [other.laddr for other in mine if other.status == psutil.CONN_LISTEN and other.laddr.port != 8787]
+        assert {address.ip for address in here} == {"127.0.0.1"}
+
+
+def test_batch_system_gets_one_thread_workers_with_the_cores_of_a_run(monkeypatch, daily_port_taken):
     dask_jobqueue = pytest.importorskip("dask_jobqueue")
     asked = []
     monkeypatch.setattr(dask_jobqueue.SLURMCluster, "scale", lambda self, jobs: asked.append(jobs))

@@ -11,6 +11,7 @@ from snn_helpers.batch.attempts import Attempt, lost_attempt, make_attempt
 PATIENCE = "20s"
 LOSSES = 3
 """Workers that a run may lose before it counts as the cause."""
+_LOOK_MS = 5_000  # between two looks whether all workers of this machine are there
 
 
 class DaskPool:
@@ -45,6 +46,7 @@ class DaskPool:
         except ImportError as err:
             raise ImportError("A cluster needs dask. Run `pip install 'snn_helpers[cluster]'`.") from err
         self._cluster = None if address else make_cluster(kind, jobs, options or {})
+        self._keeper = _keep_workers(self._cluster, jobs) if self._cluster and kind == "local" else None
         self._gpus = gpus
         try:
             self._client = Client(address or self._cluster, timeout=PATIENCE, set_as_default=False)
@@ -64,6 +66,8 @@ class DaskPool:
         return self
 
     def __exit__(self, *_) -> None:
+        if self._keeper is not None:
+            self._cluster.loop.add_callback(self._keeper.stop)
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
@@ -97,6 +101,19 @@ class DaskPool:
             future.release()
 
 
+def _keep_workers(cluster, jobs: int):
+    """Ask a cluster of this machine for its workers again and again; return what does so.
+
+    dask starts a lost worker anew, but gives it up where it dies while it starts, or needs longer to come back than
+    `distributed.deploy.lost-worker-timeout`, as on a busy machine: a sweep would wait for ever.
+    """
+    from tornado.ioloop import PeriodicCallback
+
+    keeper = PeriodicCallback(lambda: cluster.scale(jobs), _LOOK_MS)
+    cluster.loop.add_callback(keeper.start)
+    return keeper
+
+
 def _on_worker(attempt: Attempt, gpus: int) -> dict[str, Any]:
     from distributed import get_worker
 
@@ -112,7 +129,8 @@ def make_cluster(kind: str, jobs: int, options: Mapping[str, Any]):
     if kind == "local":
         from distributed import LocalCluster
 
-        asked = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+        # Any free port: two sweeps may run side by side.
+        asked = {"n_workers": jobs, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
         # A worker does nothing but wait for its run; what the run needs is none of its memory.
         return LocalCluster(**{**asked, "memory_limit": 0, **options})
     try:
@@ -124,7 +142,7 @@ def make_cluster(kind: str, jobs: int, options: Mapping[str, Any]):
     if kind not in kinds:
         raise ValueError(f"`--cluster` must be one of 'local', {', '.join(map(repr, sorted(kinds)))}; got {kind!r}.")
     # `cores` is what the batch system reserves for the run's own threads; the worker itself has one.
-    asked = {"cores": 1, "processes": 1, "memory": "4GB", **options}
+    asked = {"cores": 1, "processes": 1, "memory": "4GB", "scheduler_options": {"dashboard_address": ":0"}, **options}
     asked["worker_extra_args"] = [*asked.get("worker_extra_args", []), "--nthreads", "1"]
     cluster = getattr(dask_jobqueue, kinds[kind])(**asked)
     cluster.scale(jobs=jobs)

@@ -1,8 +1,9 @@
-"""Every notebook with a widget, opened in JupyterLab and run as far as that: it is there, and answers to the keyboard.
+"""Every notebook with a widget, opened in JupyterLab and run: its widgets are there, and answer to the keyboard.
 
-What stands behind the last widget runs headlessly, in tests/notebooks and in nbval.
+Cells on which no widget depends are left out: they run headlessly, in tests/notebooks and in nbval.
 """
 
+import ast
 import contextlib
 import json
 
@@ -31,11 +32,62 @@ def _write_without_outputs(notebook, path):
     nbformat.write(notebook, path)
 
 
+def cells_for_widgets(notebook):
+    """Return the settings, the cells that make widgets, and those that make or change what these need."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    nodes = [node for cell in code for node in ast.walk(ast.parse(cell.source))]
+    modules = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    kept, needed = [], set()
+    for cell in reversed(code):
+        makes, changes, uses = _names(ast.parse(cell.source), modules)
+        if cell in code[:2] or "snn_helpers.widgets" in cell.source or (makes | changes) & needed:
+            kept.insert(0, cell)
+            needed = needed - makes | uses
+    return kept
+
+
+def _names(tree, modules):
+    """Return what a cell makes, what it changes (`lessons.show()` changes no module), and what it uses of others."""
+    makes, changes, uses = set(), set(), set()
+    for statement in tree.body:
+        stored, loaded = set(), set()
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name | ast.arg):
+                name = node.id if isinstance(node, ast.Name) else node.arg
+                (loaded if isinstance(getattr(node, "ctx", None), ast.Load) else stored).add(name)
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                stored.add(node.name)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                stored |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.Expr) or (
+                isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store)
+            ):
+                root = node.value  # `network.eval()`, `rates[name] = ...`
+                while isinstance(root, ast.Attribute | ast.Subscript | ast.Call):
+                    root = root.func if isinstance(root, ast.Call) else root.value
+                changes |= {root.id} - modules if isinstance(root, ast.Name) else set()
+        own = stored if not isinstance(statement, ast.Assign | ast.AugAssign | ast.Expr) else set()
+        uses |= loaded - makes - own
+        makes |= stored
+    return makes, changes | (makes & uses), uses
+
+
+def test_what_a_widget_needs_is_found_behind_names_and_changes():
+    sources = ["seed = 0", "import numpy as np", "def f(x):\n    return x + seed", "a = f(np.ones(2))", "b = a * 2",
+               "a[0] = 3", "from snn_helpers.widgets import X\nX(a)", "c = a"]  # fmt: skip
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    assert [cell.source for cell in cells_for_widgets(notebook)] == [*sources[:4], *sources[5:7]]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_and_its_widgets_draw_and_answer(path, open_notebook, lab, pictures):
     cut = nbformat.read(path, as_version=4)
-    last = max(place for place, cell in enumerate(cut.cells) if "snn_helpers.widgets" in cell.source)
-    cut.cells = cut.cells[: last + 1]
+    cut.cells = cells_for_widgets(cut)
     _write_without_outputs(cut, lab.folder / path.name)
     notebook = open_notebook(path.name).run_all()
     widgets = notebook.page.locator("section.snn")
