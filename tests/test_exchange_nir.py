@@ -492,6 +492,31 @@ def test_numbers_that_float32_does_not_hold_and_edges_given_twice_are_refused():
         from_nir(graph)
 
 
+class Unused(nn.Module):
+    """Its second layer of neurons answers nobody."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.neurons = nn.Linear(4, 5), snn.Leaky(0.9, init_hidden=True)
+        self.unused = snn.Leaky(0.5, init_hidden=True)
+        self.last, self.readout = nn.Linear(5, 3), snn.Leaky(0.9, init_hidden=True, output=True)
+
+    def forward(self, frame):
+        cur = self.first(frame)
+        self.unused(cur)
+        return self.readout(self.last(self.neurons(cur)))
+
+
+def test_neurons_that_nothing_takes_are_left_out():
+    net = Unused()
+    graph = to_nir(net, (4,))
+    assert sorted(graph.nodes) == ["first", "input", "last", "neurons", "output", "readout"]
+    frames = torch.rand(8, 2, 4) * 3
+    expected = accelerate(net)(frames)[0]
+    assert expected.any()
+    assert torch.equal(accelerate(from_nir(graph))(frames)[0], expected)
+
+
 def test_layers_used_twice_have_names_of_their_own():
     class Net(nn.Module):
         def __init__(self):

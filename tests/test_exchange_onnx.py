@@ -66,6 +66,32 @@ def test_step_in_onnxruntime_fires_the_same_for_any_batch(make, shape, tmp_path)
     assert expected[0].any()
 
 
+class Sized(nn.Module):
+    """Names sizes of the frame and of the batch, and one that follows from both where asked."""
+
+    def __init__(self, features, mixed=False):
+        super().__init__()
+        self.features, self.mixed = features, mixed
+        self.layer, self.neurons = nn.Linear(features, 3), Leaky(output=True, **HIDDEN)
+
+    def forward(self, frame):
+        frame = frame.reshape(frame.shape[0] * self.features) if self.mixed else frame
+        return self.neurons(self.layer(frame.view(-1, self.features).view(frame.shape[0], self.features)))
+
+
+@pytest.mark.parametrize("features", [7, 11])
+def test_sizes_of_the_frame_are_not_taken_for_the_batchs(features, tmp_path):
+    net = Sized(features).eval()
+    to_onnx(net, (features,), tmp_path / "step.onnx")
+    frames = frames_of(features, batch=2)
+    np.testing.assert_array_equal(run_onnx(tmp_path / "step.onnx", frames)[0], accelerate(net)(frames)[0].detach())
+
+
+def test_size_that_follows_from_the_batchs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="reshape: takes a size that follows from the batch's"):
+        to_onnx(Sized(3, mixed=True).eval(), (3,), tmp_path / "step.onnx")
+
+
 class Swapped(nn.Module):
     def __init__(self, first):
         super().__init__()

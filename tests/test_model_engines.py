@@ -8,6 +8,7 @@ import pytest
 import torch
 import watching
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from snn_helpers.activity import firing_fractions
 from snn_helpers.data import load_dataset
@@ -230,6 +231,23 @@ def test_gradient_of_frames_is_the_loops():
         gradients.append(frames.grad)
     assert gradients[0].any()
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-6 * float(gradients[0].abs().max()))
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@every_network
+def test_activation_checkpointing_gives_the_same_gradients(make, norm):
+    torch.manual_seed(0)
+    model = make(threshold=THRESHOLD, norm=norm, engine="cpu").train()
+    frames = torch.poisson(torch.full((4, 2, 2, 34, 34), 0.2))
+    balance_firing(model, frames, 0.1)
+    frames, found = frames.requires_grad_(), []
+    for kept in (True, False):
+        torch.manual_seed(1)  # the same dropout
+        output = model(frames) if kept else checkpoint(model, frames, use_reentrant=False)
+        found.append(torch.autograd.grad(output[1].square().mean(), [frames, *model.parameters()], allow_unused=True))
+    for one, other in zip(*found, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+    assert any(one.any() for one in found[0] if one is not None)
 
 
 def test_failed_compilation_falls_back_to_the_loop_with_one_warning(monkeypatch):

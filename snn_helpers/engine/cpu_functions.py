@@ -63,8 +63,8 @@ class ConvNeurons(torch.autograd.Function):
     @staticmethod
     def backward(ctx, _, grad_spk, __):
         """Compute a gradient for each argument of `forward`."""
-        *_, count, weight, winner = ctx.saved_tensors
-        run = ctx.made.backward(ctx, channels_last(grad_spk))
+        *_, count, weight, winner = saved = ctx.saved_tensors
+        run = ctx.made.backward(ctx, saved, channels_last(grad_spk))
         grad_in = empty(*(count.shape if ctx.needs_input_grad[1] else (0,)))
         grads = _convolve_back(ctx, count, weight, run.steps, winner.numpy(), _NO_CURRENTS, grad_in)
         grad_path = channels_first(grad_in) if ctx.needs_input_grad[1] else None
@@ -174,11 +174,11 @@ class CurrentNeurons(torch.autograd.Function):
     @staticmethod
     def backward(ctx, _, grad_spk, *__):
         """Compute a gradient for each argument of `forward`."""
-        *_, winner, cur, gain, mean, inverse = ctx.saved_tensors
+        *_, winner, cur, gain, mean, inverse = saved = ctx.saved_tensors
         chunks, channels = share_out(ctx.cur_shape[1]), ctx.cur_shape[-1]
         grad_cur = empty(*ctx.cur_shape)
         rows = {"grad_x": grad_cur} if ctx.pool == 1 else {}
-        run = ctx.made.backward(ctx, channels_last(grad_spk), **rows)
+        run = ctx.made.backward(ctx, saved, channels_last(grad_spk), **rows)
         products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
         run_chunks(
             cpu_currents.current_backward, chunks, chunks, ctx.pool, run.steps, winner.numpy(), cur.numpy(),

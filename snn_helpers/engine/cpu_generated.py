@@ -121,13 +121,15 @@ class Generated:
         ctx.save_for_backward(*(run.tensors.get(k) for k in (*self.source.saved, "x")), *more)
         ctx.set_materialize_grads(False)
 
-    def backward(self, ctx, *grads: Tensor | None, **rows: Tensor) -> Run:
+    def backward(self, ctx, saved: Sequence[Tensor | None], *grads: Tensor | None, **rows: Tensor) -> Run:
         """Return a run back, with `tensors` that the gradients of numbers are added to, [N].
 
         Parameters
         ----------
         ctx
             As `keep` has left it.
+        saved : sequence of Tensor or None
+            Its saved tensors, read once: activation checkpointing computes them anew, and gives them out once only.
         *grads : Tensor [T, B, ...] or None
             Of spikes, and of membranes.
         **rows : Tensor
@@ -138,12 +140,12 @@ class Generated:
         run.tensors = {name: torch.zeros(run.fixed[1]) for name in source.learned}
         for k in source.carried:
             run.put_carry(f"c{k}")
-        for k, record in zip(source.saved, ctx.saved_tensors):
+        for k, record in zip(source.saved, saved):
             run.put_state(k, record)
         for k in source.swept:
             run.put_state(k, None, max(3, run.num_steps))
         places = {
-            "x": ctx.saved_tensors[len(source.saved)],
+            "x": saved[len(source.saved)],
             **dict(zip(("d0", f"d{self.mem}"), grads)),
             **rows,
             **run.tensors,
@@ -292,7 +294,7 @@ class _Alone(torch.autograd.Function):
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
         grad_cur = empty(*ctx.shape)
-        run = ctx.made.backward(ctx, *grads, grad_x=grad_cur)
+        run = ctx.made.backward(ctx, ctx.saved_tensors, *grads, grad_x=grad_cur)
         run_chunks(run_steps, run.chunks, run.steps, 0, run.num_steps, True)
         return grad_cur, None, *ctx.made.number_gradients(ctx, run)
 

@@ -42,11 +42,11 @@ class RecurrentRun(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grads):
         """Compute a gradient for each argument of `forward`."""
-        made, (spikes, *_, weight) = ctx.made, ctx.saved_tensors
+        made, (spikes, *_, weight) = ctx.made, (saved := ctx.saved_tensors)
         grad_cur, grad_drive = empty(*ctx.shape), empty(*ctx.shape)
         carry = torch.zeros(made.count, *ctx.shape[1:])
         carries = {f"c{k}": carry[k].view(-1) for k in made.source.carried}
-        run = made.backward(ctx, *grads, grad_x=grad_cur, grad_y=grad_drive, **carries)
+        run = made.backward(ctx, saved, *grads, grad_x=grad_cur, grad_y=grad_drive, **carries)
         for now in range(run.num_steps - 1, -1, -1):
             run_chunks(run_steps, run.chunks, run.steps, now, now + 1, True)
             torch.addmm(carry[0], grad_drive[now], weight, out=carry[0])

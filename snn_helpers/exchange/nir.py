@@ -77,7 +77,7 @@ def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: st
     last = program.steps[answers[0].index].val
     shape = (last[0] if isinstance(last, tuple) else last).shape[1:]
     writer.add("output", nir.Output(np.array(shape)), writer.values[answers[0].index])
-    graph = nir.NIRGraph(writer.nodes, writer.edges, metadata={"dt": dt})
+    graph = nir.NIRGraph(*writer.connected(), metadata={"dt": dt})
     if path is not None:
         with whole_file(user_path(path)) as part:
             nir.write(str(part), graph)

@@ -47,6 +47,17 @@ class Writer:
         self.edges += [(source, name) for source in sources]
         return (name,)
 
+    def connected(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Return the nodes that the output depends on, and their edges: readers take any other end for an output."""
+        needed, waiting = set(), ["output"]
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting += [source for source, target in self.edges if target == name]
+        nodes = {name: node for name, node in self.nodes.items() if name in needed}
+        return nodes, [edge for edge in self.edges if edge[1] in needed]
+
     def value_of(self, op: Op) -> tuple[str, ...]:
         """Return the nodes whose sum an operation's result is, after entering those that it needs."""
         nir, name, val = self.nir, name_of(op), op.val

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx.node import map_aggregate
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
@@ -23,9 +23,10 @@ from snn_helpers.exchange.reading import need, read_step, without_surrogate
 from snn_helpers.neurons import as_neuron
 from snn_helpers.over_time import evaluating, is_spiking, layer_name
 from snn_helpers.over_time.fold import name_of
-from snn_helpers.over_time.program import Fixed, Now, Op
+from snn_helpers.over_time.program import Fixed, Now, Op, Program
 
-_BATCH = 7  # for which the step is read: sizes of this number become the batch's
+_BATCHES = (7, 11)  # for which the step is read: sizes that follow these two are the batch's
+_BATCH = object()  # stands for the batch's size among what operations take
 
 
 def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike) -> list[str]:
@@ -56,9 +57,9 @@ def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike
     """
     for package in ("onnx", "onnxscript"):
         need(package, "ONNX")
-    net, program = read_step(net, sample_shape, _BATCH)
-    step = _Step(net, program)
-    frame = torch.zeros(_BATCH, *sample_shape)
+    net, program, other = (*read_step(net, sample_shape, _BATCHES[0]), read_step(net, sample_shape, _BATCHES[1])[1])
+    step = _Step(net, program, other)
+    frame = torch.zeros(_BATCHES[0], *sample_shape)
     inputs = (frame, *step.zeros(frame))
     free = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     names = [f"next_{name}" for name in step.names]
@@ -124,10 +125,11 @@ def _quiet() -> Iterator[None]:
 class _Step(nn.Module):
     """A step as a function of its states: the neurons by their equations, all else as the network has it."""
 
-    def __init__(self, net: nn.Module, program):
+    def __init__(self, net: nn.Module, program: Program, other: Program):
         super().__init__()
         self.net = net
         self._steps, self._constants = program.steps, program.constants
+        self._args = [_of_any_batch(*pair) for pair in zip(program.steps, other.steps, strict=True)]
         self._output = program.output
         self._neurons: dict[int, Neuron] = {}
         self.names: list[str] = []
@@ -158,6 +160,8 @@ class _Step(nn.Module):
         waiting, after = list(states), []
 
         def now(item: Any) -> Any:
+            if item is _BATCH:
+                return frame.shape[0]
             if isinstance(item, Now):
                 return values[item.index]
             if isinstance(item, Fixed):
@@ -166,7 +170,7 @@ class _Step(nn.Module):
             return item
 
         for index, op in enumerate(self._steps):
-            args, kwargs = (map_aggregate(part, now) for part in (op.args, op.kwargs))
+            args, kwargs = (map_aggregate(part, now) for part in self._args[index])
             neuron = self._neurons.get(index)
             if op.kind == "series":
                 values.append(frame)
@@ -177,7 +181,7 @@ class _Step(nn.Module):
                 mem = state[neuron.states.index("mem")]
                 values.append((spk, *[None] * (len(op.val) - 2), mem) if isinstance(op.val, tuple) else spk)
             else:
-                values.append(_call(self.net, op, args, kwargs, frame.shape[0]))
+                values.append(_call(self.net, op, args, kwargs))
         answer = [leaf for leaf in tree_leaves(map_aggregate(self._output, now)) if isinstance(leaf, Tensor)]
         return (*answer[: len(self.answers)], *after)
 
@@ -202,11 +206,24 @@ def _numbers(neuron: Neuron, cur: Tensor, spk: Tensor) -> dict[str, Tensor]:
     return numbers
 
 
-def _call(net: nn.Module, op: Op, args: Any, kwargs: Any, batch: Any) -> Any:
+def _of_any_batch(op: Op, other: Op) -> tuple[Any, Any]:
+    """Return what an operation takes, with `_BATCH` in place of the batch's size."""
+
+    def sized(here: Any, there: Any) -> Any:
+        if type(here) is not int or here == there:
+            return here
+        if (here, there) != _BATCHES:
+            raise ValueError(
+                f"{name_of(op)}: takes a size that follows from the batch's, which a free batch cannot say."
+            )
+        return _BATCH
+
+    return tuple(tree_map(sized, *pair) for pair in ((op.args, other.args), (op.kwargs, other.kwargs)))
+
+
+def _call(net: nn.Module, op: Op, args: Any, kwargs: Any) -> Any:
     if op.kind == "call_module":
         return net.get_submodule(op.target)(*args, **kwargs)
-    if name_of(op) in ("view", "reshape", "expand", "new_zeros", "unflatten"):  # sizes of the batch, as it was read
-        args = map_aggregate(args, lambda item: batch if type(item) is int and item == _BATCH else item)
     return getattr(args[0], op.target)(*args[1:], **kwargs) if op.kind == "call_method" else op.target(*args, **kwargs)
 
 
