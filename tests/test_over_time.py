@@ -1,6 +1,7 @@
 """Any network over time: what is traced, how it is rolled up and planned, and what runs by its own loop instead."""
 
 import copy
+import functools
 import pickle
 import random
 import re
@@ -626,6 +627,48 @@ def test_convolution_on_many_events_or_other_numbers_is_torchs(conv_calls):
     assert not conv_calls
     assert_as_loop(net, events(4, 3, 2, 9, 9))
     assert conv_calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("pool", "calls"),
+    [
+        (nn.AvgPool2d(2), 1),
+        (nn.AvgPool2d((1, 4), 2, (0, 1)), 1),
+        (nn.AvgPool2d(3, 2, divisor_override=8), 1),
+        (nn.AvgPool2d(3), 0),
+        (nn.AvgPool2d(2, 2, 1, count_include_pad=False), 0),
+        (nn.AvgPool2d(2, ceil_mode=True), 0),
+    ],
+)
+def test_means_of_counts_over_two_four_or_eight_pixels_are_counts(conv_calls, monkeypatch, pool, calls):
+    monkeypatch.setattr(event_actions, "few_for_conv", lambda products, trains: 1)
+    layers = nn.Conv2d(2, 4, 3, padding=1), lif(threshold=0.3), pool, nn.Conv2d(4, 4, 3, stride=2), lif(output=True)
+    net, frames = exact(nn.Sequential(*layers)), events(5, 3, 2, 13, 13, share=0.3)
+    assert_as_loop(net, frames)
+    assert len(conv_calls) == calls
+    heard = []
+    net[3].register_forward_pre_hook(InputListener(lambda rows, times: heard.append(rows.float())))
+    accelerate(net)(frames)
+    with torch.no_grad():
+        expected = pool(accelerate(net[:2])(frames).flatten(0, 1))
+    assert expected.any()
+    assert torch.equal(torch.cat(heard), expected)
+
+
+def test_layers_in_one_pass_and_fully_connected_ones_take_means_of_counts(conv_calls, monkeypatch):
+    monkeypatch.setattr(event_actions, "FEW", 0.6)
+    called = []
+
+    def noted(spikes, *args, run, **options):
+        called.append((run.__name__, bool(spikes.count.max() > 1)))
+        return run(spikes, *args, **options)
+
+    for run in (cpu.conv_layer, cpu.linear):
+        monkeypatch.setattr(cpu, run.__name__, functools.partial(noted, run=run))
+    layers = nn.Conv2d(2, 4, 3, padding=1), lif(threshold=0.3), nn.AvgPool2d(2), nn.Conv2d(4, 4, 3), lif(threshold=0.1)
+    net = nn.Sequential(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 3), lif(output=True))
+    assert_as_loop(exact(net), events(5, 3, 2, 12, 12, share=0.3))
+    assert called[1:] == [("conv_layer", True), ("linear", True)]
 
 
 def test_those_who_listen_to_an_event_driven_convolution_hear_its_input(conv_calls):

@@ -15,7 +15,7 @@ from snn_helpers.engine.spikes import few_a_pixel
 from snn_helpers.over_time.actions import Action, Context, Fold, Same, at_step
 from snn_helpers.over_time.fold import call
 from snn_helpers.over_time.listen import input_listeners
-from snn_helpers.over_time.program import Now, is_neuron_op
+from snn_helpers.over_time.program import Now, Op, is_neuron_op
 
 # Share of non-zero inputs, and products a step, at which a fully connected layer is event-driven.
 FEW, WORTH = 0.1, 2**20
@@ -50,24 +50,24 @@ class Linear(Action):
         *_, last = self.indices
         ref = ctx.steps[self.indices[0]].args[0]
         module, value = ctx.net.get_submodule(ctx.steps[last].target), ctx.values[ref.index]
-        spikes = value if isinstance(value, Spikes) else few_events(ctx, ref, module.out_features, FEW)
+        spikes, scale = (value, 1) if isinstance(value, Spikes) else few_events(ctx, ref, module.out_features, FEW)
         if spikes is None or ctx.engine is None or spikes.count.dim() not in (3, 5):
             Fold(self.indices).run(ctx)
             return
         for listener in input_listeners(module):
-            listener.on_rows(spikes.count.flatten(2).flatten(0, 1), 1)
-        ctx.values[last] = ctx.engine.linear(spikes, module.weight, module.bias)
+            listener.on_rows(scaled(spikes.count.flatten(2).flatten(0, 1), scale), 1)
+        ctx.values[last] = ctx.engine.linear(spikes, scaled(module.weight, scale), module.bias)
 
 
-def few_events(ctx: Context, ref: Now, products: float, most: float) -> Spikes | None:
-    """Return a value over time as bytes, if no more than a share of them is not zero, and that is worth while.
+def few_events(ctx: Context, ref: Now, products: float, most: float) -> tuple[Spikes | None, float]:
+    """Return a value over time as bytes and their scale, if few of them are not zero, and that is worth while.
 
     Parameters
     ----------
     products : float
         What an event is multiplied with.
     most : float
-        The share.
+        The share of non-zero ones up to which they are few.
     """
     value = ctx.values[ref.index]
     if isinstance(value, Tensor):  # a look at one step spares that at all of them
@@ -78,11 +78,12 @@ def few_events(ctx: Context, ref: Now, products: float, most: float) -> Spikes |
             or size * products < WORTH
             or torch.count_nonzero(value[-1]) > 2 * most * size
         ):
-            return None
+            return None, 1
     elif not isinstance(value, Spikes) or value.count.is_cuda:
-        return None
-    spikes = as_spikes(ctx, ref)
-    return spikes if spikes is not None and np.count_nonzero(spikes.count) <= most * spikes.count.numel() else None
+        return None, 1
+    spikes, scale = as_scaled_spikes(ctx, ref)
+    few = spikes is not None and np.count_nonzero(spikes.count) <= most * spikes.count.numel()
+    return (spikes, scale) if few else (None, 1)
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Conv(Action):
     chain : Fold
         All of them, for torch.
     place : int
-        Of the convolution in the chain; before it there are max-pools.
+        Of the convolution in the chain; before it there are pools whose results may be counts.
     """
 
     chain: Fold
@@ -109,30 +110,30 @@ class Conv(Action):
         """Compute the chain, the convolution by its events if they are few."""
         index, after = self.indices[self.place], self.indices[self.place + 1 :]
         conv = ctx.net.get_submodule(ctx.steps[index].target)
-        spikes = self._events(ctx, conv)
+        spikes, scale = self._events(ctx, conv)
         if spikes is None:
             self.chain.run(ctx)
             return
         for listener in input_listeners(conv):
-            listener.on_rows(spikes.count.flatten(0, 1), 1)
+            listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
         ctx.values[index] = ctx.engine.conv(
-            spikes, conv.weight, conv.bias, stride=conv.stride, padding=conv.padding, dilation=conv.dilation,
-            groups=conv.groups,
+            spikes, scaled(conv.weight, scale), conv.bias, stride=conv.stride, padding=conv.padding,
+            dilation=conv.dilation, groups=conv.groups,
         )  # fmt: skip
         if after:
             type(self.chain)(after).run(ctx)
         for done in self.indices[:-1]:
             ctx.values[done] = None
 
-    def _events(self, ctx: Context, conv: nn.Module) -> Spikes | None:
+    def _events(self, ctx: Context, conv: nn.Module) -> tuple[Spikes | None, float]:
         if not hasattr(ctx.engine, "conv"):
-            return None
+            return None, 1
         products = conv.weight[:, 0].numel() / (conv.groups * math.prod(conv.stride))
         most = few_for_conv(products, torch.is_grad_enabled() and conv.weight.requires_grad)
         before, ref = self.indices[: self.place], ctx.steps[self.indices[0]].args[0]
         size = ctx.steps[ctx.steps[self.indices[self.place]].args[0].index].val.numel()
         if most == 0 or size * products < CONV_WORTH:
-            return None
+            return None, 1
         if before:
             with torch.no_grad():  # of a pool, too, one step says enough
                 value = ctx.values[ref.index]
@@ -140,11 +141,11 @@ class Conv(Action):
                 for op in (ctx.steps[k] for k in before):
                     last = call(op, (last, *op.args[1:]), op.kwargs, ctx.net)
             if torch.count_nonzero(last) > most * last.numel():
-                return None
+                return None, 1
             Fold(before).run(ctx)
             ref = Now(before[-1])
-        spikes = few_events(ctx, ref, products, most)
-        return spikes if spikes is not None and few_a_pixel(spikes) else None
+        spikes, scale = few_events(ctx, ref, products, most)
+        return (spikes, scale) if spikes is not None and few_a_pixel(spikes) else (None, 1)
 
 
 @dataclass
@@ -171,15 +172,57 @@ class ConvLayer(Action):
         """Run the layer in one pass if it can."""
         conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
         source = ctx.steps[self.indices[0]].args[0]
-        spikes = None if ctx.engine is None or ctx.runner.in_parts(neuron, conv) else as_spikes(ctx, source)
+        in_parts = ctx.engine is None or ctx.runner.in_parts(neuron, conv)
+        spikes, scale = (None, 1) if in_parts else as_scaled_spikes(ctx, source)
         if spikes is None:
             for action in self.apart:
                 action.run(ctx)
             return
         for listener in input_listeners(conv):
-            listener.on_rows(spikes.count.flatten(0, 1), 1)
+            listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
         norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
-        ctx.values[self.indices[-1]] = ctx.runner.conv_layer(ctx.engine, spikes, conv, norm, self.pool, neuron)
+        ctx.values[self.indices[-1]] = ctx.runner.conv_layer(
+            ctx.engine, spikes, conv, scaled(conv.weight, scale), norm, self.pool, neuron
+        )
+
+
+def scaled(value: Tensor, scale: float) -> Tensor:
+    """Return the counts, or the weights that meet them, times the scale of the counts."""
+    return value if scale == 1 else value * scale
+
+
+def as_scaled_spikes(ctx: Context, ref: Now) -> tuple[Spikes | None, float]:
+    """Return a value over time as bytes, and what they are to be multiplied with: 1, or an average pool's share.
+
+    Where a window has 2, 4, 8, ... pixels, means of counts are counts times a power of two: nothing is rounded.
+    """
+    spikes, size = as_spikes(ctx, ref), pixels_of_mean(ctx.steps[ref.index], ctx.net)
+    if spikes is not None or size is None or not isinstance(value := ctx.values[ref.index], Tensor):
+        return spikes, 1
+    if value.is_cuda or value.dtype != torch.float32 or not _are_counts(value[-1].detach() * size):
+        return None, 1
+    with contextlib.suppress(ValueError):
+        return Spikes.of(value * size), 1 / size
+    return None, 1
+
+
+def pixels_of_mean(op: Op, net: nn.Module) -> int | None:
+    """Return by what an average pool divides, where that is a power of two; None for anything else."""
+    pool = net.get_submodule(op.target) if op.kind == "call_module" else None
+    if type(pool) not in (nn.AvgPool1d, nn.AvgPool2d):
+        return None
+    sides = 1 if type(pool) is nn.AvgPool1d else 2
+    size = getattr(pool, "divisor_override", None) or math.prod(_pair_of(pool.kernel_size, sides))
+    at_border = pool.ceil_mode or (any(_pair_of(pool.padding, sides)) and not pool.count_include_pad)
+    return None if at_border or size & (size - 1) else size
+
+
+def _pair_of(given, sides: int) -> tuple[int, ...]:
+    return tuple(given) if isinstance(given, tuple | list) else (given,) * sides
+
+
+def _are_counts(value: Tensor) -> bool:
+    return torch.equal(value.to(torch.uint8).to(value.dtype), value)
 
 
 def as_spikes(ctx: Context, ref: Now) -> Spikes | None:
@@ -196,7 +239,7 @@ def as_spikes(ctx: Context, ref: Now) -> Spikes | None:
         return None
     if value.requires_grad:
         last = value[-1].detach()  # by one step, currents are seen to be no spikes, nor a pool of them
-        if value.is_cuda or not torch.equal(last.to(torch.uint8).to(value.dtype), last):
+        if value.is_cuda or not _are_counts(last):
             return None
         with contextlib.suppress(ValueError):
             return Spikes.of(value)

@@ -188,12 +188,12 @@ class _Planner:
         return [event_actions.ConvLayer([at, *chain], norm, pool, apart)]
 
     def _with_events(self, action: Action) -> Action:
-        """Let a chain that begins with a convolution, or with max-pools and one, look for events."""
+        """Let a chain that begins with a convolution, or with pools of counts and one, look for events."""
         if type(action) in (actions.Fold, actions.Chain):
             for place, index in enumerate(action.indices):
                 if _is_any_conv(self.steps[index], self.net):
                     return event_actions.Conv(action.indices, action, place)
-                if not _is_any_max_pool(self.steps[index], self.net):
+                if not _keeps_counts(self.steps[index], self.net):
                     break
         return action
 
@@ -350,10 +350,14 @@ def _is_any_conv(op: Op, net: nn.Module) -> bool:
     return plain and max(conv.kernel_size) <= 7
 
 
-def _is_any_max_pool(op: Op, net: nn.Module) -> bool:
+def _keeps_counts(op: Op, net: nn.Module) -> bool:
+    """Whether an operation is a pool that makes counts of counts: the largest, or, but for a scale, their mean."""
+    if not _takes_first(op):
+        return False
     if op.kind == "call_module":
-        return type(net.get_submodule(op.target)) in (nn.MaxPool1d, nn.MaxPool2d) and _takes_first(op)
-    return name_of(op) in ("max_pool1d", "max_pool2d") and _takes_first(op)
+        is_max = type(net.get_submodule(op.target)) in (nn.MaxPool1d, nn.MaxPool2d)
+        return is_max or event_actions.pixels_of_mean(op, net) is not None
+    return name_of(op) in ("max_pool1d", "max_pool2d")
 
 
 def _takes_first(op: Op) -> bool:

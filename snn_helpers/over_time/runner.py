@@ -103,15 +103,13 @@ class Runner:
         self.tell(module, spk, mem)
         return layers.as_returned(module, spk, mem)
 
-    def conv_layer(self, engine, spikes: Spikes, conv: nn.Module, norm: nn.Module | None, pool: int, module: nn.Module):
-        """Run convolution, normalisation, pool and neurons in one pass; return what the neurons' module returns."""
+    def conv_layer(self, engine, spikes: Spikes, conv: nn.Module, weight: Tensor, norm, pool: int, module: nn.Module):
+        """Run convolution by `weight`, norm, pool and neurons in one pass; return what the neurons' module returns."""
         norm = None if norm is None else BatchNorm.of(norm)
         keep_mem = any(listener.mem for listener in layers.listeners(module))
         neuron = self.equation(module)
         options = {} if conv.padding == (1, 1) else {"padding": conv.padding[0]}
-        spk = engine.conv_layer(
-            spikes, conv.weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem, **options
-        )
+        spk = engine.conv_layer(spikes, weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem, **options)
         self.tell(module, spk, spk.mem)
         return layers.as_returned(module, spk, None)
 
