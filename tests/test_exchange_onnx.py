@@ -75,8 +75,9 @@ class Sized(nn.Module):
         self.layer, self.neurons = nn.Linear(features, 3), Leaky(output=True, **HIDDEN)
 
     def forward(self, frame):
-        frame = frame.reshape(frame.shape[0] * self.features) if self.mixed else frame
-        return self.neurons(self.layer(frame.view(-1, self.features).view(frame.shape[0], self.features)))
+        batch = frame.shape[0]
+        frame = frame.reshape(batch * self.features) if self.mixed else frame
+        return self.neurons(self.layer(frame.view(-1, self.features).view(batch, self.features)))
 
 
 @pytest.mark.parametrize("features", [7, 11])
