@@ -1,4 +1,4 @@
-"""The command `export`: a trained network out to NIR, to ONNX or to weights of few bits, and what that changes."""
+"""The command `export`: a trained network out to NIR, ONNX or weights of few bits, and what that changes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ TARGETS = {
     "onnx": (".onnx", ("onnx", "onnxscript", "onnxruntime")),
     "int8": ("-int8.pt", ()),
     "int4": ("-int4.pt", ()),
+    "weights": (".npz", ()),
 }
 
 
@@ -25,7 +26,8 @@ def add_exchange_commands(commands) -> None:
         help="write a trained network for other programs",
         description="Writes a checkpoint's network as NIR, as ONNX (one time step, with states in and out), or with "
         "weights of 8 or 4 bits; says what is kept and what is approximated, and counts the output spikes that differ "
-        "on validation recordings. What a format cannot say is refused, by the name of the layer.",
+        "on validation recordings. What a format cannot say is refused, by the name of the layer. `weights` writes "
+        "weights of 8 bits and a card: how they were made, and their accuracy on the validation and test splits.",
         allow_abbrev=False,
     )
     out.add_argument("checkpoint", metavar="CHECKPOINT", help="file of a training run, such as best.pt")
@@ -59,13 +61,18 @@ def _export(args: argparse.Namespace) -> None:
     if not geometry or not {"image_size", "in_channels"} <= geometry.keys():
         raise CheckpointError(f"{checkpoint}: does not say for what frames its network was built; train it anew.")
     model, config = load_model(checkpoint, plugins=args.plugins)
+    if args.to == "weights" and config.model not in ("cnn", "resnet"):
+        raise ValueError(f"`--to weights`: {config.model} is no network of this package; take int8.")
     size = geometry["image_size"]
     width, height = size if isinstance(size, tuple | list) else (size, size)
     writable_folder("--out", path.parent)
-    notes, runs = _write(args, model, (geometry["in_channels"], height, width), path)
+    if args.to == "weights":
+        notes, runs = _write_weights(args, model, config, checkpoint, path), {}
+    else:
+        notes, runs = _write(args, model, (geometry["in_channels"], height, width), path)
     print(f"written to {path}, {path.stat().st_size:,} bytes")
     print("\n".join(notes))
-    if args.num_samples:
+    if args.num_samples and runs:
         _compare(model, config, runs, args)
 
 
@@ -101,6 +108,64 @@ def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: P
     else:
         runs["in whole numbers alone"] = integer.run
     return notes, runs
+
+
+def _write_weights(args: argparse.Namespace, model, config, checkpoint: Path, path: Path) -> list[str]:
+    """Write weights of 8 bits and their card, and return the card's lines: scores are those of the stored weights."""
+    from snn_helpers._versions import release
+    from snn_helpers.data import load_dataset
+    from snn_helpers.models.pretrained import Card, eight_bits, restored, write_weights
+    from snn_helpers.models.registry import MODELS
+    from snn_helpers.stats import wilson_interval
+    from snn_helpers.training.build import loss_function
+    from snn_helpers.training.checkpoint import load_checkpoint
+    from snn_helpers.training.score import evaluate
+
+    state = load_checkpoint(checkpoint)
+    stored = model.state_dict()
+    model.load_state_dict(restored(eight_bits(stored)))
+    data, scores = {}, {}
+    for split in ("train", "valid", "test"):
+        recordings = load_dataset(config.dataset, args.data_dir or config.data_dir, split).pooled(config.image_size)
+        data[split] = recordings.provenance.as_dict() if split != "train" else state["data"]["train"]
+        if split != "train":
+            batches = recordings.loader(64, config.time_steps, shuffle=False).batches(0)
+            score = evaluate(model, batches, loss_function(config.loss, getattr(config, "threshold", 1.0)))
+            low, high = wilson_interval(score.hits, score.total)
+            scores[split] = {
+                "accuracy": score.accuracy, "hits": score.hits, "n": score.total, "low": low, "high": high
+            }  # fmt: skip
+    versions = {name: release(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")}
+    arguments = MODELS[config.model].arguments(vars(config)) | state["geometry"]
+    folder = f"checkpoints/{checkpoint.parent.name}"
+    commands = [
+        f"{_train_command(config)} --save_dir {folder}",
+        f"snn-helpers export {folder}/{checkpoint.name} --to weights --out {args.out or path.name}",
+    ]
+    card = Card(
+        config.model, arguments, list(recordings.classes), config.time_steps, commands, _settings_of(config), data,
+        scores, config.seed, versions,
+    )  # fmt: skip
+    return [str(write_weights(path, stored, card))]
+
+
+def _settings_of(config) -> dict:
+    """Return the settings of a training but for folders, which are this machine's."""
+    from snn_helpers._settings import names_of
+
+    elsewhere = (*names_of(type(config), "call"), *names_of(type(config), "here"))
+    return {name: value for name, value in config.as_dict().items() if name not in elsewhere}
+
+
+def _train_command(config) -> str:
+    """Return the command of a training: the flags that its profile and its defaults would not give."""
+    from snn_helpers.training.config import TrainConfig
+
+    plain = TrainConfig(model=config.model, profile=config.profile, dataset=config.dataset).resolve()
+    asked = _settings_of(config)
+    named = {"model": config.model, "profile": config.profile, "dataset": config.dataset, "seed": config.seed}
+    named |= {name: value for name, value in asked.items() if value != getattr(plain, name)}
+    return "snn-helpers train " + " ".join(f"--{name} {value}" for name, value in named.items())
 
 
 def _compare(model, config, runs: dict, args: argparse.Namespace) -> None:

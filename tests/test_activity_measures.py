@@ -241,8 +241,9 @@ def test_network_without_connections_is_refused():
         synaptic_operations(nn.Identity(), torch.zeros(1, 1, 2))
 
 
-def test_rows_describe_the_module_itself():
-    model = SpikingResNet().eval()
+@pytest.mark.parametrize("skip", ["sew", "add_then_fire", "membrane"])
+def test_rows_describe_the_module_itself(skip):
+    model = SpikingResNet(skip=skip).eval()
     rows = network_rows(model, torch.ones(2, 1, 2, 34, 34, dtype=torch.uint8))
     assert [row["name"] for row in rows] == ["events", *model.spiking_layers()]
     assert sum(row["parameters"] for row in rows) == sum(p.numel() for p in model.parameters())

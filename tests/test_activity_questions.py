@@ -205,6 +205,23 @@ def test_attribution_finds_the_events_with_weights_and_their_sign():
     assert found.values[:, 0].sum() == pytest.approx(float(score), abs=0.02)
 
 
+class Summing(nn.Module):
+    """Answers no spike, and membranes [T, B, 2] that are linear in the events of the step."""
+
+    def forward(self, frames):
+        events = frames.float().flatten(2) @ torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+        return SpikeOutput(torch.zeros_like(events), events)
+
+
+def test_attribution_by_membranes_sums_to_the_lead_of_the_answer():
+    frames = torch.tensor([[[2, 1, 5]], [[0, 4, 0]]], dtype=torch.uint8).view(2, 1, 1, 1, 3)
+    found = attribute_events(Summing(), frames, torch.tensor([0]), path_steps=4, score="membrane")
+    # Each membrane is a mean over two steps, and the lead is half of the difference of two neurons.
+    assert np.allclose(found.values.ravel(), [3 * 2 / 4, -1 / 4, 0, 0, -4 / 4, 0])
+    with pytest.raises(ValueError, match="`score` must be one of 'probability', 'membrane'"):
+        attribute_events(Summing(), frames, score="logit")
+
+
 def test_events_share_what_their_cell_said():
     events = make_events([0, 0, 1], [0, 0, 0], [0, 10, 100], [1, 1, 0])
     values = np.zeros((2, 2, 1, 2))

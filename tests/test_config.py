@@ -56,7 +56,7 @@ def test_from_params_refuses_an_unknown_name_and_suggests_the_nearest(name, near
         ("alpha", -0.1, r"`alpha` must be a number in \[0, 1\]; got -0.1"),
         ("rho", 1.5, r"`rho` must be a number in \[0, 1\]; got 1.5"),
         ("adaptation", -1, "`adaptation` must be a number >= 0; got -1"),
-        ("skip", "add", "`skip` must be one of 'spike', 'membrane', 'none'; got 'add'"),
+        ("skip", "add", "`skip` must be one of 'sew', 'add_then_fire', 'membrane', 'none'; got 'add'"),
         ("learn", "betta", "`learn` must be one of 'beta', 'threshold', 'none'; got 'betta'. Did you mean 'beta'"),
         ("learn", "beta,rho", "`learn` must be one of 'beta', 'threshold', 'none'; got 'rho'"),
         ("init_rate", 0.6, r"`init_rate` must be a number in \[0, 0.5\]; got 0.6"),

@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from snn_helpers import Leaky, SpikingCNN, TrainConfig, balance_firing
+from snn_helpers import Leaky, SpikingCNN, TrainConfig, balance_firing, load_dataset
 from snn_helpers.cli import main
 from snn_helpers.exchange.quantise import load_quantised
+from snn_helpers.models.pretrained import read_weights
+from snn_helpers.models.readout import decide
 from snn_helpers.models.registry import MODELS, RegisteredModel
 from snn_helpers.models.settings import CNNSettings
-from snn_helpers.training.checkpoint import KEYS, save_checkpoint
+from snn_helpers.training.checkpoint import KEYS, load_checkpoint, save_checkpoint
 
 
 class Strided(nn.Sequential):
@@ -43,7 +45,8 @@ def make_checkpoint(folder, tmp_path, monkeypatch):
             balance_firing(net, frames, 0.1)
         config = asdict(TrainConfig(model=model, dataset="nmnist", data_dir=str(folder), time_steps=5).resolve())
         geometry = {"num_classes": 10, "in_channels": 2, "image_size": 34}
-        state = {**dict.fromkeys(KEYS), "model": net.state_dict(), "config": config, "geometry": geometry}
+        data = {"train": {"dataset": "nmnist", "recordings": 54}}
+        state = {**dict.fromkeys(KEYS), "model": net.state_dict(), "config": config, "geometry": geometry, "data": data}
         save_checkpoint(tmp_path / "best.pt", state)
         return tmp_path / "best.pt", net
 
@@ -114,3 +117,32 @@ def test_missing_package_and_missing_checkpoint_are_said_first(capsys, monkeypat
     assert "`--to onnx` needs the package onnx. Run `pip install 'snn_helpers[exchange]'`." in capsys.readouterr().err
     assert export(tmp_path / "nowhere.pt", "--to", "int8") == 1
     assert "there is no checkpoint here" in capsys.readouterr().err
+
+
+def test_weights_come_with_a_card_whose_scores_are_theirs(make_checkpoint, tmp_path, capsys):
+    path, net = make_checkpoint()
+    assert export(path, "--to", "weights", "--out", tmp_path / "mine.npz") == 0
+    told = capsys.readouterr().out
+    card, state = read_weights(tmp_path / "mine.npz")
+    assert str(card) in told
+    net.load_state_dict(state)
+    test_set = load_dataset("nmnist", card_folder(path), "test")
+    answers = decide(net.eval()(torch.from_numpy(test_set.frames(range(len(test_set)), card.time_steps))))
+    assert card.scores["test"]["hits"] == int((answers == torch.from_numpy(test_set.labels)).sum())
+    assert card.scores["test"]["n"] == len(test_set) == card.data["test"]["recordings"]
+    assert card.data["train"]["recordings"] == 54
+    assert (card.network, card.time_steps, card.seed) == ("cnn", 5, 0)
+    assert "data_dir" not in card.settings
+    assert card.commands[0].startswith("snn-helpers train --model cnn --profile teach --dataset nmnist --seed 0")
+    assert "--time_steps 5" in card.commands[0]
+
+
+def card_folder(checkpoint):
+    return load_checkpoint(checkpoint)["config"]["data_dir"]
+
+
+def test_weights_of_a_network_of_ones_own_are_refused(make_checkpoint, tmp_path, capsys):
+    path, _ = make_checkpoint("strided")
+    assert export(path, "--to", "weights") == 1
+    assert "strided is no network of this package; take int8" in capsys.readouterr().err
+    assert not (tmp_path / "best.npz").exists()

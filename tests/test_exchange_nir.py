@@ -17,6 +17,7 @@ from torch import nn
 
 from snn_helpers import ALIF, Leaky, SpikingCNN, Synaptic, accelerate, from_nir, to_nir
 from snn_helpers.exchange.nir_layers import NIRError
+from snn_helpers.models.resnet import MembraneBlock
 
 nir = pytest.importorskip("nir", reason="the extra `exchange` is not installed")
 HIDDEN = {"init_hidden": True}
@@ -208,6 +209,27 @@ def test_network_with_skips_pools_and_folded_norms_fires_the_same_after_a_file(t
     assert isinstance(again.outer_1, snn.Leaky)
     assert again.outer_1.beta == 1
     assert accelerate(again)(frames_of(2, 6, 6))[1].shape == (12, 2, 6)
+
+
+class WithShortcut(nn.Module):
+    """A convolution, a block whose shortcut carries currents past all neurons, and a readout."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.first = nn.Conv2d(2, 3, 3), Leaky(0.5, **HIDDEN)
+        self.block = MembraneBlock(3, 0.5, norm="none")
+        self.last = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), Leaky(0.5, **HIDDEN, output=True))
+
+    def forward(self, frame):
+        cur = self.conv(frame)
+        spk, _ = self.block(self.first(cur), cur)
+        return self.last(spk)
+
+
+def test_network_with_a_membrane_shortcut_fires_the_same_after_a_file(tmp_path):
+    torch.manual_seed(0)
+    expected, _ = assert_same_after_a_round_trip(exact(WithShortcut()), frames_of(2, 6, 6), tmp_path / "net.nir")
+    assert 0.02 < expected.mean() < 0.9
 
 
 def test_sound_network_of_one_axis_more_is_said_by_conv1d():

@@ -1,5 +1,7 @@
 """Streams: pieces of any size give the whole's spikes, many side by side, and the network is left alone."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import snntorch as snn
@@ -60,7 +62,7 @@ def made_events(times):
     return events
 
 
-@pytest.mark.parametrize("kind", [SpikingCNN, SpikingResNet])
+@pytest.mark.parametrize("kind", [SpikingCNN, SpikingResNet, partial(SpikingResNet, skip="membrane")])
 def test_frames_one_by_one_give_the_spikes_of_all_at_once(kind):
     net, frames = network(kind), counts()
     with torch.no_grad():

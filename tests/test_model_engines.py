@@ -18,11 +18,12 @@ from snn_helpers.events.frames import FrameSpec, bin_frames
 from snn_helpers.models.cnn import SpikingCNN
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.resnet import SpikingResNet
+from snn_helpers.models.settings import SKIPS
 from snn_helpers.over_time import runner
 
 NUM_RECORDINGS, NUM_STEPS, THRESHOLD = 64, 12, 0.1
-RESNETS = {skip: functools.partial(SpikingResNet, skip=skip) for skip in ("spike", "membrane", "none")}
-NETWORKS = {"cnn": SpikingCNN, "resnet": RESNETS["spike"]}
+RESNETS = {skip: functools.partial(SpikingResNet, skip=skip) for skip in SKIPS}
+NETWORKS = {"cnn": SpikingCNN, "resnet": RESNETS["sew"]}
 every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
 
@@ -123,7 +124,7 @@ def test_engine_fires_the_loops_spikes(recordings, norm, trained, make):
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize("skip", ["membrane", "none"])
+@pytest.mark.parametrize("skip", SKIPS[1:])
 def test_engine_fires_the_loops_spikes_at_other_skips(norm, skip):
     frames, _ = simulated_frames()
     loop, fast = pair(norm, make=RESNETS[skip])

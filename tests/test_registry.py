@@ -163,7 +163,7 @@ def test_parameters_of_a_notebook_may_be_those_of_a_plugin(plugin):
 def test_help_lists_the_flags_of_the_network_asked_for(plugin, capsys):
     for command, there, absent in (
         (["--model", "mine", "--plugins", str(plugin)], "--width N", "--skip"),
-        (["--model=resnet"], "--skip {spike,membrane,none}", "--width"),
+        (["--model=resnet"], "--skip {sew,add_then_fire,membrane,none}", "--width"),
         ([], "--dropout", "--skip"),
     ):
         with pytest.raises(SystemExit):
@@ -242,7 +242,7 @@ def test_config_of_any_network_copies_pickles_and_changes(plugin):
 
 def test_settings_of_another_network_at_their_defaults_say_nothing():
     """A notebook that lists the settings of all networks runs with each of them."""
-    assert TrainConfig(alpha=0.2, skip="spike") == TrainConfig()
+    assert TrainConfig(alpha=0.2, skip="sew") == TrainConfig()
 
 
 class Net(nn.Sequential):

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 from watching import layer_spikes, watched
 
+from snn_helpers.activity import firing_fractions
 from snn_helpers.models.cnn import SpikingCNN
 from snn_helpers.models.firing import balance_firing
-from snn_helpers.models.resnet import ResidualBlock, SpikingResNet
-from snn_helpers.neurons import Listener
+from snn_helpers.models.resnet import MembraneBlock, ResidualBlock, SpikingResNet
+from snn_helpers.models.settings import SKIPS
+from snn_helpers.neurons import Leaky, Listener, reset
 from snn_helpers.over_time import accelerate
 
 LAYERS = ["stem", "block1.inner", "block1.outer", "down", "block2.inner", "block2.outer", "hidden", "output"]
@@ -36,24 +38,88 @@ def silence(block):
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-def test_block_with_a_silent_branch_is_the_identity_for_the_spike_skip_only(norm):
+def test_block_with_a_silent_branch_is_the_identity_for_the_sew_skip_only(norm):
     spk = (torch.rand(5, 2, 8, 9, 9, generator=torch.Generator().manual_seed(0)) < 0.2).float()
-    blocks = {skip: ResidualBlock(8, skip=skip, norm=norm) for skip in ("spike", "membrane", "none")}
+    blocks = {skip: ResidualBlock(8, skip=skip, norm=norm) for skip in ("sew", "add_then_fire", "none")}
     for block in blocks.values():
         silence(block)
-    assert torch.equal(accelerate(blocks["spike"])(spk), spk)
-    assert not torch.equal(accelerate(blocks["membrane"])(spk), spk)
+    assert torch.equal(accelerate(blocks["sew"])(spk), spk)
+    assert not torch.equal(accelerate(blocks["add_then_fire"])(spk), spk)
     assert not accelerate(blocks["none"])(spk).any()
 
 
-def test_skip_into_the_membrane_weighs_a_threshold_and_follows_the_golden_trace():
+def test_add_then_fire_weighs_a_spike_by_the_threshold_and_follows_the_golden_trace():
     # One pixel, beta 0.5, threshold 1, silent branch: the input's spikes 1 1 1 0 are currents of 1.
     # u: 1; 0.5 + 1; 0.75 + 1 - 1; 0.375 + 0. The first stands exactly at the threshold and must not fire.
-    block = ResidualBlock(1, beta=0.5, threshold=1.0, skip="membrane", norm="none")
+    block = ResidualBlock(1, beta=0.5, threshold=1.0, skip="add_then_fire", norm="none")
     silence(block)
     layers, out = watched(accelerate(block), torch.tensor([1.0, 1.0, 1.0, 0.0]).view(4, 1, 1, 1, 1))
     assert layers["outer"][1].flatten().tolist() == [1.0, 1.5, 0.75, 0.375]
     assert out.flatten().tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+class MembraneStack(nn.Module):
+    """Neurons, then blocks that hand on spikes and currents; it answers with both."""
+
+    def __init__(self, depth, channels=1, threshold=1.0, norm="none"):
+        super().__init__()
+        self.first = Leaky(0.5, threshold, init_hidden=True)
+        self.blocks = nn.ModuleList([MembraneBlock(channels, 0.5, threshold, norm) for _ in range(depth)])
+
+    def forward(self, cur):
+        spk = self.first(cur)
+        for block in self.blocks:
+            spk, cur = block(spk, cur)
+        return spk, cur
+
+
+def test_membrane_shortcut_carries_currents_past_silent_branches_unchanged():
+    net = MembraneStack(3, channels=4)
+    for block in net.blocks:
+        silence(block)
+    cur = torch.randn(5, 2, 4, 6, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    spk, out = accelerate(net)(cur)
+    assert torch.equal(out, cur)
+    assert torch.equal(spk, accelerate(nn.Sequential(net.first, nn.Flatten(2)))(cur).unflatten(3, (6, 6)))
+    out.sum().backward()
+    assert torch.equal(cur.grad, torch.ones_like(cur))
+
+
+def test_membrane_shortcut_follows_the_golden_trace():
+    # One pixel, beta 0.5, threshold 1; inner fires with its input (weight 2), outer adds 0.5 a spike of it.
+    # Input 1.5 0.5 0: first u 1.5 (fires), 0.75 + 0.5 - 1, 0.125. inner the same steps: u 2 (fires), 1 - 1, 0.
+    # Currents behind: 1.5 + 0.5, 0.5, 0; outer u: 2 (fires), 1 + 0.5 - 1, 0.25.
+    net = MembraneStack(1)
+    with torch.no_grad():
+        for layer, weight in ((net.blocks[0].inner, 2.0), (net.blocks[0].outer, 0.5)):
+            layer.weights.weight.zero_()
+            layer.weights.weight[0, 0, 1, 1] = weight
+    layers, (spk, cur) = watched(accelerate(net), torch.tensor([1.5, 0.5, 0.0]).view(3, 1, 1, 1, 1))
+    assert layers["blocks.0.outer"][1].flatten().tolist() == [2.0, 0.5, 0.25]
+    assert spk.flatten().tolist() == [1.0, 0.0, 0.0]
+    assert cur.flatten().tolist() == [2.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_membrane_shortcut_over_time_equals_the_loop(norm):
+    torch.manual_seed(0)
+    net = MembraneStack(3, channels=4, norm=norm).eval()
+    cur = 2 * torch.randn(6, 2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    spk, out = accelerate(net)(cur)
+    assert spk.any()
+    reset(net)
+    for step, cur_now in enumerate(cur):
+        spk_now, out_now = net(cur_now)
+        assert torch.equal(spk[step], spk_now)
+        assert torch.allclose(out[step], out_now, atol=1e-5)
+
+
+def test_balance_reaches_every_layer_around_membrane_shortcuts():
+    model, frames = build(skip="membrane", dropout=0.0).eval(), some_frames()
+    balance_firing(model, frames, 0.1)
+    with firing_fractions(model) as fractions:
+        model(frames)
+    assert all(0.08 < share.item() < 0.12 for share in fractions.values()), fractions
 
 
 def test_sums_of_spikes_grow_by_one_a_block_at_most():
@@ -66,7 +132,7 @@ def test_sums_of_spikes_grow_by_one_a_block_at_most():
         assert torch.equal(spk, spk.round())
 
 
-@pytest.mark.parametrize("skip", ["spike", "membrane", "none"])
+@pytest.mark.parametrize("skip", SKIPS)
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_layers_have_the_shapes_said_and_all_get_gradients(skip, norm):
     model, frames = build(skip=skip, norm=norm), some_frames()
@@ -156,7 +222,10 @@ def test_learned_numbers_stand_in_the_layers_that_have_them():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"skip": "spikes"}, "`skip` must be one of 'spike', 'membrane', 'none'; got 'spikes'. Did you mean 'spike'?"),
+        (
+            {"skip": "seww"},
+            "`skip` must be one of 'sew', 'add_then_fire', 'membrane', 'none'; got 'seww'. Did you mean 'sew'",
+        ),
         ({"engine": "gpu"}, "`engine` must be one of"),
         ({"beta": 1.1}, r"`beta` must be a number in \[0, 1\]; got 1.1"),
         ({"alpha": -0.1}, r"`alpha` must be a number in \[0, 1\]; got -0.1"),

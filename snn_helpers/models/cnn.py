@@ -54,6 +54,8 @@ class SpikingCNN(SpikingNetwork):
         If a parameter is of the wrong type or out of range.
     """
 
+    pretrained_name = "cnn"
+
     def __init__(
         self,
         beta: float = 0.9,

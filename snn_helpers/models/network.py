@@ -131,6 +131,32 @@ class SpikingNetwork(nn.Module):
         self._check_frames(frames)
         return SpikeOutput(*self.over_time.run(frames))
 
+    pretrained_name: str | None = None
+    card = None
+    """What is known of a network that `pretrained` gave back; see `snn_helpers.models.pretrained.Card`."""
+
+    @classmethod
+    def pretrained(cls, engine: str = "auto"):
+        """Return this network with weights that come with the package, in eval mode.
+
+        `card` of what is returned says how it was trained and how often it is right; `print(model.card)`.
+
+        Parameters
+        ----------
+        engine : {"auto", "snntorch", "reference", "cpu", "cuda"}
+            What computes the layers.
+
+        Raises
+        ------
+        WeightsError
+            If the file of weights is missing or damaged.
+        """
+        from snn_helpers.models.pretrained import load_pretrained
+
+        if cls.pretrained_name is None:
+            raise NotImplementedError(f"no weights of {cls.__name__} come with this package; train it.")
+        return load_pretrained(cls, cls.pretrained_name, engine)
+
     def stream(self, batch: int = 1, step_us: int | None = None, **options):
         """Begin a stream through this network, of frames or events as they come; see `snn_helpers.stream`."""
         from snn_helpers import stream  # through the package's front door: networks know nothing of what is above them

@@ -24,12 +24,17 @@ class RegisteredModel(NamedTuple):
         if isinstance(network, str):
             module, _, name = network.partition(":")
             network = getattr(importlib.import_module(module), name)
+        values = self.arguments(settings)
+        takes = inspect.signature(network).parameters
+        return network(**values, **{name: value for name, value in given.items() if name in takes})
+
+    def arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of a config the network's constructor takes, by name."""
         values = {name: settings[name] for name in names_of(self.settings)}
         for name, field in self.settings.__dataclass_fields__.items():
             if field.metadata["names"]:
                 values[name] = split_names(values[name])
-        takes = inspect.signature(network).parameters
-        return network(**values, **{name: value for name, value in given.items() if name in takes})
+        return values
 
 
 MODELS: dict[str, RegisteredModel] = {}

@@ -18,25 +18,47 @@ _NORM_SHIFTS = {"stem": -0.1, "inner": 0.03, "outer": 0.03, "down": -0.4, "hidde
 _WEIGHT_GAINS = {"stem": 1.0, "inner": 2.2, "outer": 1.7, "down": 0.4, "hidden": 0.26, "output": 2.5}
 
 
+def _block_layers(
+    channels: int, beta: float, threshold: float, norm: str, surrogate: str, slope: float | None, learn: tuple[str, ...]
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Build the two layers of a residual block's branch, Conv 3x3 -> norm -> Leaky each."""
+
+    def layer(name):
+        weights = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
+        neurons = Leaky(beta, threshold, surrogate=surrogate, slope=slope, learn=learn, init_hidden=True)
+        return spiking_layer(weights, neurons, norm, 1, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
+
+    return layer("inner"), layer("outer")
+
+
+def layer_currents(layer: nn.Sequential, spk: Tensor) -> Tensor:
+    """Compute the currents that a spiking layer's neurons get from spikes: all of the layer but its neurons."""
+    for name, module in layer.named_children():
+        spk = spk if name == "neurons" else module(spk)
+    return spk
+
+
 class ResidualBlock(nn.Module):
     """Two spiking convolutions and a skip around them; the number of channels and the size stay.
 
     Conv 3x3 -> norm -> Leaky, twice. The input's spikes join
 
-    - "spike": the output's, spike by spike (spike-element-wise addition, W. Fang et al., Deep residual learning in
+    - "sew": the output's, spike by spike (spike-element-wise addition, W. Fang et al., Deep residual learning in
       spiking neural networks, NeurIPS 2021): what comes out are counts, and a silent branch makes the block the
       identity;
-    - "membrane": the second neurons' currents, a spike weighing one threshold, so that it alone does not fire a
-      resting neuron (the residual block of ANN-to-SNN practice);
+    - "add_then_fire": the second neurons' currents, a spike weighing one threshold, so that it alone does not fire a
+      resting neuron (Spiking ResNet, Y. Hu et al., Spiking deep residual networks, IEEE TNNLS 2021);
     - "none": nowhere.
+
+    A skip that carries currents past all neurons needs currents beside the spikes: see `MembraneBlock`.
 
     Parameters
     ----------
     channels : int
         Channels in and out.
-    beta, threshold, surrogate, learn
+    beta, threshold, surrogate, slope, learn
         As for `Leaky`.
-    skip : {"spike", "membrane", "none"}
+    skip : {"sew", "add_then_fire", "none"}
         Where the input joins.
     norm : {"batch", "none"}
         Batch normalisation over time and batch after each convolution.
@@ -47,32 +69,75 @@ class ResidualBlock(nn.Module):
         channels: int,
         beta: float = 0.9,
         threshold: float = 1.0,
-        skip: str = "spike",
+        skip: str = "sew",
         norm: str = "batch",
         surrogate: str = "fast_sigmoid",
         learn: tuple[str, ...] = (),
+        slope: float | None = None,
     ):
         super().__init__()
-        self.skip = check_choice("skip", skip, SKIPS)
-        self.normalised = norm == "batch"
-
-        def layer(name):
-            weights = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
-            neurons = Leaky(beta, threshold, surrogate=surrogate, learn=learn, init_hidden=True)
-            return spiking_layer(weights, neurons, norm, 1, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
-
-        self.inner, self.outer = layer("inner"), layer("outer")
+        self.skip = check_choice("skip", skip, ("sew", "add_then_fire", "none"))
+        self.inner, self.outer = _block_layers(channels, beta, threshold, norm, surrogate, slope, learn)
 
     def forward(self, spk: Tensor) -> Tensor:
         """Compute one time step: spikes [B, C, H, W] to spikes, or sums of them, of the same shape."""
         inner = self.inner(spk)
-        if self.skip == "spike":
+        if self.skip == "sew":
             return self.outer(inner) + spk
         if self.skip == "none":
             return self.outer(inner)
-        cur = self.outer.weights(inner)
-        cur = self.outer.norm(cur) if self.normalised else cur
+        cur = layer_currents(self.outer, inner)
         return self.outer.neurons(cur + self.outer.neurons.threshold * spk)
+
+
+class MembraneBlock(nn.Module):
+    """Two spiking convolutions and a shortcut that carries currents past all neurons, from block to block.
+
+    Conv 3x3 -> norm -> Leaky, twice, as in `ResidualBlock`. The currents that the neurons before the block got are
+    added to those of its second neurons, so that a way without any neuron leads through a stack of blocks
+    (MS-ResNet, Y. Hu et al., Advancing spiking neural networks towards deep residual learning, IEEE TNNLS 2024).
+    There a block begins with its neurons; here it ends with those of the next one, which is the same network.
+
+    Parameters
+    ----------
+    channels, beta, threshold, norm, surrogate, slope, learn
+        As for `ResidualBlock`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        beta: float = 0.9,
+        threshold: float = 1.0,
+        norm: str = "batch",
+        surrogate: str = "fast_sigmoid",
+        learn: tuple[str, ...] = (),
+        slope: float | None = None,
+    ):
+        super().__init__()
+        self.inner, self.outer = _block_layers(channels, beta, threshold, norm, surrogate, slope, learn)
+
+    def forward(self, spk: Tensor, cur: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute one time step: spikes [B, C, H, W] and the currents that made them, to those of this block."""
+        cur = cur + layer_currents(self.outer, self.inner(spk))
+        return self.outer.neurons(cur), cur
+
+
+def make_block(
+    channels: int,
+    beta: float = 0.9,
+    threshold: float = 1.0,
+    skip: str = "sew",
+    norm: str = "batch",
+    surrogate: str = "fast_sigmoid",
+    learn: tuple[str, ...] = (),
+    slope: float | None = None,
+) -> ResidualBlock | MembraneBlock:
+    """Build a residual block with any of the skips; parameters as for `ResidualBlock` and `MembraneBlock`."""
+    check_choice("skip", skip, SKIPS)
+    if skip == "membrane":
+        return MembraneBlock(channels, beta, threshold, norm, surrogate, learn, slope)
+    return ResidualBlock(channels, beta, threshold, skip, norm, surrogate, learn, slope)
 
 
 class SpikingResNet(SpikingNetwork):
@@ -92,8 +157,8 @@ class SpikingResNet(SpikingNetwork):
         Decay of the ALIF neurons' adaptation per step, exp(-dt / tau_adaptation).
     adaptation : float >= 0
         Rise of the threshold of an ALIF neuron that always fires, in units of `threshold`.
-    skip : {"spike", "membrane", "none"}
-        Where the residual blocks' skips join; see `ResidualBlock`.
+    skip : {"sew", "add_then_fire", "membrane", "none"}
+        Where the residual blocks' skips join; see `ResidualBlock` and, for "membrane", `MembraneBlock`.
     channels : tuple of two ints
         Channels before and after the down-sampling.
     hidden : int
@@ -108,6 +173,8 @@ class SpikingResNet(SpikingNetwork):
         If a parameter is of the wrong type or out of range.
     """
 
+    pretrained_name = "resnet"
+
     def __init__(
         self,
         beta: float = 0.9,
@@ -118,7 +185,7 @@ class SpikingResNet(SpikingNetwork):
         alpha: float = 0.8,
         rho: float = 0.9,
         adaptation: float = 1.0,
-        skip: str = "spike",
+        skip: str = "sew",
         channels: tuple[int, int] = CHANNELS,
         hidden: int = HIDDEN,
         num_classes: int = 10,
@@ -128,6 +195,7 @@ class SpikingResNet(SpikingNetwork):
         learn: tuple[str, ...] = (),
     ):
         super().__init__(engine, norm, num_classes, in_channels, image_size)
+        self.skip = skip
         check_float("adaptation", adaptation, low=0)
         check_float("threshold", threshold, low=0, above=True)
         check_int("hidden", hidden, low=1)
@@ -145,7 +213,7 @@ class SpikingResNet(SpikingNetwork):
 
         def block(width):
             here = tuple(number for number in learn if number in Leaky.ranges)
-            return ResidualBlock(width, beta, threshold, skip, norm, surrogate, here)
+            return make_block(width, beta, threshold, skip, norm, surrogate, here)
 
         first, second = channels
         width, height = (side // 4 for side in frame_size(image_size))
@@ -161,7 +229,13 @@ class SpikingResNet(SpikingNetwork):
 
     def step(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Compute one time step: a frame [B, C, H, W] to output spikes and membranes [B, num_classes]."""
-        spk = self.block1(self.stem(frame))
-        spk = self.block2(self.down(spk))
+        spk = self._stage(self.stem, self.block1, frame)
+        spk = self._stage(self.down, self.block2, spk)
         spk = self.hidden(spk.flatten(1))
         return self.output(self.dropout(spk))
+
+    def _stage(self, layer: nn.Sequential, block: nn.Module, spk: Tensor) -> Tensor:
+        if self.skip != "membrane":
+            return block(layer(spk))
+        cur = layer_currents(layer, spk)
+        return block(layer.neurons(cur), cur)[0]

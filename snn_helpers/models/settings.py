@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from snn_helpers._settings import setting, split_names
 
 NORMS = ("batch", "none")
-SKIPS = ("spike", "membrane", "none")
+SKIPS = ("sew", "add_then_fire", "membrane", "none")
 _SURROGATES = ("fast_sigmoid", "compact", "atan")
 
 
@@ -65,4 +65,10 @@ class ResNetSettings(CNNSettings):
     adaptation: float = setting(
         1.0, "rise of the threshold of a neuron that always fires, in units of the threshold", scope="model", low=0
     )
-    skip: str = setting("spike", "where the residual blocks' skips join", scope="model", choices=SKIPS)
+    skip: str = setting(
+        "sew",
+        "skip of the residual blocks: adds spikes (sew), spikes to currents before the neurons (add_then_fire), or "
+        "currents past all neurons (membrane)",
+        scope="model",
+        choices=SKIPS,
+    )

@@ -29,7 +29,8 @@ class Drive:
     weights, norm : str or None
         Paths of the last module of weights and of the last normalisation with a scale and shift before the neurons.
     joined_by : str or None
-        The layer whose spikes a skip brings here, to the currents or to the spikes; `INPUT` for the network's input.
+        The layer whose spikes a skip brings here, to the currents or to the spikes, or whose currents it adds to these;
+        `INPUT` for the network's input.
     """
 
     neurons: str
@@ -53,7 +54,8 @@ def drives(program: Program, net: nn.Module) -> dict[str, Drive]:
     found: dict[str, Drive] = {}
     values: list[_Value] = []
     for op in program.steps:
-        inputs = [values[ref.index] for ref in references(op) if isinstance(ref, Now) and ref.index < len(values)]
+        places = [ref.index for ref in references(op) if isinstance(ref, Now) and ref.index < len(values)]
+        inputs = [values[place] for place in places]
         if op.kind == "series":
             values.append(_Value(layer=INPUT))
         elif is_neuron_op(op, net):
@@ -61,7 +63,8 @@ def drives(program: Program, net: nn.Module) -> dict[str, Drive]:
             found.setdefault(op.target, Drive(op.target, source.weights, source.norm, source.skip))
             values.append(_Value(layer=op.target))
         elif len(inputs) >= 2 and name_of(op) in ("add", "iadd"):
-            values.append(_sum(inputs, found))
+            # Of two currents the later ones are the branch's, and the earlier ones come by the skip.
+            values.append(_sum([values[place] for place in sorted(places, reverse=True)], found))
         else:
             values.append(_through(op, inputs[0] if inputs else _Value(), net))
     return {layer_name(path): drive for path, drive in found.items()}
@@ -74,7 +77,13 @@ def _sum(inputs: list[_Value], found: dict[str, Drive]) -> _Value:
         found[last.layer].joined_by = other.layer
         return _Value(layer=last.layer)
     driven, other = (second, first) if first.layer else (first, second)
-    return _Value(None, driven.weights, driven.norm, other.layer or driven.skip)
+    return _Value(None, driven.weights, driven.norm, other.layer or _driven_by(other, found) or driven.skip)
+
+
+def _driven_by(currents: _Value, found: dict[str, Drive]) -> str | None:
+    """Return the last layer of neurons that currents have driven already, if any."""
+    layers = [drive.neurons for drive in found.values() if currents.weights and drive.weights == currents.weights]
+    return layers[-1] if layers else None
 
 
 def _is_later(first: str, second: str, found: dict[str, Drive]) -> bool:

@@ -32,7 +32,7 @@ def _model_names() -> tuple[str, ...]:
 class TrainConfig:
     """Settings of one training run, and of the network that it trains.
 
-    Every field is a flag of `snn-helpers train` and a parameter of notebook 05, with the help written here. The
+    Every field is a flag of `snn-helpers train` and a parameter of notebook 06, with the help written here. The
     settings of the network that `model` names stand beside them: `TrainConfig(model="resnet", skip="membrane").skip`.
     A field that is None takes the profile's value in `resolve`, or means "none" where its help says so.
 
