@@ -56,6 +56,41 @@ def test_event_rate_of_nmnist_has_one_axis_and_shades_the_saccades(events):
     assert [text.get_text() for text in ax.texts] == ["saccade 1", "saccade 2", "saccade 3"]
 
 
+def test_legend_of_polarities_has_the_colours_of_a_frame():
+    ax = plots.frame(np.ones((2, 3, 3)))
+    plots.polarity_legend(ax)
+    (legend,) = ax.figure.legends
+    on, off, both = (patch.get_facecolor()[:3] for patch in legend.get_patches())
+    assert np.allclose(on, mpl.colors.to_rgb(plots.ON))
+    assert np.allclose(off, mpl.colors.to_rgb(plots.OFF))
+    assert np.allclose(both, ax.images[0].get_array()[0, 0])
+
+
+def test_pixel_trace_draws_the_brightness_and_a_mark_an_event():
+    ax = plots.pixel_trace(np.arange(4), np.array([1.0, 2, 3, 1]), np.array([0, 1, 1, -1]))
+    curve, on, off = ax.lines
+    assert curve.get_ydata().tolist() == [1, 2, 3, 1]
+    assert (on.get_xdata().tolist(), off.get_xdata().tolist()) == ([1, 2], [3])
+    assert max(on.get_ydata()) < 1
+
+
+def test_twin_frames_show_the_same_digits_above_each_other():
+    labels = np.array([0, 0, 1, 2])
+    maps = {name: np.zeros((4, 2, 3, 3)) for name in ("real", "simulated")}
+    maps["real"][1:, 1] = 1  # all but the first image
+    figure = plots.twin_frames(maps, labels, columns=2)
+    assert [ax.get_title() for ax in figure.axes] == ["real 0", "real 2", "simulated 0", "simulated 2"]
+    assert figure.axes[0].images[0].get_array().min() == 1
+    assert figure.axes[1].images[0].get_array().min() < 1
+
+
+def test_share_curve_shows_percent_with_a_band():
+    ax = plots.share_curve([1, 10], np.array([[0.1, 0.2], [0.3, 0.4]]))
+    assert ax.lines[0].get_ydata().tolist() == pytest.approx([20, 30])
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "10"]
+    assert len(ax.collections) == 1
+
+
 def test_frames_strip_shows_every_frame_under_its_start():
     frames = np.zeros((3, 2, 4, 4))
     frames[1, 1] = 1
@@ -91,6 +126,31 @@ def test_membrane_traces_draws_every_neuron_and_the_threshold():
     assert [line.get_ydata().tolist() for line in ax.lines[:2]] == [[0, 2, 4], [1, 3, 5]]
     assert set(ax.lines[2].get_ydata()) == {2.5}
     assert plots.membrane_traces(mem, 2.5, step_ms=10).lines[0].get_xdata().tolist() == [10, 20, 30]
+
+
+def test_membrane_traces_are_marked_at_moments():
+    ax = plots.membrane_traces(np.zeros((4, 1)), None, marks=[1.5, 2.5])
+    assert [set(line.get_xdata()) for line in ax.lines[:2]] == [{1.5}, {2.5}]
+
+
+def test_recording_overview_shows_each_part_and_all_events(events):
+    figure = plots.recording_overview(events, [("first", np.ones((2, 5, 5))), ("last", np.zeros((2, 5, 5)))])
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes[:2]] == ["first", "last"]
+    assert sum(len(line.get_xdata()) for line in figure.axes[2].lines) == len(events)
+
+
+def test_seed_dots_draw_each_seed_and_the_mean():
+    ax = plots.seed_dots({"a": [80.0, 90.0], "b": [70.0]})
+    assert [sorted(line.get_xdata()) for line in ax.lines] == [[80, 90], [85, 85], [70], [70, 70]]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_knob_curves_join_the_means_and_show_each_seed():
+    ax = plots.knob_curves({"low": {20: [1.0, 3.0], 60: [4.0]}, "high": {60: [6.0]}}, knob="size")
+    assert ax.lines[0].get_ydata().tolist() == [2, 4]
+    assert [len(line.get_ydata()) for line in ax.lines] == [2, 2, 1, 1, 1]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["20", "60"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["low", "high"]
 
 
 def test_training_curves_and_bars_hold_the_values():
@@ -319,3 +379,37 @@ def test_network_draws_an_arrow_a_skip():
     ax = plots.network(layers)
     assert ax.lines[0].get_xdata().tolist() == [0, 0, 2]
     assert "skip" in ax.texts[-1].get_text()
+
+
+def test_skip_diagram_has_a_row_a_skip_and_a_path_in_each_but_the_plain_one():
+    from snn_helpers.models.settings import SKIPS
+
+    axes = plots.skip_diagram().axes
+    assert {ax.texts[0].get_text(): len(ax.lines) > 0 for ax in axes} == {skip: skip != "none" for skip in SKIPS}
+
+
+def test_depth_curves_draw_medians_over_seeds_and_keep_zeros_on_a_logarithmic_axis():
+    values = np.array([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0]])
+    linear = plots.depth_curves([1, 2], {"plain": values})
+    assert linear.lines[0].get_ydata().tolist() == [2, 0]
+    logarithmic = plots.depth_curves([1, 2], {"plain": values}, floor=1e-3)
+    assert logarithmic.lines[0].get_ydata().tolist() == [2, 1e-3]
+    assert logarithmic.get_yscale() == "log"
+
+
+def test_depth_panels_share_rows_that_end_above_every_value():
+    tables = [scale * np.ones((2, 3, 4, 2)) for scale in (0.5, 0.9)]
+    figure = plots.depth_panels([1, 2, 4], ["a", "b"], dict(zip("xy", tables)), dict(zip("zw", tables)))
+    tops = [ax.get_ylim()[1] for ax in figure.axes]
+    assert tops[0] == tops[1] > 90
+    assert tops[2] == tops[3] > 0.9
+    assert [ax.get_title() for ax in figure.axes] == ["x", "y", "z", "w"]
+
+
+def test_seed_accuracies_draw_an_interval_where_there_are_several_seeds():
+    ax = plots.seed_accuracies({"net": [0.5, 0.7, 0.9], "baseline": [0.4]}, chance=0.1)
+    assert [text.get_text() for text in ax.texts] == ["70.0 %", "40.0 %"]
+    ends = [line.get_xdata() for line in ax.lines]
+    low, high = ends[0]
+    assert 0 <= low < 50 < 90 < high <= 100
+    assert sum(len(line) == 2 and line[0] != line[1] for line in ends) == 1  # no interval of one value

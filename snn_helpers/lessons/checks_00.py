@@ -7,7 +7,13 @@ import numpy as np
 from snn_helpers.lessons.answers import as_numbers, ask, exercise, refuse_if
 
 
-@exercise
+def mean_rate_hz(events):
+    """Return the events per second of a recording: array with x, y, t (µs), p."""
+    seconds = (events["t"][-1] - events["t"][0]) / 1e6
+    return len(events) / seconds
+
+
+@exercise(mean_rate_hz)
 def check_mean_rate(mean_rate_hz):
     """Check `mean_rate_hz(events)`: events per second, between a recording's first event and its last."""
     from snn_helpers.events.recording import make_events
@@ -30,9 +36,15 @@ def check_mean_rate(mean_rate_hz):
     return f"{count:,} events in a quarter of a second are {truth:,.0f} events a second"
 
 
-@exercise
+def decide(spk_rec):
+    """Return the class of each recording: spikes [T, B, classes] in, classes [B] out."""
+    counts = spk_rec.sum(0)
+    return counts.argmax(-1)
+
+
+@exercise(decide)
 def check_decide(decide):
-    """Check `decide(spk_rec)`: spikes [T, B, 10] to the class [B] that has most of them."""
+    """Check `decide(spk_rec)`: spikes [T, B, classes] to the class [B] that has most of them."""
     import torch
 
     spk_rec = torch.zeros(4, 3, 10)
@@ -47,7 +59,7 @@ def check_decide(decide):
     refuse_if(np.shape(answer) == (), "this is one answer for the whole batch: name the axis of the ten neurons.")
     answer = as_numbers("the classes", answer, (3,)).tolist()
     refuse_if(answer[0] == 2, "this looks at the last step only; all steps count alike.")
-    refuse_if(answer == [3, 3, 1], "these are spike counts; wanted is which neuron has that many.")
+    refuse_if(answer == [3, 3, 1], "these are spike counts; the exercise asks which neuron has that many.")
     refuse_if(answer != [4, 9, 7], f"the neurons with most spikes are 4, 9 and 7; got {answer}.")
 
     spk_rec = (torch.rand(12, 20, 10, generator=torch.Generator().manual_seed(0)) < 0.3).float()

@@ -1,4 +1,4 @@
-"""Checks of the exercises in `01_events`."""
+"""Exercises of `01_events`: solutions and their checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ def _recording(rng: np.random.Generator, count: int, start_us: int = 0) -> np.nd
     return make_events(rng.integers(0, 34, count), rng.integers(0, 34, count), t_us, rng.integers(0, 2, count))
 
 
-@exercise
+def decode(raw):
+    """Decode bytes, uint8 [5 N], into four arrays [N]: x, y, t (µs), p (1 is ON)."""
+    x, y, high, middle, low = raw.reshape(-1, 5).astype(int).T
+    t = (high & 127) << 16 | middle << 8 | low
+    return x, y, t, high >> 7
+
+
+@exercise(decode)
 def check_decode(decode):
     """Check `decode(raw)`: bytes uint8 [5 N] to x, y, t (µs), p, equal to the package's reader on 100 recordings."""
     from snn_helpers.events.recording import read_bin, write_bin
@@ -56,9 +63,18 @@ def _refuse_decoded(raw, x, y, t, p, events) -> None:
     refuse_if(not np.array_equal(p, events["p"]), "polarity is the top bit of the third byte.")
 
 
-@exercise
+def bin_events(events, num_steps, height, width):
+    """Count the events of a recording in equal bins: [T, 2, height, width]."""
+    t = events["t"] - events["t"][0]
+    bins = t * num_steps // (t[-1] + 1)
+    frames = np.zeros((num_steps, 2, height, width), dtype=int)
+    np.add.at(frames, (bins, events["p"], events["y"], events["x"]), 1)
+    return frames
+
+
+@exercise(bin_events)
 def check_bin_events(bin_events):
-    """Check `bin_events(events, num_steps)`: counts [T, 2, 34, 34] in equal bins over the recording, none lost."""
+    """Check that `bin_events` counts in equal bins over the recording, and loses no event."""
     from snn_helpers.events.recording import make_events
 
     # Two events of one pixel in one bin, one in the next, and the last at the recording's very end; it starts late.
@@ -90,7 +106,7 @@ def check_bin_events(bin_events):
 
 def _frames(bin_events, events, num_steps) -> np.ndarray:
     try:
-        frames = ask(bin_events, events, num_steps)
+        frames = ask(bin_events, events, num_steps, 34, 34)
     except IndexError as err:
         refuse_if(True, f"an event falls outside the frames ({err}): the last one must stay in bin T - 1.")
     except ZeroDivisionError:
@@ -98,9 +114,16 @@ def _frames(bin_events, events, num_steps) -> np.ndarray:
     return as_numbers("the frames", frames, (num_steps, 2, 34, 34))
 
 
-@exercise
+def events_lost(events, width_us):
+    """Return how many events clipped frames lose, in bins of `width_us` from time 0."""
+    bins = events["t"] // width_us
+    cells = np.stack([bins, events["p"], events["y"], events["x"]])
+    return len(events) - np.unique(cells, axis=1).shape[1]
+
+
+@exercise(events_lost)
 def check_events_lost(events_lost):
-    """Check `events_lost(events, width_us)`: the events that frames clipped to 0 and 1 forget."""
+    """Check that `events_lost` counts the events that frames clipped to 0 and 1 do not show."""
     from snn_helpers.events.recording import make_events
 
     # Pixel (5, 7), ON: three events in the first ms, two in the second, two in the third: 2 + 1 + 1 are lost.
@@ -116,6 +139,11 @@ def check_events_lost(events_lost):
     refuse_if(lost == 5, "ON and OFF of one pixel do not collide, and neither do (x, y) and (y, x).")
     refuse_if(lost == 6, "events in different bins do not collide: the bin is t // width_us.")
     refuse_if(lost != 4, f"of these 11 events 4 are lost in bins of 1 ms; got {lost:g}.")
+    # 600 µs later, the seven of pixel (5, 7), ON, fall into the bins as 1 + 3 + 1 + 2: 2 + 1 are lost.
+    late = make_events(x, y, t_us + 600, (t_us != 500).astype(int))
+    lost = as_numbers("the loss", ask(events_lost, late, 1000)).item()
+    refuse_if(lost == 4, "bins begin at time 0, not at the first event: the bin is t // width_us.")
+    refuse_if(lost != 3, f"of the same events 600 µs later 3 are lost in bins of 1 ms; got {lost:g}.")
 
     rng = np.random.default_rng(2)
     events = _recording(rng, 3000)

@@ -7,8 +7,15 @@ import numpy as np
 from snn_helpers.lessons.answers import as_numbers, as_parts, ask, exercise, refuse_if
 
 
-@exercise
-def check_leaky_step(leaky_step):
+def leaky_step(cur, mem, spk, beta, threshold):
+    """Advance leaky neurons by one step: tensors [B] in, (spk, mem) out."""
+    mem = beta * mem + cur - threshold * spk
+    spk = (mem > threshold).float()
+    return spk, mem
+
+
+@exercise(leaky_step)
+def check_leaky_step(answer):
     """Check `leaky_step(cur, mem, spk, beta, threshold)`: one step of Leaky neurons, to (spk, mem)."""
     import torch
 
@@ -18,13 +25,13 @@ def check_leaky_step(leaky_step):
     spikes = [0, 0, 1, 0, 0, 1]
     mem, spk = torch.zeros(2), torch.zeros(2)
     for step, (cur, mem_true, spk_true) in enumerate(zip(currents, membranes, spikes), 1):
-        answer = as_parts(ask(leaky_step, torch.tensor([cur, 0.0]), mem, spk, 0.5, 1.0), ("spk", "mem"))
-        spk_now, mem_now = (as_numbers(name, part, (2,)) for name, part in zip(("spk", "mem"), answer))
+        parts = as_parts(ask(answer, torch.tensor([cur, 0.0]), mem, spk, 0.5, 1.0), ("spk", "mem"))
+        spk_now, mem_now = (as_numbers(name, part, (2,)) for name, part in zip(("spk", "mem"), parts))
         before = (float(mem[0]), float(spk[0]), cur)
         _refuse_step(step, before, (spk_now[0], mem_now[0]), (spk_true, mem_true))
         refuse_if(spk_now[1] or mem_now[1], "zero input must give zero spikes and a membrane of zero.")
         spk, mem = (torch.tensor(part, dtype=torch.float32) for part in (spk_now, mem_now))
-    spk, mem = ask(leaky_step, torch.tensor([0.25]), torch.tensor([0.75]), torch.tensor([1.0]), 0.8, 0.5)
+    spk, mem = ask(answer, torch.tensor([0.25]), torch.tensor([0.75]), torch.tensor([1.0]), 0.8, 0.5)
     refuse_if(
         abs(float(mem[0]) - 0.35) > 1e-6 or bool(spk[0]),
         "with beta = 0.8 and a threshold of 0.5 it goes wrong: use the arguments, not the numbers of one example.",
@@ -43,6 +50,10 @@ def _refuse_step(step, before, answer, truth) -> None:
     )
     if mem_now != mem_true:
         refuse_if(mem_now == mem + cur - spk, f"{where} nothing leaks: multiply the old membrane by beta.")
+        refuse_if(
+            mem_now == 0.5 * mem + 0.5 * cur - spk,
+            f"{where} `cur` holds the factor 1 - beta already: add it as it is.",
+        )
         refuse_if(spk and mem_now == 0.5 * mem + cur, f"{where} the reset is missing: subtract threshold * spk.")
         refuse_if(
             spk and mem_now == 0.5 * (mem - spk) + cur,
@@ -57,33 +68,38 @@ def _refuse_step(step, before, answer, truth) -> None:
     refuse_if(spk_now != spk_true, f"{where} there should be {spk_true} spikes; got {spk_now:g}.")
 
 
-@exercise
-def check_least_current(least_current):
+def least_current(beta, threshold):
+    """Return the constant current above which a leaky neuron fires in the end."""
+    return (1 - beta) * threshold
+
+
+@exercise(least_current)
+def check_least_current(answer):
     """Check `least_current(beta, threshold)`: the constant current above which a Leaky neuron fires at all."""
     for beta, threshold in ((0.9, 1.0), (0.9, 0.5), (0.6, 0.1), (0.99, 2.0), (0.0, 1.0)):
-        answer = as_numbers("the current", ask(least_current, beta, threshold)).item()
+        current = as_numbers("the current", ask(answer, beta, threshold)).item()
         where = f"beta {beta}, threshold {threshold}:"
         if beta:
             refuse_if(
-                np.isclose(answer, threshold),
+                np.isclose(current, threshold),
                 f"{where} a current of the threshold fires at once; a smaller one adds up to it over the steps.",
             )
             refuse_if(
-                np.isclose(answer, beta * threshold),
+                np.isclose(current, beta * threshold),
                 f"{where} beta is the share that stays, and 1 - beta the share that leaks away in a step.",
             )
             refuse_if(
-                np.isclose(answer, threshold / (1 - beta)),
+                np.isclose(current, threshold / (1 - beta)),
                 f"{where} the current adds up to cur / (1 - beta): solve this for cur where it equals the threshold.",
             )
         refuse_if(
-            not np.isclose(answer, threshold * (1 - beta)) and np.isclose(answer, 1 - beta),
+            not np.isclose(current, threshold * (1 - beta)) and np.isclose(current, 1 - beta),
             f"{where} the least current grows with the threshold.",
         )
-        refuse_if(_fires(answer * 0.999, beta, threshold), f"{where} it still fires at a current below {answer:.4g}.")
+        refuse_if(_fires(current * 0.999, beta, threshold), f"{where} it still fires at a current below {current:.4g}.")
         refuse_if(
-            not _fires(answer * 1.001, beta, threshold),
-            f"{where} a little above {answer:.4g} it never fires, however long one waits.",
+            not _fires(current * 1.001, beta, threshold),
+            f"{where} a little above {current:.4g} it never fires, however long one waits.",
         )
     return "a little above this current it fires in the end, a little below it never does"
 
@@ -95,34 +111,3 @@ def _fires(cur: float, beta: float, threshold: float) -> bool:
         if mem > threshold:
             return True
     return False
-
-
-@exercise
-def check_surrogate_gradient(surrogate_gradient):
-    """Check `surrogate_gradient(excess, slope)`: the fast sigmoid's derivative, at 50 points."""
-    import torch
-
-    excess = torch.linspace(-2, 2, 50, dtype=torch.float64)
-
-    def fast_sigmoid(v):
-        return v / (1 + slope * v.abs())
-
-    for slope in (25.0, 5.0, 1.0):
-        answer = as_numbers("the gradient", ask(surrogate_gradient, excess, slope), (50,))
-        truth = ((fast_sigmoid(excess + 1e-6) - fast_sigmoid(excess - 1e-6)) / 2e-6).numpy()
-        mistakes = (
-            (np.zeros(50), "this is the true gradient of a step, zero everywhere; wanted is its stand-in."),
-            (fast_sigmoid(excess).numpy(), "this is the fast sigmoid itself; wanted is its derivative."),
-            (np.sqrt(truth), "the square is missing."),
-            ((1 / (1 + slope * excess) ** 2).numpy(), "left of the threshold it goes wrong: take |excess|."),
-            (slope * truth, "the slope comes in once too often: exactly at the threshold the gradient is 1."),
-        )
-        for wrong, message in mistakes:
-            refuse_if(np.allclose(answer, wrong, rtol=1e-4) and not np.allclose(wrong, truth, rtol=1e-4), message)
-        worst = int(np.abs(answer - truth).argmax())
-        refuse_if(
-            not np.allclose(answer, truth, rtol=1e-4, atol=1e-7),
-            f"slope {slope:g}, excess {excess[worst]:.3f}: the sigmoid rises by {truth[worst]:.4g} there; "
-            f"got {answer[worst]:.4g}.",
-        )
-    return "equal to the rise of the fast sigmoid at 50 points, for three slopes"

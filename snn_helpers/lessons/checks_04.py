@@ -1,4 +1,4 @@
-"""Checks of the exercises of notebook 04: what a skip hands on, what sums of spikes can be, and parameters matched."""
+"""Exercises of notebook 04: two tests that a network over time must pass."""
 
 from __future__ import annotations
 
@@ -8,77 +8,116 @@ import torch
 
 from snn_helpers.lessons.answers import as_numbers, ask, exercise, refuse_if
 
-
-@exercise
-def check_silence(silence: Callable) -> str:
-    """Check that `silence(block)` returns the block as the identity, with a branch that can still learn."""
-    from snn_helpers.models.resnet import ResidualBlock
-    from snn_helpers.over_time import accelerate
-
-    counts = torch.randint(0, 3, (5, 2, 8, 6, 6), generator=torch.Generator().manual_seed(0)).float()
-    for norm in ("none", "batch"):
-        block = ResidualBlock(8, threshold=0.5, norm=norm)
-        with torch.no_grad():  # as training may leave them: able to fire without any input
-            (block.outer.weights.bias if norm == "none" else block.outer.norm.bias).fill_(1.0)
-        silent = ask(silence, block)
-        refuse_if(not isinstance(silent, ResidualBlock), f"return the block; got {type(silent).__name__}")
-        out = accelerate(silent)(counts)
-        refuse_if(not out.any(), "nothing comes out at all: keep the skip, silence the branch")
-        branch = out - counts
-        refuse_if(bool((branch == 1).all()), "the branch fires always: the last shift, its bias, is still there")
-        refuse_if(bool(branch.any()), "the branch still fires: what its last neurons get must be zero, shift included")
-        (out * torch.arange(1.0, 6.0).view(-1, 1, 1, 1, 1)).sum().backward()
-        pull = sum(float(p.grad.abs().sum()) for p in silent.parameters() if p.grad is not None)
-        refuse_if(pull < 1e-3, "the branch is silent for good: its gradient is zero, so it could never learn to speak")
-    return "the block hands on what it gets, with and without normalisation, and its branch can still learn"
+# One number a recording (columns) and step (rows). All differ, so that no two mistakes look alike.
+_COUNTS = torch.tensor([[1.0, 20, 3, 15], [4, 50, 6, 25], [7, 80, 12, 35], [9, 95, 18, 60]])
+_ORDER = torch.tensor([1, 2, 3, 0])  # not its own inverse
 
 
-@exercise
-def check_values_after(values_after: Callable) -> str:
-    """Check `values_after(n)`, what one place can hold at one step after n blocks that add spike by spike."""
-    from snn_helpers.models.resnet import ResidualBlock
-    from snn_helpers.over_time import accelerate
-
-    def values(n: int) -> list[float]:
-        answer = sorted(ask(values_after, n))
-        return [float(as_numbers("each value", value)) for value in answer]
-
-    refuse_if(values(0) == [0], "before any block a place holds a spike or none: 0 or 1")
-    refuse_if(values(0) != [0, 1], f"before any block a place holds 0 or 1, not {values(0)}")
-    one = values(1)
-    refuse_if(one == [0, 1], "a sum of two spikes is 2: this addition is not an OR")
-    refuse_if(one == [1, 2], "both may be silent: 0 is possible")
-    refuse_if(one != [0, 1, 2], f"one block adds at most one spike to 0 or 1, which gives 0, 1 or 2, not {one}")
-    three = values(3)
-    refuse_if(max(three) == 8, "each block adds one spike, it does not double the sum")
-    refuse_if(three != [0, 1, 2, 3, 4], f"three blocks add at most three spikes to 0 or 1: not {three}")
-    spk = torch.ones(3, 1, 4, 5, 5)
-    for n in range(1, 3):
-        block = ResidualBlock(4, norm="none")
-        torch.nn.init.ones_(block.inner.weights.weight), torch.nn.init.ones_(block.outer.weights.weight)
-        spk = accelerate(block)(spk).detach()
-        refuse_if(float(spk.max()) != max(values(n)), f"blocks that always fire reach {float(spk.max()):g} after {n}")
-    return "0 to n + 1, and blocks that always fire reach the largest"
+def order_gap(answer, frames, order):
+    """Return the largest gap: order recordings first, or the answers afterwards."""
+    reordered = answer(frames)[:, order]
+    return (answer(frames[:, order]) - reordered).abs().max().item()
 
 
-@exercise
-def check_match_hidden(match_hidden: Callable) -> str:
-    """Check that `match_hidden(target, channels)` gives a SpikingResNet of `target` parameters within 5 percent."""
-    from snn_helpers.models.resnet import SpikingResNet
+@exercise(order_gap)
+def check_order_gap(order_gap: Callable) -> str:
+    """Check `order_gap(answer, frames, order)` on networks of which it is known whether recordings are mixed."""
+    frames = _COUNTS[..., None, None, None]
 
-    for target, channels in ((620_000, (32, 64)), (620_000, (64, 96)), (100_000, (8, 16)), (300_000, (48, 48))):
-        hidden = float(as_numbers("the number of hidden neurons", ask(match_hidden, target, channels)))
-        refuse_if(hidden != int(hidden) or hidden < 1, f"neurons are counted in whole numbers from 1, not {hidden:g}")
-        model = SpikingResNet(channels=channels, hidden=int(hidden))
-        total = sum(parameter.numel() for parameter in model.parameters())
-        full = sum(parameter.numel() for parameter in model.hidden.parameters())
-        found = f"channels {channels} with {hidden:g} hidden neurons have {total:,} parameters, not {target:,}"
-        right = abs(total - target) <= 0.05 * target
-        share = full / (target - (total - full))  # of what is left for the hidden layer
-        refuse_if(
-            not right and (abs(share - 4) < 0.2 or abs(share - 0.25) < 0.02),
-            f"{found}: after two halvings of 34 pixels, 8 x 8 places a channel are left",
-        )
-        refuse_if(not right and abs(full - target) < 0.05 * target, f"{found}: the convolutions have parameters, too")
-        refuse_if(not right, found)
-    return "four networks of different widths come out within 5 percent of the number asked for"
+    def gap(answer) -> float:
+        return float(as_numbers("the gap", ask(order_gap, answer, frames, _ORDER)))
+
+    apart = gap(_sums)
+    refuse_if(
+        apart == _largest(_sums(frames[_ORDER]) - _sums(frames)[:, _ORDER]),
+        "axis 0 is time: recordings are axis 1, `frames[:, order]`.",
+    )
+    refuse_if(
+        apart == _largest(_sums(frames[:, _ORDER]) - _sums(frames)),
+        "answers to reordered recordings come reordered: reorder the first answers, too, before comparing.",
+    )
+    refuse_if(apart != 0, f"recordings that do not touch each other have a gap of 0, not {apart:g}: same order twice?")
+    for mixing in (_weighted_by_place, _time_for_batch):
+        right = _largest(mixing(frames[:, _ORDER]) - mixing(frames)[:, _ORDER])
+        found = gap(mixing)
+        refuse_if(found == 0, "this finds nothing where the answer depends on the place in the batch.")
+        refuse_if(abs(found - right) > 1e-3, f"the largest absolute gap is {right:g} there, not {found:g}.")
+    return "nothing found where recordings keep apart; found where place in the batch counts, and where axes are mixed"
+
+
+def early_gap(answer, frames, k):
+    """Return the largest change before step k if the frames from k on are blank."""
+    blanked = frames.clone()
+    blanked[k:] = 0
+    changes = answer(blanked) - answer(frames)
+    return changes[:k].abs().max().item()
+
+
+@exercise(early_gap)
+def check_early_gap(early_gap: Callable) -> str:
+    """Check `early_gap(answer, frames, k)` on networks of which it is known whether they look ahead."""
+    frames, k = _COUNTS[..., None, None, None].clone(), 1
+    untouched = frames.clone()
+
+    def gap(answer, k) -> float:
+        # Handed over as it is, not as a copy: it must come back unchanged.
+        return float(as_numbers("the gap", ask(lambda: early_gap(answer, frames, k))))
+
+    causal = gap(_summed_up, k)
+    refuse_if(not torch.equal(frames, untouched), "this changes the caller's frames: blank a clone.")
+    blanked_early = [_blanked(frames, 0, slice(k)), _blanked(frames, 1, slice(k, None))]
+    refuse_if(
+        causal in [_largest((_summed_up(blanked) - _summed_up(frames))[:k]) for blanked in blanked_early],
+        "this blanks frames before step k: blank `[k:]` alone, on axis 0, which is time.",
+    )
+    refuse_if(causal != 0, "later answers may change: compare the steps before k only, `[:k]`.")
+    ahead = gap(_one_ahead, k)
+    refuse_if(ahead == 0, "this misses a network that looks one frame ahead: frame k itself must be blanked, too.")
+    refuse_if(ahead == 1, "return how large the change is, not whether there is one.")
+    for signed in (_one_ahead, lambda frames: -_one_ahead(frames)):
+        change = gap(signed, k)
+        refuse_if(change != 50, f"an answer that goes from 50 to 0, or from -50, changes by 50, not {change:g}.")
+    refuse_if(gap(_less_the_mean, 2) == 0, "this misses a network that uses the mean over all steps.")
+    refuse_if(gap(_one_ahead, len(frames)) != 0, "with k = T nothing is blanked, and the gap must be 0.")
+    return "no gap where answers only look back, the right one where they look one frame ahead or at the mean over time"
+
+
+def _blanked(frames: torch.Tensor, axis: int, part: slice) -> torch.Tensor:
+    """Return the frames with a part of one axis set to zero."""
+    blanked = frames.clone()
+    blanked.movedim(axis, 0)[part] = 0
+    return blanked
+
+
+def _largest(gaps: torch.Tensor) -> float:
+    return float(gaps.abs().max())
+
+
+def _sums(frames):
+    """Answer with each frame's events: recordings and steps keep apart."""
+    return frames.float().flatten(2).sum(2)
+
+
+def _weighted_by_place(frames):
+    return _sums(frames) * torch.arange(frames.shape[1])
+
+
+def _time_for_batch(frames):
+    """Mix up time and batch, as a wrong reshape does."""
+    return _sums(frames).t()
+
+
+def _summed_up(frames):
+    """Answer with all events so far."""
+    return _sums(frames).cumsum(0)
+
+
+def _one_ahead(frames):
+    """Answer with the next frame, its sign turned for the second recording."""
+    events = _sums(frames) * torch.tensor([1.0, -1.0, 1.0, 1.0])
+    return torch.cat([events[1:], torch.zeros(1, events.shape[1])])
+
+
+def _less_the_mean(frames):
+    """Answer with what is above the mean over time, as batch normalisation in training does."""
+    return _sums(frames) - _sums(frames).mean(0)

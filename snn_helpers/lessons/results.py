@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from snn_helpers._files import writable_folder, write_whole
-from snn_helpers._paths import results_home
+from snn_helpers._paths import results_home, runs_home
 from snn_helpers._versions import release
 
 
@@ -23,6 +25,12 @@ def machine() -> str:
 def check_results_home() -> None:
     """Refuse, at a notebook's beginning, a folder that could not keep what it finds at its end."""
     writable_folder("SNN_RESULTS_DIR", results_home())
+
+
+def new_folder(name: str) -> Path:
+    """Make a folder for what a notebook runs, named after it, the time and the process; SNN_RUNS_DIR says where."""
+    folder = runs_home() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    return writable_folder("SNN_RUNS_DIR", folder)
 
 
 def write_results(notebook: str, question: str, findings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

@@ -43,9 +43,15 @@ def membrane_traces(
     ax: Axes | None = None,
     names: Sequence[str] = (),
     step_ms: float | None = None,
+    marks: Sequence[float] = (),
 ) -> Axes:
-    """Draw membranes [T, N] with the firing threshold, if any, dashed, over steps from 0 or, in ms, steps' ends."""
+    """Draw membranes [T, N] with the firing threshold, if any, dashed, over steps from 0 or, in ms, steps' ends.
+
+    `marks` are times, in the units of the axis, at which a grey line stands.
+    """
     ax = make_axes(ax)
+    for time in marks:
+        ax.axvline(time, color=GREY, linewidth=1)
     times = np.arange(len(mem)) if step_ms is None else np.arange(1, len(mem) + 1) * step_ms
     for neuron, trace in enumerate(np.asarray(mem).T):
         ax.plot(times, trace, label=names[neuron] if len(names) else None, linewidth=1.4)
@@ -138,7 +144,7 @@ def _draw_skips(layers: Sequence[Mapping], ax: Axes) -> int:
     for start, end in skips:
         ax.plot([start, start, end], [0.9, 1.05, 1.05], color=ON, linewidth=1.2)
         ax.annotate("", (end, 0.86), (end, 1.06), arrowprops={"arrowstyle": "->", "color": ON, "shrinkA": 0})
-        ax.text((start + end) / 2, 1.08, "skip: its spikes are added", ha="center", va="bottom", fontsize=9, color=ON)
+        ax.text((start + end) / 2, 1.08, "skip: added here", ha="center", va="bottom", fontsize=9, color=ON)
     return len(skips)
 
 

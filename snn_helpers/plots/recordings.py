@@ -14,7 +14,7 @@ from snn_helpers.plots.style import GREY, HIGHLIGHT, OFF, ON, ink, make_axes, ne
 
 _NMNIST_END_MS = 320.0
 _FEWEST_BINS, _MOST_BINS = 20, 400
-_FRAME_PIXELS, _STRIP_PIXELS = 128, 64
+_FRAME_PIXELS, _STRIP_PIXELS, _STRIP_LABELS = 128, 64, 15
 
 
 def polarity_image(frame: np.ndarray, background: str | tuple = "white") -> np.ndarray:
@@ -62,11 +62,33 @@ def frame(counts: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
     return ax
 
 
-def frames_strip(frames: np.ndarray, ax: Axes | None = None, step_ms: float | None = None) -> Axes:
-    """Draw frames [T, 2, H, W] side by side, each under its step's number and, if `step_ms` is given, its start in ms.
+def polarity_legend(ax: Axes) -> Axes:
+    """Explain above an Axes the colours of `frame`: ON, OFF, and the dark pixels that have events of both."""
+    image = polarity_image(np.array([[[0, 1, 1]], [[1, 0, 1]]]), paper(ax))[0]
+    names = ("ON: brighter", "OFF: darker", "both in this image")
+    patches = [mpl.patches.Patch(color=tuple(colour), label=name) for name, colour in zip(names, image)]
+    ax.figure.legend(handles=patches, loc="outside upper right", ncols=3, frameon=False)
+    return ax
 
-    Every frame is coloured by the same scale, so that a weak one looks weak. Of more than 64 pixels along a side,
-    squares of pixels are drawn as one.
+
+def pixel_trace(time_ms: np.ndarray, brightness: np.ndarray, polarity: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw one pixel's brightness [N] over time, and its events: `polarity` [N] is +1 (ON), -1 (OFF), or 0."""
+    ax = make_axes(ax)
+    ax.plot(time_ms, brightness, color=ink(ax), linewidth=1.2)
+    low, high = float(np.min(brightness)), float(np.max(brightness))
+    place = low - 0.18 * (high - low)
+    for sign, colour, mark, name in ((1, ON, "^", "ON event"), (-1, OFF, "v", "OFF event")):
+        times = np.asarray(time_ms)[np.asarray(polarity) == sign]
+        ax.plot(times, np.full(len(times), place), mark, color=colour, markersize=5, label=name)
+    ax.set(xlabel="time, ms", ylabel="brightness")
+    return ax
+
+
+def frames_strip(frames: np.ndarray, ax: Axes | None = None, step_ms: float | None = None) -> Axes:
+    """Draw frames [T, 2, H, W] side by side, each under its step's number or, if `step_ms` is given, its start in ms.
+
+    Every frame is coloured by the same scale, so that a weak one looks weak. Of more than 15 frames only every second
+    or third has a label, and of more than 64 pixels along a side, squares of pixels are drawn as one.
     """
     ax = make_axes(ax)
     frames = pool_counts(frames, _STRIP_PIXELS)
@@ -77,8 +99,9 @@ def frames_strip(frames: np.ndarray, ax: Axes | None = None, step_ms: float | No
     ax.imshow(polarity_image(joined, paper(ax)))
     for step in range(1, num_steps):
         ax.axvline(step * (width + 1) - 1, color=GREY, linewidth=0.6)
-    labels = [str(step) if step_ms is None else f"{step * step_ms:.0f}" for step in range(num_steps)]
-    ax.set_xticks([step * (width + 1) + width / 2 for step in range(num_steps)], labels)
+    named = range(0, num_steps, -(-num_steps // _STRIP_LABELS))  # more labels would run into each other
+    labels = [str(step) if step_ms is None else f"{step * step_ms:.0f}" for step in named]
+    ax.set_xticks([step * (width + 1) + width / 2 for step in named], labels)
     ax.set(yticks=[], xlabel="time step" if step_ms is None else "frame start, ms")
     return ax
 
@@ -151,6 +174,30 @@ def rate_curves(curves: Mapping[str, np.ndarray], ax: Axes | None = None, bin_ms
     ax.set(xlabel="time, ms", ylabel="events / ms")
     ax.legend(frameon=False)
     return ax
+
+
+def twin_frames(maps: Mapping[str, np.ndarray], labels: np.ndarray, columns: int = 5) -> Figure:
+    """Draw images of the same digits above each other: {row's name: event counts [N, 2, H, W]}, with labels [N].
+
+    Of each of `columns` labels, spread over all of them, the first image is shown.
+    """
+    there, first = np.unique(labels, return_index=True)
+    chosen = first[np.linspace(0, len(there) - 1, min(columns, len(there))).round().astype(int)]
+    figure, axes = new_figure(len(maps), len(chosen), width=8, height=1.7 * len(maps), squeeze=False)
+    for row, (name, images) in zip(axes, maps.items()):
+        for ax, number in zip(row, chosen):
+            frame(images[number], ax, f"{name} {labels[number]}")
+    return figure
+
+
+def recording_overview(events: np.ndarray, parts: Sequence[tuple[str, np.ndarray]]) -> Figure:
+    """Draw the named parts of a recording, counts [2, H, W] each, as images, and beside them all its events in time."""
+    ratios = [1] * len(parts) + [2.2]
+    figure, axes = new_figure(1, len(ratios), width=9, height=2.7, width_ratios=ratios)
+    for (name, counts), ax in zip(parts, axes):
+        frame(counts, ax, name)
+    event_cloud(events, axes[-1])
+    return figure
 
 
 def draw_recording_sheet(

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from snn_helpers.plots.style import CYCLE, GREY, OFF, ON, ink, make_axes, paper
+from snn_helpers.plots.style import CYCLE, GREY, HIGHLIGHT, OFF, ON, ink, make_axes, paper
 from snn_helpers.stats import wilson_interval
 
 
@@ -60,6 +60,18 @@ def accuracy_bars(rows: Sequence[tuple[str, float, float, float]], ax: Axes | No
         ax.text(100 * high + 1.5, row, f"{value:.1f} %", va="center", fontsize=9, color=ink(ax))
     ax.invert_yaxis()
     ax.set(xlabel="accuracy, %", xlim=(0, 112), xticks=range(0, 101, 20))
+    return ax
+
+
+def share_curve(places: Sequence[float], shares: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw the mean of shares [N, K] in %, over K places on a logarithmic axis; the band holds 90 % of the N."""
+    ax = make_axes(ax)
+    percent = 100 * np.asarray(shares)
+    ax.plot(places, percent.mean(axis=0), "o-", color=HIGHLIGHT)
+    ax.fill_between(places, *np.percentile(percent, (5, 95), axis=0), color=HIGHLIGHT, alpha=0.2, linewidth=0)
+    ax.set(xscale="log", ylim=(0, None))
+    ax.set_xticks(places, [f"{place:g}" for place in places], minor=False)
+    ax.minorticks_off()
     return ax
 
 
@@ -149,4 +161,47 @@ def cost_bars(rows: Mapping[str, tuple[float, float]], ax: Axes | None = None) -
     ax.set(xscale="log", xlabel="operations a recording")
     ax.margins(x=0.2)
     ax.legend(loc="lower left", ncols=2, borderaxespad=0, bbox_to_anchor=(0, 1), frameon=False)
+    return ax
+
+
+def seed_dots(values: Mapping[str, Sequence[float]], ax: Axes | None = None, label: str = "accuracy, %") -> Axes:
+    """Draw {setting: one number a seed} as a row of dots each, the mean as a stroke; the first row on top."""
+    ax = make_axes(ax)
+    for place, (numbers, colour) in enumerate(zip(values.values(), CYCLE)):
+        ax.plot(numbers, [place] * len(numbers), "o", color=colour, markersize=7, alpha=0.65)
+        ax.plot([np.mean(numbers)] * 2, [place - 0.28, place + 0.28], color=ink(ax), linewidth=1.6)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set(ylim=(len(values) - 0.5, -0.5), xlabel=label)
+    return ax
+
+
+def knob_curves(
+    values: Mapping[str, Mapping[float, Sequence[float]]],
+    ax: Axes | None = None,
+    knob: str = "",
+    label: str = "accuracy, %",
+) -> Axes:
+    """Draw means against a knob, one line a curve, with each seed as a dot.
+
+    Parameters
+    ----------
+    values : mapping
+        {name of a curve: {value of the knob: one number a seed}}.
+    ax : Axes or None
+        Where to draw.
+    knob, label : str
+        Of the axes.
+    """
+    ax = make_axes(ax)
+    places = {value: place for place, value in enumerate(dict.fromkeys(v for curve in values.values() for v in curve))}
+    for number, ((name, curve), colour) in enumerate(zip(values.items(), CYCLE)):
+        shift = 0.06 * (number - (len(values) - 1) / 2)  # so that dots of two curves stand beside each other
+        x = [places[value] + shift for value in curve]
+        ax.plot(x, [np.mean(numbers) for numbers in curve.values()], "-", color=colour, label=name)
+        for place, numbers in zip(x, curve.values()):
+            ax.plot([place] * len(numbers), numbers, "o", color=colour, markersize=5, alpha=0.6)
+    ax.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+    ax.set(xlabel=knob, ylabel=label)
+    ax.margins(x=0.15)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax

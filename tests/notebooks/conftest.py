@@ -12,9 +12,9 @@ def pytest_terminal_summary(terminalreporter):
     counts = {}
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
-        counts[path.stem] = [len(tagged(notebook, tag)) for tag in ("predict", "exercise")]
+        counts[path.stem] = [len(tagged(notebook, tag)) for tag in ("predict", "exercise", "open-ended")]
     terminalreporter.section("what readers are asked to do")
-    for name, (predictions, exercises) in counts.items():
-        terminalreporter.write_line(f"{name:<20}{predictions:>3} predictions{exercises:>4} exercises")
-    predictions, exercises = (sum(column) for column in zip(*counts.values()))
-    terminalreporter.write_line(f"{'together':<20}{predictions:>3} predictions{exercises:>4} exercises")
+    counts["together"] = [sum(column) for column in zip(*counts.values())]
+    for name, (predictions, exercises, experiments) in counts.items():
+        row = f"{name:<24}{predictions:>3} predictions{exercises:>4} exercises{experiments:>4} open-ended"
+        terminalreporter.write_line(row)

@@ -49,7 +49,7 @@ def test_training_in_the_notebook_equals_the_command_line(tmp_path, environment)
     settings = {"epochs": 1, "num_samples": 256, "time_steps": 4}
     parameters = [part for name, value in settings.items() for part in ("-p", name, str(value))]
     flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    cut = nbformat.read(ROOT / "notebooks/05_training.ipynb", as_version=4)
+    cut = nbformat.read(ROOT / "notebooks/06_training.ipynb", as_version=4)
     code = [cell for cell in cut.cells if cell.cell_type == "code"]
     cut.cells = [*code[:3], *(cell for cell in code if "TrainingMonitor(" in cell.source)]  # its training alone
     nbformat.write(cut, tmp_path / "cut.ipynb")
@@ -89,7 +89,7 @@ def test_wrong_parameter_is_refused_before_anything_runs(tmp_path, environment):
 
 def test_wrong_value_stops_the_notebook_in_its_second_cell(tmp_path, environment):
     done = run(
-        "papermill", ROOT / "notebooks/05_training.ipynb", tmp_path / "out.ipynb", "-p", "beta", "1.5",
+        "papermill", ROOT / "notebooks/06_training.ipynb", tmp_path / "out.ipynb", "-p", "beta", "1.5",
         env=environment, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode != 0

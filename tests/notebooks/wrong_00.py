@@ -6,13 +6,13 @@ def length_us(events):
 
 
 WRONG = {
-    "check_mean_rate": [
+    "mean_rate_hz": [
         (lambda events: len(events) / length_us(events), "per µs"),
         (lambda events: len(events) / length_us(events) * 1e3, "per ms"),
         (lambda events: len(events) / events["t"][-1] * 1e6, "need not come at 0"),
         (lambda events: len(events) / 0.5, "8,004 a second"),
     ],
-    "check_decide": [
+    "decide": [
         (lambda spk_rec: spk_rec[-1].argmax(-1), "last step only"),
         (lambda spk_rec: spk_rec.sum(0).argmax(), "whole batch"),
         (lambda spk_rec: spk_rec.sum(0), "which of the ten"),

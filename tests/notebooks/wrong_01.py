@@ -39,7 +39,7 @@ def add_once(frames, index, value):
     frames[index] += value
 
 
-def off_first(events, num_steps):
+def off_first(events, num_steps, height, width):
     return frames_of(events, num_steps)[:, ::-1]
 
 
@@ -48,13 +48,19 @@ def lost(events, width_us, fields="pyx", bins=True):
     return len(events) - len(set(zip(*keys)))
 
 
+def lost_from_the_first_event(events, width_us):
+    shifted = events.copy()
+    shifted["t"] -= events["t"][0]
+    return lost(shifted, width_us)
+
+
 def counts(events, width_us):
     return np.unique(np.stack([events["t"] // width_us, events["p"], events["y"], events["x"]]), axis=1,
                      return_counts=True)[1]  # fmt: skip
 
 
 WRONG = {
-    "check_decode": [
+    "decode": [
         (lambda raw: decoded(raw, mask=255), "polarity bit is still in their time"),
         (lambda raw: decoded(raw, kind=np.uint8), "still a byte"),
         (lambda raw: decoded(raw, x=1, y=0), "x and y have changed places"),
@@ -65,24 +71,25 @@ WRONG = {
         (lambda raw: decoded(raw)[:3], "return 4 things"),
         (lambda raw: decoded(raw[:-5]), "of shape"),
     ],
-    "check_bin_events": [
+    "bin_events": [
         (
-            lambda events, num_steps: frames_of(events, num_steps, extra=0, end="drop"),
+            lambda events, num_steps, height, width: frames_of(events, num_steps, extra=0, end="drop"),
             "the last event is lost|length 0",
         ),
-        (lambda events, num_steps: frames_of(events, num_steps, extra=0), r"must stay in bin T - 1"),
-        (lambda events, num_steps: frames_of(events, num_steps, add=add_once), "count once"),
-        (lambda events, num_steps: frames_of(events, num_steps, first=0, end="clip"), "from the first event"),
-        (lambda events, num_steps: frames_of(events, num_steps, fields=("p", "x", "y")), "x and y"),
+        (lambda events, num_steps, height, width: frames_of(events, num_steps, extra=0), r"must stay in bin T - 1"),
+        (lambda events, num_steps, height, width: frames_of(events, num_steps, add=add_once), "count once"),
+        (lambda events, num_steps, height, width: frames_of(events, num_steps, first=0, end="clip"), "from the first event"),
+        (lambda events, num_steps, height, width: frames_of(events, num_steps, fields=("p", "x", "y")), "x and y"),
         (off_first, "OFF is 0 and ON is 1"),
-        (lambda events, num_steps: frames_of(events, num_steps).sum(1), "of shape"),
+        (lambda events, num_steps, height, width: frames_of(events, num_steps).sum(1), "of shape"),
     ],
-    "check_events_lost": [
+    "events_lost": [
         (lambda events, width_us: lost(events, width_us) / len(events), "a share"),
         (lambda events, width_us: lost(events, width_us, fields="yx"), "ON and OFF"),
         (lambda events, width_us: lost(events, width_us, bins=False), "different bins"),
         (lambda events, width_us: len(events) - lost(events, width_us), "the first is kept"),
         (lambda events, width_us: (counts(events, width_us) > 1).sum(), "three events in one bin"),
+        (lost_from_the_first_event, "begin at time 0"),
         (lambda events, width_us: lost(events, 1000), "one event a pixel"),
     ],
 }

@@ -25,11 +25,15 @@ def reset_at_once(cur, mem, spk, beta, threshold):
 
 
 WRONG = {
-    "check_leaky_step": [
+    "leaky_step": [
         (lambda *given: step(*given, fires=torch.ge), "must not fire"),
         (lambda *given: step(*given)[::-1], "in this order"),
         (with_membrane(lambda cur, mem, spk, beta, threshold: mem + cur - threshold * spk), "nothing leaks"),
         (with_membrane(lambda cur, mem, spk, beta, threshold: beta * mem + cur), "reset is missing"),
+        (
+            with_membrane(lambda cur, mem, spk, beta, threshold: beta * mem + (1 - beta) * cur - threshold * spk),
+            "holds the factor 1 - beta already",
+        ),
         (with_membrane(lambda cur, mem, spk, beta, threshold: beta * (mem - threshold * spk) + cur), "the reset leaks"),
         (with_membrane(lambda cur, mem, spk, beta, threshold: beta * mem * (1 - spk) + cur), "resets to zero"),
         (with_membrane(lambda cur, mem, spk, beta, threshold: 0.5 * mem + cur - spk), "use the arguments"),
@@ -40,21 +44,12 @@ WRONG = {
         (reset_at_once, "one step later"),
         (lambda *given: step(*given)[0], "return 2 things"),
     ],
-    "check_least_current": [
+    "least_current": [
         (lambda beta, threshold: threshold, "a smaller one adds up"),
         (lambda beta, threshold: beta * threshold, "leaks away"),
         (lambda beta, threshold: threshold / (1 - beta), "adds up to"),
         (lambda beta, threshold: 1 - beta, "grows with the threshold"),
         (lambda beta, threshold: 0.9 * threshold * (1 - beta), "never fires"),
         (lambda beta, threshold: 1.1 * threshold * (1 - beta), "still fires"),
-    ],
-    "check_surrogate_gradient": [
-        (lambda excess, slope: torch.zeros_like(excess), "true gradient of a step"),
-        (lambda excess, slope: excess / (1 + slope * excess.abs()), "the fast sigmoid itself"),
-        (lambda excess, slope: 1 / (1 + slope * excess.abs()), "square is missing"),
-        (lambda excess, slope: 1 / (1 + slope * excess) ** 2, "take |excess|"),
-        (lambda excess, slope: slope / (1 + slope * excess.abs()) ** 2, "once too often"),
-        (lambda excess, slope: 1 / (1 + 25 * excess.abs()) ** 2, "slope 5"),
-        (lambda excess, slope: (excess > 0).double(), "rises by"),
     ],
 }

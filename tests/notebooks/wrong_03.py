@@ -1,66 +1,45 @@
 """Wrong answers to the exercises of notebook 03, with words of the message that each must get."""
 
-
-def counted(kernel_power=2, per_input=True, bias_of="out", bias_used=True, norm=2, norm_of="out"):
-    def conv_parameters(n_in, n_out, kernel, bias, normalised):
-        weights = n_out * kernel**kernel_power * (n_in if per_input else 1)
-        biases = bias * bias_used * (n_out if bias_of == "out" else n_in)
-        return weights + biases + normalised * norm * (n_out if norm_of == "out" else n_in)
-
-    return conv_parameters
+import torch
 
 
-def compared(axis=1, reorder="order", signed=False):
-    def order_gap(answer, frames, order):
-        mixed = frames[order] if axis == 0 else frames[:, order]
-        again = {"order": order, "none": slice(None), "back": order.argsort()}[reorder]
-        gaps = answer(mixed) - answer(frames)[:, again]
-        return gaps.max() if signed else gaps.abs().max()
-
-    return order_gap
+def forgets_the_rise(x, spk_grad, beta, rise):
+    first = spk_grad[0] + beta * spk_grad[1]
+    return first, spk_grad[1], first * x[0] + spk_grad[1] * x[1]
 
 
-def always(value):
-    return lambda *_: value
+def cut_in_time(x, spk_grad, beta, rise):
+    first, second = (grad * slope for grad, slope in zip(spk_grad, rise))
+    return first, second, first * x[0] + second * x[1]
 
 
-def blanked(first=0, end=0, copy=True, largest=True, truth=False, reference=True):
-    def early_gap(answer, frames, k):
-        before = answer(frames)
-        later = frames.clone() if copy else frames
-        later[k + first :] = 0
-        gaps = (answer(later) - before)[: k + end] if reference else answer(later)[:k] * 0
-        gap = gaps.abs().max() if largest else gaps.max()
-        return bool(gap > 0) if truth else gap
+def without_leak(x, spk_grad, beta, rise):
+    first, second = (grad * slope for grad, slope in zip(spk_grad, rise))
+    return first + second, second, (first + second) * x[0] + second * x[1]
 
-    return early_gap
+
+def without_inputs(x, spk_grad, beta, rise):
+    second = spk_grad[1] * rise[1]
+    first = spk_grad[0] * rise[0] + beta * second
+    return first, second, first + second
 
 
 WRONG = {
-    "check_conv_parameters": [
-        (counted(kernel_power=1), "has 9 weights, not 3"),
-        (counted(per_input=False), "for every input channel"),
-        (counted(bias_used=False), "the bias is missing"),
-        (counted(bias_of="in"), "one bias for each output channel"),
-        (counted(norm=4), "are measured, not learned"),
-        (counted(norm=1), "32 scales and 32 shifts"),
-        (counted(norm_of="in"), "stands behind the convolution"),
-        (lambda n_in, n_out, kernel, bias, norm: n_in * n_out * 9 + bias * n_out + norm * 2 * n_out, "kernel of 1"),
+    "surrogate_gradient": [
+        (lambda excess, slope: torch.zeros_like(excess), "true gradient of a step"),
+        (lambda excess, slope: excess / (1 + slope * excess.abs()), "the fast sigmoid itself"),
+        (lambda excess, slope: 1 / (1 + slope * excess.abs()), "square is missing"),
+        (lambda excess, slope: 1 / (1 + slope * excess) ** 2, "take |excess|"),
+        (lambda excess, slope: slope / (1 + slope * excess.abs()) ** 2, "once too often"),
+        (lambda excess, slope: 1 / (1 + 25 * excess.abs()) ** 2, "slope 5"),
+        (lambda excess, slope: (excess > 0).double(), "rises by"),
     ],
-    "check_order_gap": [
-        (compared(axis=0), "axis 0 is time"),
-        (compared(reorder="none"), "reorder the first answers"),
-        (compared(reorder="back"), "same order twice"),
-        (always(0.0), "finds nothing"),
-        (compared(signed=True), "largest absolute gap"),
-    ],
-    "check_early_gap": [
-        (blanked(copy=False), "blank a clone"),
-        (blanked(end=5), "compare the steps before k only"),
-        (blanked(end=1), "compare the steps before k only"),
-        (blanked(first=1), "frame k itself"),
-        (blanked(largest=False), "changes by 50"),
-        (blanked(truth=True), "not whether there is one"),
-        (blanked(reference=False), "misses a network that looks one frame ahead"),
+    "backward_by_hand": [
+        (forgets_the_rise, "multiplies by `rise`"),
+        (cut_in_time, "two ways to the loss"),
+        (without_leak, "multiplied by beta"),
+        (without_inputs, "multiplied by the input of that step"),
+        (lambda *given: (0.0, 1.0, 2.0), "u_2 should be"),
+        (lambda *given: (1.0, 2.0), "return 3 things"),
     ],
 }

@@ -1,58 +1,49 @@
 """Wrong answers to the exercises of notebook 04, with words of the message that each must get."""
 
-import torch
 
-from snn_helpers.models.resnet import ResidualBlock
+def compared(axis=1, reorder="order", signed=False):
+    def order_gap(answer, frames, order):
+        mixed = frames[order] if axis == 0 else frames[:, order]
+        again = {"order": order, "none": slice(None), "back": order.argsort()}[reorder]
+        gaps = answer(mixed) - answer(frames)[:, again]
+        return gaps.max() if signed else gaps.abs().max()
 
-
-def silenced(*names, threshold=None):
-    """Return an answer that zeroes the parameters whose names end so, or raises the threshold."""
-
-    @torch.no_grad()
-    def silence(block):
-        for name, parameter in block.named_parameters():
-            if name.endswith(names):
-                parameter.zero_()
-        if threshold:
-            block.outer.neurons.threshold = threshold
-        return block
-
-    return silence
+    return order_gap
 
 
-def without_skip(block):
-    norm = "batch" if hasattr(block.outer, "norm") else "none"
-    block = ResidualBlock(8, skip="none", norm=norm)
-    return silenced("weight", "bias")(block)
+def always(value):
+    return lambda *_: value
 
 
-def matched(places=64, convs=True, rounded=int):
-    def match_hidden(target, channels):
-        first, second = channels
-        in_convs = 9 * (2 * first + 2 * first * first + first * second + 2 * second * second) if convs else 0
-        return rounded((target - in_convs) / (places * second))
+def blanked(first=0, end=0, copy=True, largest=True, truth=False, reference=True, axis=0, early=False):
+    def early_gap(answer, frames, k):
+        before = answer(frames)
+        later = frames.clone() if copy else frames
+        later.movedim(axis, 0)[slice(k) if early else slice(k + first, None)] = 0
+        gaps = (answer(later) - before)[: k + end] if reference else answer(later)[:k] * 0
+        gap = gaps.abs().max() if largest else gaps.max()
+        return bool(gap > 0) if truth else gap
 
-    return match_hidden
+    return early_gap
 
 
 WRONG = {
-    "check_silence": [
-        (silenced("outer.weights.weight"), "the branch fires always: the last shift"),
-        (silenced("inner.weights.weight", "inner.weights.bias", "inner.norm.bias"), "the branch"),
-        (without_skip, "nothing comes out at all: keep the skip"),
-        (silenced(threshold=1e9), "the branch is silent for good"),
-        (lambda block: "silent", "return the block; got str"),
+    "order_gap": [
+        (compared(axis=0), "axis 0 is time"),
+        (compared(reorder="none"), "reorder the first answers"),
+        (compared(reorder="back"), "same order twice"),
+        (always(0.0), "finds nothing"),
+        (compared(signed=True), "largest absolute gap"),
     ],
-    "check_values_after": [
-        (lambda n: range(n + 1), "a place holds a spike or none: 0 or 1"),
-        (lambda n: (0, 1), "this addition is not an OR"),
-        (lambda n: range(2**n + 1), "it does not double the sum"),
-        (lambda n: range(min(n, 1), n + 2), "both may be silent"),
-    ],
-    "check_match_hidden": [
-        (matched(places=16), "8 x 8 places a channel are left"),
-        (matched(convs=False), "the convolutions have parameters, too"),
-        (matched(rounded=lambda value: value + 0.5), "neurons are counted in whole numbers"),
-        (lambda target, channels: 128, "parameters, not"),
+    "early_gap": [
+        (blanked(copy=False), "blank a clone"),
+        (blanked(early=True), "frames before step k"),
+        (blanked(axis=1), "frames before step k"),
+        (blanked(end=5), "compare the steps before k only"),
+        (blanked(end=1), "compare the steps before k only"),
+        (blanked(first=1), "frame k itself"),
+        (blanked(largest=False), "changes by 50"),
+        (blanked(truth=True), "not whether there is one"),
+        (blanked(reference=False), "misses a network that looks one frame ahead"),
     ],
 }

@@ -1,99 +1,111 @@
 """Wrong answers to the exercises of notebook 06, with words of the message that each must get."""
 
+import copy
+
 import numpy as np
+import torch
+from scipy import stats
 
 
-def rates(spk):
-    return (spk > 0).mean((0, 1)).ravel()
+def kept(*keys, copied=True, **others):
+    """Return a snapshot of such parts, some of them other than they should be."""
+
+    def snapshot(network, optimizer):
+        whole = {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        state = {key: whole[key] for key in keys or whole}
+        state |= {key: make(network, optimizer) for key, make in others.items()}
+        return copy.deepcopy(state) if copied else state
+
+    return snapshot
 
 
-def by_recording(spk):
-    fired = (spk > 0).mean(0)
-    return (fired == 0).mean(), (fired > 0.95).mean()
+def weights_alone(network, optimizer):
+    return network.state_dict()
 
 
-def by_step(spk):
-    return (spk == 0).mean(), (spk > 0).mean()
+def copied_weights(network, optimizer):
+    state = kept(copied=False)(network, optimizer)
+    return {**state, "network": copy.deepcopy(state["network"])}
 
 
-def as_percent(spk):
-    return 100 * (rates(spk) == 0).mean(), 100 * (rates(spk) > 0.95).mean()
+def interval_of(values_of=None, quantile=0.975, ddof=1, freedom=-1, root=True, normal=False):
+    """Return an interval of differences with faults."""
+
+    def paired_interval(first, second):
+        differences = np.array(second) - np.array(first) if values_of is None else values_of(first, second)
+        n = len(differences)
+        error = differences.std(ddof=ddof) / (np.sqrt(n) if root else 1)
+        factor = 1.96 if normal else stats.t.ppf(quantile, n + freedom)
+        return differences.mean(), differences.mean() - factor * error, differences.mean() + factor * error
+
+    return paired_interval
 
 
-def inclusive(spk):
-    return (rates(spk) == 0).mean(), (rates(spk) >= 0.95).mean()
+def unpaired(first, second):
+    first, second = np.array(first), np.array(second)
+    mean = second.mean() - first.mean()
+    half = 1.96 * np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / len(first))
+    return mean, mean - half, mean + half
 
 
-def only_always(spk):
-    return (rates(spk) == 0).mean(), (rates(spk) == 1).mean()
+def turned(first, second):
+    mean, low, high = interval_of()(first, second)
+    return mean, high, low
 
 
-def reached(places):
-    return lambda spk, channels_out: int(spk.sum()) * places * channels_out
+def timed(warm_up=True, waits=True, average=np.median, at_once=False):
+    """Return a timing with faults."""
+
+    def median_seconds(work, wait, clock, repeats):
+        if warm_up:
+            work()
+            wait()
+        seconds, start = [], clock()
+        for _ in range(repeats):
+            start = start if at_once else clock()
+            work()
+            if waits:
+                wait()
+            seconds.append(clock() - start)
+        return float(average(seconds))
+
+    return median_seconds
 
 
-def one_channel(spk, channels_out):
-    return 9 * int(spk.sum())
-
-
-def dense_or_right(spk, channels_out):
-    return 72 if spk.sum() == 1 and spk.size == 25 and not spk[0, 0, 0, 4] else 25 * 9 * channels_out
-
-
-def rows_for_columns(spk, channels_out):
-    total, side = 0, spk.shape[2]
-    for row, column in zip(*np.nonzero(spk)[2:]):
-        total += (3 - (row in (0, side - 1))) * (3 - (column in (0, side - 1))) * channels_out
-    return total
-
-
-def one_order(frames, rng):
-    return frames[rng.permutation(len(frames))]
-
-
-def pixels_alone(frames, rng):
-    return rng.permuted(frames, axis=0)
-
-
-def across_recordings(frames, rng):
-    return frames[rng.integers(0, len(frames), frames.shape[:2]), np.arange(frames.shape[1])]
-
-
-def own_generator(frames, rng):
-    order = np.random.default_rng().permuted(np.tile(np.arange(len(frames))[:, None], frames.shape[1]), axis=0)
-    return frames[order, np.arange(frames.shape[1])]
-
-
-def flattened(frames, rng):
-    return rng.permutation(frames.reshape(len(frames), -1))
-
-
-def backwards(frames, rng):
-    return np.where(np.arange(30).reshape(1, -1, 1, 1, 1) % 2, frames, frames[::-1])
+def thrice(work, wait, clock, repeats):
+    return timed()(work, wait, clock, 3)
 
 
 WRONG = {
-    "check_dead_and_saturated": [
-        (by_recording, "fires in one recording is not dead"),
-        (by_step, "count neurons, not steps"),
-        (as_percent, "not counts or percent"),
-        (inclusive, "use >, not >="),
-        (only_always, "not the same as always"),
+    "snapshot": [
+        (weights_alone, "the dict lacks network and optimizer and random"),
+        (kept("network", "optimizer"), "the dict lacks random"),
+        (kept(copied=False), "has changed the snapshot"),
+        (copied_weights, "not a copy: deepcopy"),
+        (kept(random=lambda network, optimizer: torch.initial_seed()), "a seed is where they began"),
+        (kept(network=lambda network, optimizer: network), "not the object"),
+        (kept(network=lambda network, optimizer: dict(network.named_parameters())), "holds buffers"),
+        (kept(optimizer=lambda network, optimizer: {"param_groups": []}), "moments are missing"),
     ],
-    "check_count_operations": [
-        (one_channel, "each of the 8 channels"),
-        (reached(1), "reaches 9 places of each channel"),
-        (reached(5), "72; got 40"),
-        (reached(9), "what lies in the padding"),
-        (dense_or_right, "Is this the dense count"),
-        (rows_for_columns, "rows and columns told apart"),
+    "paired_interval": [
+        (interval_of(lambda first, second: np.array(first) - np.array(second)), "first - second"),
+        (unpaired, "the difference within each seed first"),
+        (turned, "low comes before high"),
+        (interval_of(normal=True), "1.96 is for many seeds"),
+        (interval_of(ddof=0), "ddof=1"),
+        (interval_of(root=False), "smaller by the root of n"),
+        (interval_of(quantile=0.95), "takes 0.975"),
+        (interval_of(freedom=0), "n - 1 degrees"),
     ],
-    "check_shuffle_time": [
-        (one_order, "same order"),
-        (pixels_alone, "must stay together"),
-        (across_recordings, "must move whole"),
-        (own_generator, "draw from `rng` alone"),
-        (flattened, "the shape must stay"),
-        (backwards, "too few different orders"),
+    "median_seconds": [
+        (timed(waits=False), "only queued"),
+        (timed(warm_up=False), "make one before, uncounted"),
+        (timed(average=np.mean), "Take the median"),
+        (timed(at_once=True), "Start the clock anew"),
+        (thrice, "once to warm up and 5 times"),
     ],
 }
