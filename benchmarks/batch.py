@@ -27,7 +27,7 @@ from snn_helpers.batch.runner import Job, execute
 from snn_helpers.sweep_report import write_report
 
 REPEATS = 5
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "05_training.ipynb"
+NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "06_training.ipynb"
 SMOKE = {"profile": "smoke", "num_samples": 64, "time_steps": 4}
 
 
@@ -61,7 +61,7 @@ def overhead(folder: Path) -> tuple[float, float]:
 
 
 def side_by_side(folder: Path) -> dict[int, float]:
-    """Return the seconds of a sweep of 8 smoke runs of notebook 05, by jobs."""
+    """Return the seconds of a sweep of 8 smoke runs of notebook 06, by jobs."""
     seconds = {}
     for jobs in (1, 2):
         plan = SweepPlan(NOTEBOOK, {"beta": [0.8, 0.9], "seed": "0..3"}, SMOKE)
@@ -86,7 +86,7 @@ def queued(folder: Path, runs: int = 1000) -> tuple[float, int, int]:
 def ended(folder: Path, runs: int = 10_000) -> tuple[dict[str, float], float]:
     """Return the seconds of planning, resuming and reporting a sweep whose runs have ended, and the most memory in MB.
 
-    The ledger's rows are made up, as long as those of notebook 05. To be called in a process of its own.
+    The ledger's rows are made up, as long as those of notebook 06. To be called in a process of its own.
     """
     notebook = write_no_op(folder)
     plan = SweepPlan(notebook, {"beta": [number / 20 for number in range(20)], "seed": f"0..{runs // 20 - 1}"})
@@ -128,7 +128,7 @@ def main() -> None:
         print(f"10,000 runs that have ended: {parts}; at most {peak:.0f} MB")
         by_jobs = side_by_side(Path(folder) / "jobs")
         gain = by_jobs[1] / by_jobs[2]
-        print(f"8 smoke runs of notebook 05: 1 job {by_jobs[1]:.0f} s, 2 jobs {by_jobs[2]:.0f} s, {gain:.2f} times")
+        print(f"8 smoke runs of notebook 06: 1 job {by_jobs[1]:.0f} s, 2 jobs {by_jobs[2]:.0f} s, {gain:.2f} times")
         print(f"on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from snn_helpers import plots
 from snn_helpers._files import write_whole
@@ -65,6 +66,16 @@ def draw_settings(settings: Sequence[Setting], metric: str, ax: Axes | None = No
     ax.set_yticks(range(len(settings)), [setting.name for setting in settings])
     ax.set(ylim=(len(settings) - 0.5, -0.5), xlabel=metric)
     return ax
+
+
+def draw_comparison(report: SweepReport, metric: str | None = None) -> Figure:
+    """Draw the seeds of each setting, and beside them what each change did within seeds; `metric` in words."""
+    metric = metric or report.metric
+    height = 0.9 + 0.32 * max(2, min(_MOST_NAMES, len(report.settings)))
+    figure, (left, right) = plots.new_figure(1, 2, width=9, height=height)
+    draw_settings(report.settings, metric, left)
+    draw_effects(report.effects[:_MOST_NAMES], metric, right)
+    return figure
 
 
 def draw_front(report: SweepReport, cost: str, ax: Axes | None = None) -> Axes:

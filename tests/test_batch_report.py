@@ -200,3 +200,10 @@ def test_optuna_finds_the_best_of_a_range_and_goes_on_where_it_stopped(tmp_path,
     assert study.best_trial.value == pytest.approx(study.best_trial.params["beta"] + 50)
     betas = [row["parameters"]["beta"] for row in map(json.loads, (folder / LEDGER).read_text().splitlines())]
     assert max(betas) == study.best_trial.params["beta"]
+
+
+def test_comparison_has_the_settings_and_the_effects(sweep):
+    left, right = sweep_report.draw_comparison(make_report(sweep), "accuracy in words").axes
+    assert left.get_xlabel() == "accuracy in words"
+    assert "accuracy in words" in right.get_xlabel()
+    assert len(right.get_yticks()) == len(make_report(sweep).effects)

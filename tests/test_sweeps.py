@@ -51,7 +51,7 @@ def test_notebook_can_be_checked_before_it_runs(path):
 )
 def test_wrong_sweep_is_one_line_and_runs_nothing(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    notebook = Path(__file__).resolve().parents[1] / "notebooks" / "05_training.ipynb"
+    notebook = Path(__file__).resolve().parents[1] / "notebooks" / "06_training.ipynb"
     assert main(["sweep", str(notebook), *arguments]) == 1
     told = capsys.readouterr().err
     assert message in told

@@ -82,7 +82,7 @@ def test_figure_shows_the_chosen_frame_race_and_membranes_of_two_networks():
     state = {"sample": 1, "layer": "hidden", "neurons": [4], "time_ms": 30.0}
     explorer = ActivityExplorer(frames, spk, mem, [0, 1, 2, 0], other=other, state=state, step_ms=12.0)
     axes = explorer.figure().axes
-    assert axes[0].get_title() == "recording 2, step 2"
+    assert axes[0].get_title() == "recording 2,\nstep 2"
     assert axes[1].get_title() == f"hidden: {spk['hidden'][2, 1].sum()} spikes now"
     for ax, network in zip(axes[2:4], (spk, other[0])):
         last = [line.get_ydata()[-1] for line in ax.lines[:3]]

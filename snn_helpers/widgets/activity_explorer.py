@@ -175,7 +175,7 @@ class ActivityExplorer(Explorer):
         ratios = [1, 1.5, *[1.4] * (columns - 2)]
         figure, axes = plots.new_figure(1, columns, width=3 + 2.2 * (columns - 1), height=2.9, width_ratios=ratios)
         sample, (spk, mem) = state["sample"], self._networks[state["network"]]
-        plots.frame(self._frames[step, sample], axes[0], f"recording {sample + 1}, step {step}")
+        plots.frame(self._frames[step, sample], axes[0], f"recording {sample + 1},\nstep {step}")
         layer = state["layer"]
         picture = mosaic(spk[layer][step, sample], spk[layer][: step + 1, sample].sum(0))
         axes[1].imshow(mpl.colormaps["Greys"](0.1 + 0.9 * picture / max(picture.max(), 1)))
