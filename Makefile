@@ -1,9 +1,11 @@
 # make tutorial   environment, data and the whole series, executed headlessly, with a table of findings
 # make test       the same environment and the whole test suite
 # make lab        JupyterLab on the first notebook; its root is here, so that notebooks which runs leave can be opened
+# make book       the series as a static site in book/: the notebooks run, and their widgets live in the pages
 #
 # lab takes JUPYTER, more flags of JupyterLab, as "--no-browser --port=9999".
 # tutorial takes PROFILE=smoke|teach|full, DATASET=simulated|nmnist, DATA_DIR=folder, OUT=folder.
+# book takes PROFILE, BOOK=folder of the site, BOOK_NOTEBOOKS=folder of notebooks that have run, such as runs/book.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,6 +14,8 @@ DATASET ?=
 DATA_DIR ?=
 OUT ?= runs/tutorial
 JUPYTER ?=
+BOOK ?= book
+BOOK_NOTEBOOKS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -20,7 +24,7 @@ SERIES := $(sort $(wildcard notebooks/*.ipynb))
 # Threads that wait give the processor to whoever has work; see snn_helpers/__init__.py.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup tutorial test lab bench lint clean
+.PHONY: setup tutorial test lab book bench lint clean
 
 setup: $(READY)
 
@@ -48,9 +52,13 @@ lint: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir='$(CURDIR)' notebooks/00_start_here.ipynb $(JUPYTER)
 
+book: $(READY)
+	@$(BIN)/python .ci/book.py --profile $(PROFILE) --out '$(BOOK)' \
+		$(if $(BOOK_NOTEBOOKS),--notebooks '$(BOOK_NOTEBOOKS)')
+
 bench: $(READY)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) runs results checkpoints logs data/stores benchmarks/results .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) book runs results checkpoints logs data/stores benchmarks/results .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Make the virtual environment of a checkout: `python3 .ci/setup.py FOLDER`, called by the Makefile.
+"""Make the virtual environment of a checkout: `python3 .ci/setup.py FOLDER [EXTRAS]`, called by the Makefile.
 
 uv installs, since it can do three things that pip cannot: leave out a package that another one asks for in vain (see
 pyproject.toml), choose the build of torch that fits this machine, and say beforehand what it is going to install.
@@ -27,8 +27,8 @@ FROM_PIP = {
 }
 
 
-def main(folder: Path) -> None:
-    """Make the environment in `folder`, or bring it up to date."""
+def main(folder: Path, extras: str = "lab,test") -> None:
+    """Make the environment in `folder`, or bring it up to date, with the package's `extras`."""
     make_environment(folder)
     python = folder / "bin" / "python"
     # --quiet twice: else pip warns, for each package it looks at, of each folder in its configuration that is gone.
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     run([*pip, "--constraint", ROOT / "constraints.txt", "uv"], "cannot install uv, which installs the rest")
     environment = os.environ | settings_from_pip(python)
     install = [folder / "bin" / "uv", "pip", "install", "--python", python, "--constraint", ROOT / "constraints.txt"]
-    install += ["--editable", f"{ROOT}[lab,test]"]
+    install += ["--editable", f"{ROOT}[{extras}]"]
     backend = choose_torch(install, environment)
     # Compiled here, so that the first import is not slow, for each process that comes first.
     run([*install, *backend, "--compile-bytecode"], "cannot install the packages", env=environment)
@@ -123,4 +123,4 @@ def run(command: list, problem: str, **options) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

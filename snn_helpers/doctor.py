@@ -183,10 +183,10 @@ def check_notebooks() -> Finding:
 
 def check_widgets() -> Finding:
     """Both halves of the widgets: the packages here, and what JupyterLab shows them with in the browser."""
-    from snn_helpers._checks import check_choice
+    from snn_helpers.widgets.base import widget_setting
 
     try:
-        check_choice("SNN_WIDGETS", os.environ.get("SNN_WIDGETS", "auto"), ("auto", "on", "off"))
+        widget_setting()
     except ValueError as err:
         return Finding(_line(err), "unset SNN_WIDGETS")
     for package in ("anywidget", "ipywidgets", "jupyterlab_widgets"):

@@ -44,7 +44,7 @@ def test_conda_environment_takes_packages_from_the_two_lists_only():
     assert packages == {"pip": ["--constraint constraints.txt", "--editable .[lab,test]"]}
 
 
-@pytest.mark.parametrize("target", ["setup", "tutorial", "test", "lab", "bench", "lint", "clean"])
+@pytest.mark.parametrize("target", ["setup", "tutorial", "test", "lab", "book", "bench", "lint", "clean"])
 def test_makefile_has_target(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 

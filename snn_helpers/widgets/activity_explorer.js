@@ -53,7 +53,7 @@ function drawMembranes(onto, facts, records, neurons, size, colours) {
   const high = Math.max(facts.threshold * 1.2, ...values);
   const { toX, toY } = axes(onto, facts.num_steps * facts.step_ms, high, Math.min(0, ...values), "membranes of chosen neurons", colours);
   if (!traces.length) {
-    text(onto.context, "recorded without membranes", onto.width / 2, onto.height / 2, colours.grey, { align: "center", size: 13 });
+    text(onto.context, "membranes not kept", onto.width / 2, onto.height / 2, colours.grey, { align: "center", size: 13 });
     return toX;
   }
   line(onto.context, [[toX(0), toY(facts.threshold)], [onto.width - PLOT.right, toY(facts.threshold)]], colours.grey, 1, [4, 4]);
@@ -154,7 +154,7 @@ function render({ model, el }) {
     const verdicts = lanes.map((lane, index) => verdict(facts.names[index], decision(lane), label, facts));
     verdicts.forEach((words, index) => races[index].say(`The output neurons' race. ${words}`));
     mem.say(records.some(({ record }) => record.mem) ? `Membranes of ${info.name}, neurons ${neurons.join(", ")}, with the threshold`
-      : "Recorded without membranes");
+      : `Membranes of ${info.name} are not kept`);
     heading.textContent = `Recording ${sample.sample + 1} of ${facts.samples}. ${verdicts.join(" · ")}`;
     note.textContent = [facts.note, chosen.spk.some(Boolean) ? "" : `No neuron of ${info.name} fires for this recording.`].filter(Boolean).join(" ");
     drawnStep = -1;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import matplotlib as mpl
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from snn_helpers import plots
 from snn_helpers._checks import check_float
 from snn_helpers.widgets.base import MAX_BYTES, Explorer, class_names
+from snn_helpers.widgets.page import within_budget
 from snn_helpers.widgets.state import Choice, Flag, Number, Numbers
 
 SPEEDS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
+_SMALL = 10_000  # bytes of a layer's membranes that a page keeps of every recording
 
 Record = Mapping[str, Any]  # layer to array or tensor [T, B, ...]
 
@@ -55,6 +57,7 @@ class ActivityExplorer(Explorer):
     """
 
     script = "activity_explorer.js"
+    asks: ClassVar = {"sample": "This page holds only a few recordings; in JupyterLab the kernel sends the others."}
 
     def __init__(
         self,
@@ -108,7 +111,7 @@ class ActivityExplorer(Explorer):
         have = [layer for layer in self._layers if any(layer in mem for _, mem in self._networks)]
         if not have:
             return [], "The batch was recorded without membranes."
-        bytes_of = {layer: 2 * len(self._networks) * self._networks[0][0][layer][:, 0].size for layer in have}
+        bytes_of = {layer: self._membrane_bytes(layer) for layer in have}
         room = MAX_BYTES - self._frames[:, 0].size - sum(size // 16 + 1 for size in bytes_of.values())
         kept = []
         for layer in sorted(have, key=bytes_of.get):
@@ -137,21 +140,32 @@ class ActivityExplorer(Explorer):
             "note": note,
         }
 
-    def _pack(self, sample: int) -> dict[str, bytes]:
-        """Return the bytes of one recording of the batch."""
+    def _membrane_bytes(self, layer: str) -> int:
+        return 2 * len(self._networks) * self._networks[0][0][layer][:, 0].size
+
+    def _pack(self, sample: int, with_membranes: Sequence[str] | None = None) -> dict[str, bytes]:
+        """Return the bytes of one recording of the batch; membranes of all layers that fit, or of those named."""
+        kept = self._kept if with_membranes is None else with_membranes
         buffers, scales = {"sample": np.int32(sample).tobytes()}, []
         buffers["frames"] = np.ascontiguousarray(self._frames[:, sample], np.uint8).tobytes()
         for network, (spk, mem) in enumerate(self._networks):
             for index, layer in enumerate(self._layers):
                 buffers[f"spk{network}_{index}"] = np.packbits(spk[layer][:, sample] > 0).tobytes()
                 scale = 0.0
-                if layer in self._kept and layer in mem:
+                if layer in kept and layer in mem:
                     values = mem[layer][:, sample].astype(np.float32)
                     scale = float(max(np.abs(values).max(), 1e-12)) / 32767
                     buffers[f"mem{network}_{index}"] = np.rint(values / scale).astype(np.int16).tobytes()
                 scales.append(scale)
         buffers["scales"] = np.asarray(scales, np.float32).tobytes()
         return buffers
+
+    def _page_answers(self) -> dict[str, dict[int, dict[str, Any]]]:
+        if not self._fields:
+            return {}
+        shown, small = self._state["sample"], [layer for layer in self._kept if self._membrane_bytes(layer) <= _SMALL]
+        others = sorted(set(range(self._facts["samples"])) - {shown}, key=lambda sample: abs(sample - shown))
+        return {"sample": within_budget((sample, {"buffers": self._pack(sample, small)}) for sample in others)}
 
     def _connect(self, front) -> None:
         def another(change):

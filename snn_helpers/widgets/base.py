@@ -14,17 +14,21 @@ from typing import Any, ClassVar
 
 from snn_helpers._checks import check_choice
 from snn_helpers.plots import new_figure, stamp
+from snn_helpers.widgets.page import page_block
 from snn_helpers.widgets.state import Field, check_state
 
 MAX_BYTES = 2_000_000
 """What a widget hands to the browser at most, so that its first picture comes at once."""
 
+SETTINGS = ("auto", "on", "off", "page")
+"""What the variable SNN_WIDGETS may say."""
+
 _HERE = Path(__file__).parent
 _IMPORT = re.compile(r"^import\s+\{[^}]*\}\s+from\s+\"\./(\w+\.js)\";\n", re.MULTILINE)
 
 
-def load_script(name: str) -> str:
-    """Return a widget's ES module with the modules that it imports put in front, since it travels as one text."""
+def load_script(*names: str) -> str:
+    """Return ES modules with the modules that they import put in front, each once: a widget travels as one text."""
     seen: dict[str, str] = {}
 
     def read(file: str) -> None:
@@ -34,7 +38,8 @@ def load_script(name: str) -> str:
                 read(needed)
             seen[file] = _IMPORT.sub("", source)
 
-    read(name)
+    for name in names:
+        read(name)
     return "\n".join(seen.values())
 
 
@@ -59,18 +64,23 @@ def _front_class(script: str):
     return Front
 
 
+def widget_setting() -> str:
+    """Return the variable SNN_WIDGETS, checked; `page` asks for widgets that live in a web page without a kernel."""
+    return check_choice("SNN_WIDGETS", os.environ.get("SNN_WIDGETS", "auto"), SETTINGS)
+
+
 def has_front_end() -> bool:
     """Return whether the running cell came from a notebook interface that can show widgets.
 
     JupyterLab, Notebook and VS Code name the cell in the metadata of what they send; papermill, nbclient and nbval do
-    not. The variable SNN_WIDGETS (`on`, `off`, default `auto`) overrules.
+    not. The variable SNN_WIDGETS (one of `SETTINGS`, default `auto`) overrules.
     """
     try:
         import anywidget  # noqa: F401
         from IPython import get_ipython
     except ImportError:
         return False
-    setting = check_choice("SNN_WIDGETS", os.environ.get("SNN_WIDGETS", "auto"), ("auto", "on", "off"))
+    setting = widget_setting()
     kernel = getattr(get_ipython(), "kernel", None)
     if setting != "auto" or kernel is None:
         return setting == "on"
@@ -102,6 +112,8 @@ class Explorer:
     """
 
     script: ClassVar[str]
+    asks: ClassVar[Mapping[str, str]] = {}
+    """Fields of the state that Python answers with other bytes, each with a sentence for a page without a kernel."""
 
     def __init__(
         self, fields: Mapping[str, Field], facts: dict, buffers: dict[str, bytes], state: Mapping[str, Any] | None
@@ -127,11 +139,13 @@ class Explorer:
     def front(self):
         """The anywidget; made at first use."""
         if self._front is None:
-            extra = self._extra_traits()
-            traits = {"facts": self._facts, "buffers": self._buffers, "state": dict(self._state), **extra}
-            self._front = _front_class(self.script)(**traits)
+            self._front = _front_class(self.script)(**self._traits())
             self._connect(self._front)
         return self._front
+
+    def _traits(self) -> dict[str, Any]:
+        extra = self._extra_traits()  # it may choose the buffers
+        return {"facts": self._facts, "buffers": self._buffers, "state": dict(self._state), **extra}
 
     def _extra_traits(self) -> dict[str, Any]:
         """Return traits beside facts, buffers and state."""
@@ -168,8 +182,8 @@ class Explorer:
         """
         from IPython.display import Image, Markdown, display
 
-        if has_front_end():
-            display(self._bundle(provenance), raw=True)
+        if has_front_end() or widget_setting() == "page":
+            display(self._bundle(provenance, alt), raw=True)
         else:
             display(Image(self._png(provenance), format="png", alt=alt))
         display(Markdown(f"*{caption}*"))
@@ -194,13 +208,32 @@ class Explorer:
         plt.close(figure)
         return image.getvalue()
 
-    def _bundle(self, provenance: str = "") -> dict[str, Any]:
+    def _bundle(self, provenance: str = "", alt: str = "") -> dict[str, Any]:
         """Return the widget, and the figure beside it for places that show no widgets: exports, code hosts."""
         bundle = {"text/plain": type(self).__name__, "image/png": self._png(provenance)}
         if has_front_end():
             bundle.update(self.front._repr_mimebundle_()[0])
             bundle["text/plain"] = type(self).__name__
+        elif widget_setting() == "page":
+            bundle["text/html"] = self._page(bundle["image/png"], alt)
         return bundle
+
+    def _page(self, png: bytes, alt: str) -> str:
+        """Return the widget as HTML that lives without a kernel."""
+        traits = {name: value for name, value in self._traits().items() if value is not None}
+        return page_block(
+            self.script,
+            load_script(self.script, "page.js"),
+            traits,
+            asks=self.asks,
+            answers=self._page_answers(),
+            png=png,
+            alt=alt or type(self).__name__,
+        )
+
+    def _page_answers(self) -> dict[str, dict[Any, dict[str, Any]]]:
+        """Return {field: {value: traits}}: what Python would answer to changes of the fields in `asks`."""
+        return {}
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
         return self._bundle()

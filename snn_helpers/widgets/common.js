@@ -1,9 +1,17 @@
 // What all widgets share: colours of the theme, controls with labels, canvases, the state, the note on a lost kernel.
 
-/** Colours for the theme that JupyterLab shows now; blue and vermilion are Okabe and Ito's, lightened on dark. */
+const prefersDark = () => matchMedia("(prefers-color-scheme: dark)");
+
+/** Whether the page is dark: as JupyterLab says, or a page of the book (`data-theme`), or the reader's system. */
+function isDark() {
+  const { jpThemeLight, theme: chosen } = document.body.dataset;
+  if (jpThemeLight !== undefined) return jpThemeLight === "false";
+  return chosen === "dark" || (chosen !== "light" && prefersDark().matches);
+}
+
+/** Colours for the theme that is shown now; blue and vermilion are Okabe and Ito's, lightened on dark. */
 export function theme() {
-  const flag = document.body.dataset.jpThemeLight;
-  const dark = flag === undefined ? matchMedia("(prefers-color-scheme: dark)").matches : flag === "false";
+  const dark = isDark();
   return dark
     ? { dark, paper: [24, 24, 27], ink: "#eeeeee", grey: "#a8a8a8", rule: "#4a4a4a", shade: "rgba(255,255,255,0.09)",
         on: [86, 180, 233], off: [255, 140, 66], mark: "#3ddbac", note: "#ff8c42" }
@@ -28,7 +36,7 @@ const STYLE = `
 .snn button:disabled, .snn select:disabled { opacity: 0.45; cursor: default; }
 .snn :focus-visible { outline: 2px solid var(--snn-focus); outline-offset: 1px; }
 .snn input[type=range] { accent-color: var(--snn-focus); min-width: 60px; flex: 0 1 auto; }
-.snn canvas { display: block; touch-action: none; }
+.snn canvas { display: block; touch-action: pan-y; }
 .snn .panels { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; }
 .snn .facts { font-variant-numeric: tabular-nums; min-height: 1.45em; }
 .snn .note { color: var(--snn-note); font-weight: 600; margin: 4px 0 0; }
@@ -290,11 +298,14 @@ export function watchKernel(model, root, consequence) {
 
 /** Redraw when the theme or the width changes; returns the function that ends it. */
 export function watchLooks(root, redraw) {
-  const themes = new MutationObserver(() => {
+  const repaint = () => {
     paintRoot(root);
     redraw();
-  });
-  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+  };
+  const themes = new MutationObserver(repaint);
+  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "data-theme"] });
+  const system = prefersDark();
+  system.addEventListener("change", repaint);
   let width = root.clientWidth;
   const sizes = new ResizeObserver(() => {
     if (root.clientWidth && root.clientWidth !== width) {
@@ -305,6 +316,7 @@ export function watchLooks(root, redraw) {
   sizes.observe(root);
   return () => {
     themes.disconnect();
+    system.removeEventListener("change", repaint);
     sizes.disconnect();
   };
 }

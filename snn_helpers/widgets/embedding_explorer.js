@@ -93,6 +93,7 @@ function render({ model, el }) {
   const panels = make(root, "div", { class: "panels" });
   const plot = surface(panels, "Recordings as points; numbers are classes", 480, 400);
   plot.node.tabIndex = 0;
+  plot.node.style.touchAction = "none"; // a line is drawn around points with a finger, too
   const words = make(root, "div", { class: "facts" });
   const announce = announcer(root);
   make(root, "div", { class: "keys" }, "Click a point to play its recording; drag a line around points to choose them. "
@@ -104,7 +105,7 @@ function render({ model, el }) {
 
   function fit() {
     const wide = (root.clientWidth || 780) - 18;
-    plot.resize(Math.max(300, wide > 600 ? wide - 260 : wide), 400);
+    plot.resize(Math.max(250, wide > 600 ? wide - 260 : wide), 400);
     toPixel = fitter(points, plot.width, plot.height);
   }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import matplotlib as mpl
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from snn_helpers import plots
 from snn_helpers.widgets.base import MAX_BYTES, Explorer, class_names
 from snn_helpers.widgets.event_player import pack_recording
+from snn_helpers.widgets.page import within_budget
 from snn_helpers.widgets.state import Choice, Number, Numbers
 
 COLOURS = ("label", "prediction", "error", "confidence")
@@ -45,6 +46,7 @@ class EmbeddingExplorer(Explorer):
     """
 
     script = "embedding_explorer.js"
+    asks: ClassVar = {"opened": "This page holds only a few recordings; in JupyterLab the kernel sends any."}
 
     def __init__(
         self,
@@ -111,6 +113,19 @@ class EmbeddingExplorer(Explorer):
             return {"index": index, "sentence": f"Recording {index} has no events."}, {}
         facts, buffers = pack_recording(events, self._sensor_size, ())
         return {"index": index, **facts}, buffers
+
+    def _page_answers(self) -> dict[str, dict[int, dict[str, Any]]]:
+        if not self._fields:
+            return {}
+        samples, opened = self._facts["samples"], max(self._state["opened"], 0)
+        spread = [(opened + 17 * place) % samples for place in range(samples)]  # of all classes, where these are sorted
+
+        def answers():
+            for index in dict.fromkeys([-1, *spread]):
+                facts, buffers = self._open(index)
+                yield index, {"buffers": buffers, "opened": facts}  # in this order: `opened` says that they are there
+
+        return {"opened": within_budget(answers())}
 
     def _connect(self, front) -> None:
         def another(change):

@@ -107,7 +107,7 @@ function render({ model, el }) {
 
   function fit() {
     const wide = root.clientWidth ? root.clientWidth - 18 : 760;
-    side.resize(Math.max(280, wide > 560 ? wide - 250 : wide), 300);
+    side.resize(Math.max(250, wide > 560 ? wide - 250 : wide), 300);
     still = layer(side);
     root.snn.dots = drawSide(still, recording, theme());
     // The picture is as fine as the screen, not as the sensor.

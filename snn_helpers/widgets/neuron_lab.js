@@ -149,7 +149,7 @@ function render({ model, el }) {
   });
 
   root.snn = { store, plot, draws: 0, toX: (ms) => LEFT + ((plot.width - LEFT - RIGHT) * ms) / (facts.step_ms * facts.num_steps) };
-  const fit = () => plot.resize(Math.max(320, (root.clientWidth || 780) - 18), 296);
+  const fit = () => plot.resize(Math.max(250, (root.clientWidth || 780) - 18), 296);
   fit();
   update();
   root.snn.firstMs = performance.now() - began;

@@ -6,7 +6,7 @@ import contextlib
 import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from snn_helpers import plots
 from snn_helpers.widgets.base import Explorer, hear_while_busy
@@ -39,6 +39,7 @@ class TrainingMonitor(Explorer):
     """
 
     script = "training_monitor.js"
+    asks: ClassVar = {"stop": "Nothing trains in this page; in JupyterLab the button stops the kernel's training."}
 
     def __init__(self, epochs: int | None = None, rows: Sequence[Mapping[str, Any]] = ()):
         self._rows = [_plain(row) for row in rows]

@@ -1,0 +1,194 @@
+"""Build the series as a static site: `python .ci/book.py`, called by `make book`.
+
+The notebooks run headlessly with widgets that need no kernel (SNN_WIDGETS=page), are laid out beside the README and the
+glossary as they lie in the repository, and Sphinx makes pages of them that need nothing but a browser.
+"""
+
+import argparse
+import base64
+import hashlib
+import html
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+EXECUTED = ROOT / "runs" / "book"
+NEEDED = ("sphinx", "myst_nb", "furo", "math_core")
+EXTRA_SIZE = "about 35 MB (10 MB to download)"
+LARGE_MB = 3
+
+_MODULE = re.compile(r'<script type="module" data-snn-module="([\w.]+)">.*?</script>', re.DOTALL)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Install what is missing, run the notebooks, lay out the pages, build them, and say how large they are."""
+    parser = argparse.ArgumentParser(prog="book", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--notebooks", type=Path, help="a folder of executed notebooks; default: run the series now")
+    parser.add_argument("--profile", default="teach", help="profile of the run: smoke, teach or full (default teach)")
+    parser.add_argument("--out", type=Path, default=ROOT / "book", help="folder of the site (default book)")
+    options = parser.parse_args(arguments)
+    install_missing()
+    executed = options.notebooks or run_series(options.profile)
+    with tempfile.TemporaryDirectory(prefix="book-") as folder:
+        source = lay_out(executed, Path(folder) / "source")
+        build(source, options.out)
+    report(options.out)
+
+
+def install_missing() -> None:
+    """Install the extra `book` into this environment, if it is not there."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not missing:
+        return
+    print(f"book: installing Sphinx and its theme, {EXTRA_SIZE}; missing here: {', '.join(missing)}", flush=True)
+    # Not resolved: the folder's `python` is a link out of the environment.
+    folder = Path(sys.executable).parent.parent
+    if subprocess.run([sys.executable, ROOT / ".ci" / "setup.py", folder, "lab,test,book"]).returncode:
+        sys.exit("book: the extra `book` could not be installed; the message is above.")
+
+
+def run_series(profile: str) -> Path:
+    """Run all notebooks in order, and return the folder of the executed ones."""
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for path in EXECUTED.glob("*.ipynb"):  # of an earlier run, perhaps under another name
+        path.unlink()
+    print(f"book: running {len(notebooks)} notebooks in the profile {profile}", flush=True)
+    command = [sys.executable, "-m", "snn_helpers", "run", *notebooks, "--out", EXECUTED, "--profile", profile]
+    if subprocess.run(command, cwd=ROOT, env=os.environ | {"SNN_WIDGETS": "page"}).returncode:
+        sys.exit(f"book: a notebook failed, see above. Those that ran are in {EXECUTED}.")
+    return EXECUTED
+
+
+def lay_out(executed: Path, source: Path) -> Path:
+    """Write the pages' sources, in the places that they have in the repository, so that their links hold."""
+    notebooks = sorted(executed.glob("*.ipynb"))
+    if not notebooks:
+        sys.exit(f"book: there is no notebook in {executed}. Run `make book` without BOOK_NOTEBOOKS to make them.")
+    for folder in ("notebooks", "docs", "downloads/downloads", "downloads/figures"):
+        (source / folder).mkdir(parents=True)
+    names = [path.stem for path in notebooks]
+    for path in notebooks:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        stored = ROOT / "notebooks" / path.name
+        shutil.copy(stored if stored.is_file() else path, source / "downloads" / "downloads" / path.name)
+        figures_with_words(notebook, source / "downloads" / "figures")
+        (source / "notebooks" / path.name).write_text(json.dumps(as_page(notebook, path.name, names)), encoding="utf-8")
+    for path in (ROOT / "docs").glob("*.png"):
+        shutil.copy(path, source / "docs")
+    shutil.copy(ROOT / "LICENSE", source)
+    rules = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rules = "# Contributing\n\n" + re.sub("^#", "##", rules, flags=re.MULTILINE)  # one page, one title
+    (source / "CONTRIBUTING.md").write_text(rules, encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (source / "index.md").write_text(only_present(readme, names) + contents(names), encoding="utf-8")
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    (source / "docs" / "glossary.md").write_text(as_glossary(glossary, names), encoding="utf-8")
+    return source
+
+
+def as_page(notebook: dict, name: str, names: list[str]) -> dict:
+    """Return an executed notebook as a page.
+
+    Each widget's module stands there once, hidden code stays hidden, names of notebooks are links, and a link below the
+    title downloads the notebook.
+    """
+    seen = set()
+
+    def once(match: re.Match) -> str:
+        new = match[1] not in seen
+        seen.add(match[1])
+        return match[0] if new else ""
+
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output["data"]["text/html"] = _MODULE.sub(once, "".join(output["data"]["text/html"]))
+        if cell["cell_type"] == "markdown":
+            cell["source"] = re.sub(
+                r"(?<![`\[])`(\w+)`(?![`\]])",
+                lambda match: f"[`{match[1]}`]({match[1]}.ipynb)" if match[1] in names else match[0],
+                only_present("".join(cell["source"]), names),
+            )
+        elif cell["metadata"].get("jupyter", {}).get("source_hidden"):
+            cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-input"]
+    link = f'<p class="download"><a href="../downloads/{name}" download>Download this notebook</a></p>'
+    # Beside the title, or Sphinx would take the link's cell for the beginning of a page without one.
+    title, *rest = "".join(notebook["cells"][0]["source"]).split("\n", 1)
+    notebook["cells"][0]["source"] = "\n\n".join([title, link, *rest])
+    return notebook
+
+
+def figures_with_words(notebook: dict, folder: Path) -> None:
+    """Turn figures with a text for those who cannot see them into HTML that has it; MyST-NB would drop it."""
+    for output in (output for cell in notebook["cells"] for output in cell.get("outputs", [])):
+        words = output.get("metadata", {}).get("image/png", {}).get("alt")
+        if words and "text/html" not in output["data"]:
+            image = base64.b64decode("".join(output["data"].pop("image/png")))
+            name = f"{hashlib.sha256(image).hexdigest()[:16]}.png"
+            (folder / name).write_bytes(image)
+            output["data"]["text/html"] = f'<img src="../figures/{name}" alt="{html.escape(words)}">'
+
+
+def only_present(text: str, names: list[str]) -> str:
+    """Leave the words alone of each link to a notebook that is not in the book."""
+    return re.sub(
+        r"\[([^]\n]+)\]\((?:notebooks/)?(\w+)\.ipynb\)", lambda match: match[0] if match[2] in names else match[1], text
+    )
+
+
+def contents(names: list[str]) -> str:
+    """Return the tables of contents, for the margin of each page."""
+    series = "\n".join(f"notebooks/{name}" for name in names)
+    parts = {"The series": series, "Look up": "docs/glossary\nCONTRIBUTING"}
+    return "".join(
+        f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n" for caption, pages in parts.items()
+    )
+
+
+def as_glossary(table: str, names: list[str]) -> str:
+    """Return the glossary's table as entries, which can be linked to and are readable on a narrow screen."""
+    words, *rows = re.findall(r"^\|(.+)\|$", table, re.MULTILINE)
+    entries = []
+    for row in rows[1:]:  # after the rule below the column names
+        word, symbol, unit, meaning, notebook = (cell.strip() for cell in row.split("|"))
+        place = f"[{notebook}](../notebooks/{notebook}.ipynb)" if notebook in names else notebook
+        facts = [f"{label} {cell}" for label, cell in (("Symbol:", symbol), ("Unit:", unit)) if cell != "-"]
+        entries.append("\n  ".join([word, meaning, *(f"{fact}." for fact in facts), f"Notebook {place}."]))
+    before = table[: table.index(f"|{words}|")]
+    return before + "```{glossary}\n" + "\n\n".join(entries) + "\n```\n"
+
+
+def build(source: Path, out: Path) -> None:
+    """Have Sphinx make the pages; its warnings are printed."""
+    if out.exists() and not (out / "objects.inv").is_file() and any(out.iterdir()):
+        sys.exit(f"book: {out} holds something else than a book; name another folder: make book BOOK=...")
+    began = time.monotonic()
+    command = [sys.executable, "-m", "sphinx", "--builder", "html", "--jobs", "auto", "--quiet", "--fresh-env"]
+    command += ["--conf-dir", ROOT / "docs" / "book", "--doctree-dir", source.parent / "doctrees"]
+    command += ["--define", f"html_extra_path={source / 'downloads'}", source, out]
+    shutil.rmtree(out, ignore_errors=True)
+    if subprocess.run(command).returncode:
+        sys.exit("book: Sphinx ended with an error, see above.")
+    print(f"book: built in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def report(out: Path) -> None:
+    """Print each page's size, and where to begin."""
+    for path in sorted(out.rglob("*.html")):
+        size = path.stat().st_size / 1e6
+        if path.parent.name == "notebooks":
+            print(f"book: {path.relative_to(out)}: {size:.1f} MB{', a large page' if size > LARGE_MB else ''}")
+    total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
+    print(f"book: {total:.0f} MB in all; open {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()
