@@ -66,18 +66,25 @@ def test_step_in_onnxruntime_fires_the_same_for_any_batch(make, shape, tmp_path)
     assert expected[0].any()
 
 
-class Sized(nn.Module):
-    """Names sizes of the frame and of the batch, and one that follows from both where asked."""
-
-    def __init__(self, features, mixed=False):
+class Changed(nn.Module):
+    def __init__(self, change):
         super().__init__()
-        self.features, self.mixed = features, mixed
+        self.change = change
+
+    def forward(self, frame):
+        return self.change(frame)
+
+
+class Sized(nn.Module):
+    """Names sizes of the frame and of the batch."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.features = features
         self.layer, self.neurons = nn.Linear(features, 3), Leaky(output=True, **HIDDEN)
 
     def forward(self, frame):
-        batch = frame.shape[0]
-        frame = frame.reshape(batch * self.features) if self.mixed else frame
-        return self.neurons(self.layer(frame.view(-1, self.features).view(batch, self.features)))
+        return self.neurons(self.layer(frame.view(-1, self.features).view(frame.shape[0], self.features)))
 
 
 @pytest.mark.parametrize("features", [7, 11])
@@ -88,9 +95,25 @@ def test_sizes_of_the_frame_are_not_taken_for_the_batchs(features, tmp_path):
     np.testing.assert_array_equal(run_onnx(tmp_path / "step.onnx", frames)[0], accelerate(net)(frames)[0].detach())
 
 
-def test_size_that_follows_from_the_batchs_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="reshape: takes a size that follows from the batch's"):
-        to_onnx(Sized(3, mixed=True).eval(), (3,), tmp_path / "step.onnx")
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda frame: frame.reshape(len(frame) * 3).reshape(-1, 3), "reshape"),
+        (lambda frame: frame / frame.shape[0] ** 0.5, "truediv"),
+        (lambda frame: frame[: frame.shape[0] - 1], "getitem"),
+    ],
+)
+def test_number_that_follows_from_the_batchs_size_is_refused(change, name, tmp_path):
+    net = nn.Sequential(Changed(change), nn.Linear(3, 3), Leaky(output=True, **HIDDEN)).eval()
+    with pytest.raises(ValueError, match=f"`{name}`.*: takes a number that follows from the batch's size"):
+        to_onnx(net, (3,), tmp_path / "step.onnx")
+
+
+def test_slice_to_the_batchs_size_is_taken_for_any(tmp_path):
+    net = nn.Sequential(Changed(lambda frame: frame[: frame.shape[0]]), nn.Linear(3, 3), Leaky(output=True, **HIDDEN))
+    to_onnx(net.eval(), (3,), tmp_path / "step.onnx")
+    frames = frames_of(3, batch=9)
+    np.testing.assert_array_equal(run_onnx(tmp_path / "step.onnx", frames)[0], accelerate(net)(frames)[0].detach())
 
 
 class Swapped(nn.Module):

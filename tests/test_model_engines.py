@@ -5,13 +5,16 @@ import functools
 
 import numpy as np
 import pytest
+import snntorch as snn
 import torch
 import watching
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from snn_helpers.activity import firing_fractions
 from snn_helpers.data import load_dataset
+from snn_helpers.engine import cpu_generated
 from snn_helpers.engine.cpu_runtime import EngineCompileError
 from snn_helpers.events.folder import folder_chunks, list_recordings
 from snn_helpers.events.frames import FrameSpec, bin_frames
@@ -19,7 +22,7 @@ from snn_helpers.models.cnn import SpikingCNN
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.resnet import SpikingResNet
 from snn_helpers.models.settings import SKIPS
-from snn_helpers.over_time import runner
+from snn_helpers.over_time import accelerate, runner
 
 NUM_RECORDINGS, NUM_STEPS, THRESHOLD = 64, 12, 0.1
 RESNETS = {skip: functools.partial(SpikingResNet, skip=skip) for skip in SKIPS}
@@ -249,6 +252,14 @@ def test_activation_checkpointing_gives_the_same_gradients(make, norm):
     for one, other in zip(*found, strict=True):
         assert (one is None and other is None) or torch.equal(one, other)
     assert any(one.any() for one in found[0] if one is not None)
+
+
+def test_trials_before_a_first_call_are_no_part_of_activation_checkpointing(monkeypatch):
+    monkeypatch.setattr(runner, "_ready", functools.cache(runner._ready.__wrapped__))
+    monkeypatch.setattr(cpu_generated, "_MADE", {})
+    net = nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.8125, threshold=0.3, init_hidden=True, output=True))
+    checkpoint(accelerate(net), torch.rand(5, 3, 6), use_reentrant=False)[1].sum().backward()
+    assert net[0].weight.grad.any()
 
 
 def test_failed_compilation_falls_back_to_the_loop_with_one_warning(monkeypatch):

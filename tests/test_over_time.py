@@ -629,6 +629,47 @@ def test_convolution_on_many_events_or_other_numbers_is_torchs(conv_calls):
     assert conv_calls == [1]
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 6), (1, 1, 6)])
+def test_fully_connected_layer_on_the_last_axis_of_images_equals_the_loop(conv_calls, shape):
+    net = exact(nn.Sequential(nn.Conv2d(shape[0], 1, 1), lif(threshold=0.1), nn.Linear(6, 3), lif(output=True)))
+    assert_as_loop(net, events(5, 3, *shape))
+    assert_as_loop(
+        exact(nn.Sequential(nn.Linear(6, 3), lif(output=True))), events(5, 3, *shape).to(torch.uint8).float()
+    )
+    assert accelerate(net[2:])(events(5, 3, *shape).to(torch.uint8))[0].shape == (5, 3, *shape[:2], 3)
+
+
+class ByName(nn.Module):
+    """Hands inputs over by their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool, self.lif1 = nn.Conv2d(2, 4, 3), nn.AvgPool2d(2), lif(threshold=0.1)
+        self.linear, self.lif2 = nn.Linear(16, 3), lif(output=True)
+
+    def forward(self, x):
+        spk = self.lif1(input_=self.pool(input=self.conv(input=x)))
+        return self.lif2(self.linear(input=spk.flatten(1)))
+
+
+def test_inputs_by_name_equal_the_loop_and_are_heard(conv_calls):
+    net, frames = exact(ByName()), events(5, 3, 2, 6, 6)
+    assert_as_loop(net, frames)
+    heard = []
+    net.linear.register_forward_pre_hook(InputListener(lambda rows, times: heard.append(len(rows))))
+    accelerate(net)(frames)
+    assert sum(heard) == 15
+
+
+def test_norm_over_time_without_running_statistics_pools_in_eval_mode_too():
+    norm = NormOverTime(4, track_running_stats=False)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), norm, lif(threshold=0.5), nn.Flatten(), nn.Linear(64, 3), lif(output=True))
+    for frames in (events(5, 3, 2, 6, 6), events(5, 3, 2, 6, 6) / 4):
+        training, evaluating = accelerate(net.train())(frames), accelerate(net.eval())(frames)
+        assert training[1].any()
+        torch.testing.assert_close(evaluating[1], training[1])
+
+
 @pytest.mark.parametrize(
     ("pool", "calls"),
     [

@@ -25,7 +25,13 @@ from torch import Tensor
 from snn_helpers._paths import kernel_sources
 from snn_helpers.engine.cpu_memory import empty
 from snn_helpers.engine.cpu_recurrent import RecurrentRun
-from snn_helpers.engine.cpu_runtime import EngineCompileError, check_first_order, compiling, run_chunks
+from snn_helpers.engine.cpu_runtime import (
+    EngineCompileError,
+    check_first_order,
+    compiling,
+    run_chunks,
+    saved_as_they_are,
+)
 from snn_helpers.engine.cpu_source import Source
 from snn_helpers.engine.cpu_steps import Run, run_steps
 from snn_helpers.engine.graph import SHAPE, CannotGenerateError, trace_step
@@ -189,7 +195,7 @@ class Generated:
         numbers = {k: v.clone() if isinstance(v, Tensor) and v.is_inference() else v for k, v in neuron.numbers.items()}
         neuron, results = dataclasses.replace(neuron, numbers=numbers), []
         learned = [*neuron.tensors(cur).values(), *(neuron.recurrence or ())]
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with torch.random.fork_rng(devices=[]), torch.enable_grad(), saved_as_they_are():
             torch.manual_seed(0)  # a surrogate may draw
             some = torch.cat([0.3 + 0.8 * torch.randn(5, *cur.shape[1:]), cur.detach()[:3]]).requires_grad_()
             up = torch.randn(2, *some.shape)
@@ -264,7 +270,7 @@ def generate(neuron: Neuron, layer: bool = False) -> Generated | str:
     vectors = tuple(name for name, value in tensors.items() if value.numel() != 1)
     learned = tuple(name for name, value in tensors.items() if neuron.learns and value.requires_grad)
     key = (neuron.key, tuple(neuron.numbers), vectors, learned, layer)
-    with _LOCK:
+    with _LOCK, saved_as_they_are():
         found = _MADE.pop(key, None)
         if found is None or (isinstance(found, Generated) and not neuron.is_pure and not found.is_still(neuron)):
             try:

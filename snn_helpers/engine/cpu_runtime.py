@@ -87,6 +87,14 @@ def run_chunks(function: Callable, num_chunks: int, *args) -> None:
             helper.result()
 
 
+def saved_as_they_are() -> torch.autograd.graph.saved_tensors_hooks:
+    """Return a context in which what autograd keeps is nobody else's business: of trials, which the caller never sees.
+
+    Activation checkpointing counts what is kept, and computes it anew, when no trial is made any more.
+    """
+    return torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, lambda kept: kept)
+
+
 def check_first_order() -> None:
     """Refuse a gradient of a gradient, which would be silently zero: kernels go back once.
 

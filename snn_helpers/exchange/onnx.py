@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx.node import map_aggregate
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
@@ -210,15 +210,22 @@ def _of_any_batch(op: Op, other: Op) -> tuple[Any, Any]:
     """Return what an operation takes, with `_BATCH` in place of the batch's size."""
 
     def sized(here: Any, there: Any) -> Any:
-        if type(here) is not int or here == there:
+        if isinstance(here, slice):
+            return slice(*(sized(*pair) for pair in zip(*((s.start, s.stop, s.step) for s in (here, there)))))
+        if isinstance(here, tuple | list):
+            return type(here)(sized(*pair) for pair in zip(here, there, strict=True))
+        if isinstance(here, dict):
+            return {key: sized(value, there[key]) for key, value in here.items()}
+        if not isinstance(here, int | float | complex) or here == there:
             return here
-        if (here, there) != _BATCHES:
+        if (here, there) != _BATCHES or type(here) is not int:
             raise ValueError(
-                f"{name_of(op)}: takes a size that follows from the batch's, which a free batch cannot say."
+                f"`{name_of(op)}`{op.line}: takes a number that follows from the batch's size, which a graph for any "
+                "batch cannot say."
             )
         return _BATCH
 
-    return tuple(tree_map(sized, *pair) for pair in ((op.args, other.args), (op.kwargs, other.kwargs)))
+    return sized(op.args, other.args), sized(op.kwargs, other.kwargs)
 
 
 def _call(net: nn.Module, op: Op, args: Any, kwargs: Any) -> Any:

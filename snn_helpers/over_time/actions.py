@@ -343,7 +343,7 @@ class Add(Action):
 
 
 class PooledNorm(Action):
-    """`NormOverTime` in training: statistics over all steps and recordings."""
+    """`NormOverTime` in training, or without running statistics: those over all steps and recordings."""
 
     how = "torch, statistics over time and batch"
 

@@ -198,8 +198,8 @@ class _Planner:
         return action
 
     def _linear(self, index: int) -> list[Action]:
-        source = self.steps[index].args[0]
-        if not isinstance(source, Now) or index not in self.changing or self.steps[index].val.dim() < 2:
+        # Rows [B, n] alone: of more axes, features are the last of many.
+        if not _takes_first(self.steps[index]) or index not in self.changing or self.steps[index].val.dim() != 2:
             return []
         flat = self._source(index)
         op = None if flat is None else self.steps[flat]
@@ -258,8 +258,10 @@ class _Planner:
             return actions.Element([index])
         if is_dropout(op, self.net):
             return actions.Dropout([index])
-        if self._is(index, NormOverTime) and self.net.get_submodule(op.target).training:
-            return actions.PooledNorm([index])
+        if self._is(index, NormOverTime):
+            norm = self.net.get_submodule(op.target)
+            if norm.training or norm.running_mean is None:
+                return actions.PooledNorm([index])
         if folds(op, self.steps, self.net, self.changing):
             return actions.Add([index]) if self._adds_spikes(op) else actions.Fold([index])
         return actions.EachStep([index])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers.engine import BatchNorm, Neuron, Spikes, kernels
+from snn_helpers.engine.cpu_runtime import saved_as_they_are
 from snn_helpers.neurons import Listener, SpikingNeuron, as_neuron
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.listen import InputListener
@@ -124,7 +125,8 @@ def _ready(device: str):
     """Return an engine with its kernels compiled, or loaded from disk, once in a process."""
     engine = importlib.import_module(f"snn_helpers.engine.{device}")
     if device == "cpu":
-        with torch.inference_mode(False), torch.enable_grad():  # it goes backward, too, whatever the caller does
+        # It goes backward, too, whatever the caller does.
+        with torch.inference_mode(False), torch.enable_grad(), saved_as_they_are():
             engine.warm_up()
     return engine
 

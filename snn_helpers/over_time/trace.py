@@ -133,6 +133,9 @@ def _trace(net: nn.Module, method: str, inputs: tuple, options: dict[str, Any]) 
         raise failure
     join_equal_constants(graph, meta)
     stack_records(graph)
+    for node in graph.nodes:
+        if node.op == "call_module" and not node.args and (first := next(iter(node.kwargs), "")) in ("input", "input_"):
+            node.args, node.kwargs = (node.kwargs[first],), {k: v for k, v in node.kwargs.items() if k != first}
     constants = {n.target: getattr(meta, n.target) for n in graph.nodes if str(n.target).startswith("_tensor_constant")}
     for name, value in constants.items():
         if value.device.type == "meta":
