@@ -57,7 +57,8 @@ def _export(args: argparse.Namespace) -> None:
 
     for package in packages:
         need(package, f"`--to {args.to}`")
-    geometry = load_checkpoint(checkpoint)["geometry"]
+    state = load_checkpoint(checkpoint)
+    geometry = state["geometry"]
     if not geometry or not {"image_size", "in_channels"} <= geometry.keys():
         raise CheckpointError(f"{checkpoint}: does not say for what frames its network was built; train it anew.")
     model, config = load_model(checkpoint, plugins=args.plugins)
@@ -67,7 +68,7 @@ def _export(args: argparse.Namespace) -> None:
     width, height = size if isinstance(size, tuple | list) else (size, size)
     writable_folder("--out", path.parent)
     if args.to == "weights":
-        notes, runs = _write_weights(args, model, config, checkpoint, path), {}
+        notes, runs = _write_weights(args, model, config, state, checkpoint, path), {}
     else:
         notes, runs = _write(args, model, (geometry["in_channels"], height, width), path)
     print(f"written to {path}, {path.stat().st_size:,} bytes")
@@ -110,7 +111,7 @@ def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: P
     return notes, runs
 
 
-def _write_weights(args: argparse.Namespace, model, config, checkpoint: Path, path: Path) -> list[str]:
+def _write_weights(args: argparse.Namespace, model, config, state: dict, checkpoint: Path, path: Path) -> list[str]:
     """Write weights of 8 bits and their card, and return the card's lines: scores are those of the stored weights."""
     from snn_helpers._versions import release
     from snn_helpers.data import load_dataset
@@ -118,10 +119,8 @@ def _write_weights(args: argparse.Namespace, model, config, checkpoint: Path, pa
     from snn_helpers.models.registry import MODELS
     from snn_helpers.stats import wilson_interval
     from snn_helpers.training.build import loss_function
-    from snn_helpers.training.checkpoint import load_checkpoint
     from snn_helpers.training.score import evaluate
 
-    state = load_checkpoint(checkpoint)
     stored = model.state_dict()
     model.load_state_dict(restored(eight_bits(stored)))
     data, scores = {}, {}

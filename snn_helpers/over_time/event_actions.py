@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair, _single
 
 from snn_helpers.engine import Spikes
 from snn_helpers.engine.spikes import few_a_pixel
@@ -211,14 +212,10 @@ def pixels_of_mean(op: Op, net: nn.Module) -> int | None:
     pool = net.get_submodule(op.target) if op.kind == "call_module" else None
     if type(pool) not in (nn.AvgPool1d, nn.AvgPool2d):
         return None
-    sides = 1 if type(pool) is nn.AvgPool1d else 2
-    size = getattr(pool, "divisor_override", None) or math.prod(_pair_of(pool.kernel_size, sides))
-    at_border = pool.ceil_mode or (any(_pair_of(pool.padding, sides)) and not pool.count_include_pad)
+    each = _single if type(pool) is nn.AvgPool1d else _pair
+    size = getattr(pool, "divisor_override", None) or math.prod(each(pool.kernel_size))
+    at_border = pool.ceil_mode or (any(each(pool.padding)) and not pool.count_include_pad)
     return None if at_border or size & (size - 1) else size
-
-
-def _pair_of(given, sides: int) -> tuple[int, ...]:
-    return tuple(given) if isinstance(given, tuple | list) else (given,) * sides
 
 
 def _are_counts(value: Tensor) -> bool:

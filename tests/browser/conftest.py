@@ -21,6 +21,27 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture
+def offline_page(chromium):
+    """Return open(path, **options): a file's page without network; it must say nothing, and ask for files alone."""
+    contexts, said, asked = [], [], []
+
+    def open_one(path, **options):
+        contexts.append(chromium.browser.new_context(offline=True, **options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {url.split(":")[0] for url in asked} <= {"file", "data"}
+
+
 @pytest.fixture(scope="session")
 def lab(chromium, tmp_path_factory):
     """Return a running JupyterLab over an empty folder, its kernels in the smoke profile."""
