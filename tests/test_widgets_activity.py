@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from javascript import in_node
 
+from snn_helpers.models.readout import decide
 from snn_helpers.widgets import ActivityExplorer
 from snn_helpers.widgets.activity_explorer import mosaic
 from snn_helpers.widgets.base import MAX_BYTES
@@ -32,12 +34,20 @@ def test_packed_recording_holds_every_spike_and_its_membranes():
     assert np.array_equal(np.frombuffer(packed["frames"], np.uint8), frames[:, 2].ravel())
 
 
-def test_wrong_answers_are_those_whose_busiest_output_is_not_the_label():
+def test_wrong_answers_are_those_that_decide_gives_and_the_label_is_not():
     frames, spk, mem = recorded()
-    decided = spk["output"].sum(0).argmax(-1)
-    labels = decided.copy()
+    labels = decide((torch.tensor(spk["output"]), torch.tensor(mem["output"]))).numpy()
     labels[[1, 3]] = (labels[[1, 3]] + 1) % 3
     assert ActivityExplorer(frames, spk, mem, labels).wrong == [[1, 3]]
+
+
+def test_equal_counts_are_decided_by_the_membranes_and_without_those_not_at_all():
+    frames, spk, mem = recorded()
+    silent = {**spk, "output": 0 * spk["output"]}
+    means = mem["output"].mean(0).argmax(-1).tolist()
+    assert ActivityExplorer(frames, silent, mem)._facts["decided"] == [means]
+    assert ActivityExplorer(frames, silent)._facts["decided"] == [[None] * 4]
+    assert ActivityExplorer(frames, silent, labels=[0] * 4).wrong == [[0, 1, 2, 3]]
 
 
 def test_classes_have_their_names_in_words():
@@ -50,11 +60,11 @@ def test_classes_have_their_names_in_words():
     script = """
         import { verdict } from "./activity.js";
         import { describe, describeMany } from "./embedding.js";
-        const found = { answer: 1, step: 2 };
+        const race = { labels: [0, 1], decided: [[1, 1]], settled: [[2, 2]], names: ["network"], step_ms: 10 };
         const facts = { labels: [0, 1], predictions: [0, 0], classes: ["left", "right"] };
         console.log(JSON.stringify([
-          verdict("network", found, 0, { step_ms: 10, classes: ["left", "right"] }),
-          verdict("network", found, 1, { step_ms: 10, classes: ["0", "1"] }),
+          verdict({ ...race, classes: ["left", "right"] }, 0, 0),
+          verdict({ ...race, classes: ["0", "1"] }, 0, 1),
           describe(facts, 1), describeMany(facts, [0, 1]),
         ]));
     """

@@ -31,18 +31,6 @@ export function race(spk, classes, numSteps) {
   return lanes;
 }
 
-const leader = (lanes, step) => lanes.reduce((best, lane, one) => (lane[step] > lanes[best][step] ? one : best), 0);
-
-/** {answer, step}: who leads at the end, and the step after which nobody else leads; answer null without a spike. */
-export function decision(lanes) {
-  const last = lanes[0].length - 1;
-  if (lanes.every((lane) => lane[last] === 0)) return { answer: null, step: last };
-  const answer = leader(lanes, last);
-  let step = last;
-  while (step > 1 && leader(lanes, step - 1) === answer && lanes[answer][step - 1] > 0) step -= 1;
-  return { answer, step };
-}
-
 /** How C maps of H x W are laid out: columns, rows, and the picture's size with a pixel between them. */
 export function grid([channels, height, width]) {
   if (height * width === 1) {
@@ -81,10 +69,13 @@ export function busiest(record, size, numSteps) {
   return at % size;
 }
 
-/** What the network did with this recording, in one line. */
-export function verdict(name, found, label, { step_ms: stepMs, classes }) {
+/** What a network answers for a recording, in one line; without an output spike its membranes decide, if there are any. */
+export function verdict(facts, network, sample) {
+  const { step_ms: stepMs, classes, labels } = facts;
+  const [answer, label] = [facts.decided[network][sample], labels ? labels[sample] : null];
   const truth = label === null ? "" : `, it is ${className(classes, label)}`;
-  if (found.answer === null) return `${name}: no output spike, undecided${truth}`;
-  const right = label === null ? "" : found.answer === label ? " (right)" : " (wrong)";
-  return `${name}: says ${classes[found.answer]} from ${Math.round(found.step * stepMs)} ms on${truth}${right}`;
+  if (answer === null) return `${facts.names[network]}: no output spike, undecided${truth}`;
+  const right = label === null ? "" : answer === label ? " (right)" : " (wrong)";
+  const fromMs = Math.round(facts.settled[network][sample] * stepMs);
+  return `${facts.names[network]}: says ${classes[answer]} from ${fromMs} ms on${truth}${right}`;
 }

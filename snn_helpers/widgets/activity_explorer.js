@@ -1,5 +1,5 @@
 // One recording through a network, everything under one cursor; time is the browser's.
-import { busiest, countsUpTo, decision, decodeSample, grid, gridSize, neuronAt, placeOf, race, verdict } from "./activity.js";
+import { busiest, countsUpTo, decodeSample, grid, gridSize, neuronAt, placeOf, race, verdict } from "./activity.js";
 import { Clock, Store, announcer, button, checkbox, clamp, css, lay, layer, line, make, makeRoot, menu, onlySentence, relabel,
   slider, surface, text, theme, watchKernel, watchLooks } from "./common.js";
 import { colourField, smallCanvas } from "./recording.js";
@@ -21,17 +21,16 @@ function axes(onto, endMs, highest, lowest, title, colours) {
   return { toX, toY };
 }
 
-function drawRace(onto, facts, lanes, name, label, colours) {
+function drawRace(onto, facts, lanes, network, label, answer, colours) {
   const last = facts.num_steps;
   const top = Math.max(1, ...lanes.map((lane) => lane[last]));
-  const found = decision(lanes);
-  const title = `${facts.names.length > 1 ? `${name}: ` : ""}output spikes so far`;
+  const title = `${facts.names.length > 1 ? `${facts.names[network]}: ` : ""}output spikes so far`;
   const { toX, toY } = axes(onto, last * facts.step_ms, top, 0, title, colours);
   // The true class and the answer are drawn last, over the others, and named first.
-  const rank = (one) => (one === label ? 2 : one === found.answer ? 1 : 0);
+  const rank = (one) => (one === label ? 2 : one === answer ? 1 : 0);
   const order = lanes.map((_, one) => one).sort((a, b) => rank(a) - rank(b));
   order.forEach((one) => {
-    const wrong = one === found.answer && label !== null && one !== label;
+    const wrong = one === answer && label !== null && one !== label;
     const colour = one === label ? css(colours.on) : wrong ? css(colours.off) : colours.grey;
     const points = [...lanes[one]].map((count, step) => [toX(step * facts.step_ms), toY(count)]);
     line(onto.context, points, colour, one === label || wrong ? 2.5 : 1, wrong ? [7, 3] : []);
@@ -149,9 +148,9 @@ function render({ model, el }) {
     current = { info, chosen, neurons, layout: grid(info.shape), lanes };
     small.maps = smallCanvas(...gridSize(current.layout));
     stills = [...races, mem].map((plot) => layer(plot));
-    lanes.forEach((lane, index) => { current.toX = drawRace(stills[index], facts, lane, facts.names[index], label, colours); });
+    lanes.forEach((lane, index) => { current.toX = drawRace(stills[index], facts, lane, index, label, facts.decided[index][sample.sample], colours); });
     drawMembranes(stills.at(-1), facts, records, neurons, info.size, colours);
-    const verdicts = lanes.map((lane, index) => verdict(facts.names[index], decision(lane), label, facts));
+    const verdicts = facts.names.map((_, network) => verdict(facts, network, sample.sample));
     verdicts.forEach((words, index) => races[index].say(`The output neurons' race. ${words}`));
     mem.say(records.some(({ record }) => record.mem) ? `Membranes of ${info.name}, neurons ${neurons.join(", ")}, with the threshold`
       : `Membranes of ${info.name} are not kept`);

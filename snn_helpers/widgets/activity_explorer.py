@@ -10,6 +10,7 @@ import numpy as np
 
 from snn_helpers import plots
 from snn_helpers._checks import check_float
+from snn_helpers.activity import decisions
 from snn_helpers.widgets.base import MAX_BYTES, Explorer, class_names
 from snn_helpers.widgets.page import within_budget
 from snn_helpers.widgets.state import Choice, Flag, Number, Numbers
@@ -132,13 +133,23 @@ class ActivityExplorer(Explorer):
             "width": self._frames.shape[-1],
             "labels": self._labels,
             "classes": self._classes,
-            "decided": [one[0][self._layers[-1]].sum(0).argmax(-1).tolist() for one in self._networks],
+            **self._answers(),
             "names": self._names,
             "threshold": self._threshold,
             "step_ms": self._step_ms,
             "speeds": list(SPEEDS),
             "note": note,
         }
+
+    def _answers(self) -> dict[str, list[list[int | None]]]:
+        """Return each network's answers, None for no output spike and no membranes, and the steps until they stay."""
+        output, decided, settled = self._layers[-1], [], []
+        for spk, mem in self._networks:
+            found = decisions(spk[output], mem.get(output, np.zeros(spk[output].shape)))
+            known = spk[output].any((0, 2)) | (output in mem)
+            decided.append([int(one) if is_known else None for one, is_known in zip(found.final, known)])
+            settled.append((found.settled + 1).tolist())
+        return {"decided": decided, "settled": settled}
 
     def _membrane_bytes(self, layer: str) -> int:
         return 2 * len(self._networks) * self._networks[0][0][layer][:, 0].size
@@ -195,18 +206,14 @@ class ActivityExplorer(Explorer):
         axes[1].imshow(mpl.colormaps["Greys"](0.1 + 0.9 * picture / max(picture.max(), 1)))
         now = int((spk[layer][step, sample] > 0).sum())
         axes[1].set(xticks=[], yticks=[], title=f"{layer}: {now} spikes now")
-        for ax, (network, _), name in zip(axes[2:], self._networks, self._names):
-            self._draw_race(ax, network[self._layers[-1]][:, sample], name, state["time_ms"])
+        for ax, (network, _), name, decided in zip(axes[2:], self._networks, self._names, self._facts["decided"]):
+            spikes = network[self._layers[-1]][:, sample]
+            plots.race(spikes.cumsum(0), ax, self._step_ms, self._labels[sample] if self._labels else None)
+            said = "no output spike" if decided[sample] is None else f"says {self._classes[decided[sample]]}"
+            ax.axvline(state["time_ms"], color="black", linewidth=1)
+            ax.set(title=f"{name}: {said}", xlabel="time, ms")
         self._draw_membranes(axes[-1], layer, spk, mem, state)
         return figure
-
-    def _draw_race(self, ax, spk, name, time_ms):
-        counts = spk.cumsum(0)
-        true_class = self._labels[self.state["sample"]] if self._labels else None
-        plots.race(counts, ax, self._step_ms, true_class)
-        said = f"says {self._classes[counts[-1].argmax()]}" if counts[-1].any() else "no output spike"
-        ax.axvline(time_ms, color="black", linewidth=1)
-        ax.set(title=f"{name}: {said}", xlabel="time, ms")
 
     def _draw_membranes(self, ax, layer, spk, mem, state):
         if layer not in mem:
