@@ -80,7 +80,7 @@ def keep_kernels() -> None:
     imported. Kernels are code: the folder must be the user's own, and nobody else's to write to.
     """
     package = Path(__file__).parent
-    beside = [package / room / "__pycache__" for room in ("engine", "events")]
+    beside = [package / room / "__pycache__" for room in ("engine/cpu", "events")]
     if os.environ.get("NUMBA_CACHE_DIR") or all(map(is_writable, beside)) or _has_cache_folder():
         return
     folder = Path(tempfile.gettempdir()) / f"snn_helpers-kernels-{os.getuid()}"
@@ -98,7 +98,7 @@ def keep_kernels() -> None:
 
 def kernel_sources() -> Path:
     """Return the folder of the source of generated kernels: where numba keeps what it compiles of them, too."""
-    beside = Path(__file__).parent / "engine" / "__pycache__"
+    beside = Path(__file__).parent / "engine" / "cpu" / "__pycache__"
     home = os.environ.get("NUMBA_CACHE_DIR") or (beside if is_writable(beside) else _cache_folder())
     return user_path(home) / "generated"
 

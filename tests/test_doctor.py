@@ -90,7 +90,7 @@ def test_package_that_is_not_installed_is_said(monkeypatch):
 
 def test_engine_that_fell_back_is_said_with_the_reason(monkeypatch):
     from snn_helpers.engine import cpu
-    from snn_helpers.engine.cpu_runtime import EngineCompileError
+    from snn_helpers.engine.cpu.runtime import EngineCompileError
     from snn_helpers.over_time import runner
 
     def fails():

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from snn_helpers.engine import cpu, cpu_generated, reference
-from snn_helpers.engine.cpu_functions import current_sums
-from snn_helpers.engine.cpu_memory import channels_last
-from snn_helpers.engine.cpu_runtime import EngineCompileError, call_kernel, kernel
+from snn_helpers.engine import cpu, reference
+from snn_helpers.engine.cpu import generated
+from snn_helpers.engine.cpu.functions import current_sums
+from snn_helpers.engine.cpu.memory import channels_last
+from snn_helpers.engine.cpu.runtime import EngineCompileError, call_kernel, kernel
 from snn_helpers.engine.kernels import KINDS, SURROGATES
 from snn_helpers.engine.reference import BatchNorm
 from snn_helpers.engine.spikes import Spikes
@@ -400,7 +401,7 @@ def test_warm_up_runs_everything():
 
 def test_no_multiply_add_is_contracted_in_the_membrane_update():
     # Compiled again: numba does not show the code of what it loads from its cache.
-    module = cpu_generated.generate(LEAKY, layer=True).module
+    module = generated.generate(LEAKY, layer=True).module
     step = numba.cfunc(module.forward._sig, error_model="numpy")(module.forward.__wrapped__)
     code = step._library.get_asm_str()
     assert "mul" in code

@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from snn_helpers._paths import kernel_sources
-from snn_helpers.engine import cpu, cpu_generated, reference, serves
-from snn_helpers.engine.cpu_scalars import exp
+from snn_helpers.engine import cpu, reference, serves
+from snn_helpers.engine.cpu import generated
+from snn_helpers.engine.cpu.scalars import exp
 from snn_helpers.engine.reference import Neuron
 from snn_helpers.engine.spikes import Spikes
 from snn_helpers.neurons import ALIF, Leaky, SpikingNeuron, Synaptic, as_neuron
@@ -93,7 +94,7 @@ def test_neurons_of_snntorch_equal_their_loop(name, reset):
 @pytest.mark.parametrize("reset", RESETS)
 @pytest.mark.parametrize("kind", [snntorch.RLeaky, snntorch.RSynaptic])
 def test_recurrent_neurons_equal_their_loop(kind, reset, density, monkeypatch):
-    monkeypatch.setattr("snn_helpers.engine.cpu_recurrent.FEW", 0.0 if density == "dense" else 1.0)
+    monkeypatch.setattr("snn_helpers.engine.cpu.recurrent.FEW", 0.0 if density == "dense" else 1.0)
     decays = (0.9,) if kind is snntorch.RLeaky else (0.7, 0.9)
     module = kind(*decays, linear_features=19, reset_mechanism=reset, learn_beta=True, learn_threshold=True)
     with torch.no_grad():  # sums of these are exact in any order
@@ -197,7 +198,7 @@ def test_equations_of_any_form_equal_the_reference(first, second, learn):
     neuron = own(eval(code), states=("mem", "other"), **numbers)
     cur = currents(9, 2, 11)
     assert serves("neurons", neuron, "cpu") is None
-    made = cpu_generated.generate(neuron)
+    made = generated.generate(neuron)
     assert made.try_out(cur, neuron) is None
     spk, mem = reference.run(cur, neuron)
     for ours, theirs in zip(made.run(cur, neuron), (spk, mem)):
@@ -245,7 +246,7 @@ def test_what_computes_something_else_than_its_trace_runs_by_the_reference():
     neuron.equation.calls = 0
     ours = cpu.neurons(cur, neuron)[1]
     assert not torch.equal(ours, cpu.neurons(cur, own(leak))[1])
-    assert "not" in str(serves("neurons", neuron, "cpu")) or cpu_generated.generate(neuron).reason is None
+    assert "not" in str(serves("neurons", neuron, "cpu")) or generated.generate(neuron).reason is None
 
 
 def test_a_surrogate_that_changes_is_noticed():
@@ -263,7 +264,7 @@ def test_a_first_call_in_inference_mode_has_its_kernel():
     with torch.inference_mode():
         numbers = {name: torch.tensor(value) for name, value in neuron.numbers.items()}
         cpu.neurons(cur.detach(), dataclasses.replace(neuron, numbers=numbers))
-    assert cpu_generated.generate(neuron).reason is None
+    assert generated.generate(neuron).reason is None
     assert_equal(cpu.neurons(cur, neuron), reference.run(cur, neuron), cur, [])
 
 
@@ -327,7 +328,7 @@ def test_any_neuron_in_a_layer_with_a_convolution_equals_its_loop(name, pool, pa
     module = LAYERS[name]()
     assert serves("conv_layer", as_neuron(module), "cpu") is None
     out, (spk, mem), ours, theirs = layer_of(module, pool, path=path)
-    assert cpu_generated.generate(as_neuron(module), layer=True).reason is None  # no trial has failed
+    assert generated.generate(as_neuron(module), layer=True).reason is None  # no trial has failed
     assert out.count.dtype == torch.uint8
     assert 0.02 < spk.mean() < 0.95
     assert torch.equal(out.count.float(), spk)
@@ -376,7 +377,7 @@ def test_layers_whose_neurons_need_more_than_bytes_say_why_and_run_in_parts(neur
 
 
 def test_slopes_share_one_kernel():
-    texts = {cpu_generated.generate(Leaky(slope=slope).neuron()).source.text for slope in (3.0, 7.0, 25.0)}
+    texts = {generated.generate(Leaky(slope=slope).neuron()).source.text for slope in (3.0, 7.0, 25.0)}
     assert len(texts) == 1
 
 
@@ -399,7 +400,7 @@ def test_source_stands_in_a_file_and_threads_that_need_it_at_once_get_one(tmp_pa
     assert kernel_sources() == tmp_path / "generated"
     text = "X = 5\n"
     modules = []
-    threads = [threading.Thread(target=lambda: modules.append(cpu_generated._load(text))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: modules.append(generated._load(text))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -411,9 +412,10 @@ def test_source_stands_in_a_file_and_threads_that_need_it_at_once_get_one(tmp_pa
 
 def test_kernels_are_kept_for_the_next_process(tmp_path):
     code = (
-        "import torch; from snn_helpers.neurons import ALIF; from snn_helpers.engine import cpu, cpu_generated;"
+        "import torch; from snn_helpers.neurons import ALIF; from snn_helpers.engine import cpu;"
+        "from snn_helpers.engine.cpu import generated;"
         "n = ALIF().neuron(); cpu.neurons(torch.ones(2, 1, 3), n);"
-        "print(cpu_generated.generate(n).module.forward.cache_hits)"
+        "print(generated.generate(n).module.forward.cache_hits)"
     )
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
     runs = [

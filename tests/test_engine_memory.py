@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_helpers.engine.cpu_memory import LINE, SMALL, Stock, empty
+from snn_helpers.engine.cpu.memory import LINE, SMALL, Stock, empty
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from snn_helpers.activity import firing_fractions
 from snn_helpers.data import load_dataset
-from snn_helpers.engine import cpu_generated
-from snn_helpers.engine.cpu_runtime import EngineCompileError
+from snn_helpers.engine.cpu import generated
+from snn_helpers.engine.cpu.runtime import EngineCompileError
 from snn_helpers.events.folder import folder_chunks, list_recordings
 from snn_helpers.events.frames import FrameSpec, bin_frames
 from snn_helpers.models.cnn import SpikingCNN
@@ -256,7 +256,7 @@ def test_activation_checkpointing_gives_the_same_gradients(make, norm):
 
 def test_trials_before_a_first_call_are_no_part_of_activation_checkpointing(monkeypatch):
     monkeypatch.setattr(runner, "_ready", functools.cache(runner._ready.__wrapped__))
-    monkeypatch.setattr(cpu_generated, "_MADE", {})
+    monkeypatch.setattr(generated, "_MADE", {})
     net = nn.Sequential(nn.Linear(6, 3), snn.Leaky(0.8125, threshold=0.3, init_hidden=True, output=True))
     checkpoint(accelerate(net), torch.rand(5, 3, 6), use_reentrant=False)[1].sum().backward()
     assert net[0].weight.grad.any()

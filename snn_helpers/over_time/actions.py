@@ -12,7 +12,7 @@ from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from snn_helpers.engine import Spikes
-from snn_helpers.engine.cpu_memory import empty
+from snn_helpers.engine.cpu.memory import empty
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
 from snn_helpers.over_time.listen import input_listeners

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers.engine import BatchNorm, Neuron, Spikes, kernels
-from snn_helpers.engine.cpu_runtime import saved_as_they_are
+from snn_helpers.engine.cpu.runtime import saved_as_they_are
 from snn_helpers.neurons import Listener, SpikingNeuron, as_neuron
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.listen import InputListener

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import chunk_range, copy_line, list_events, mark_reached
-from snn_helpers.engine.cpu_rows import add_rows, add_scaled_rows, find_winners, transpose, unpool_cell
-from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
-from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
+from snn_helpers.engine.cpu.conv_kernels import chunk_range, copy_line, list_events, mark_reached
+from snn_helpers.engine.cpu.rows import add_rows, add_scaled_rows, find_winners, transpose, unpool_cell
+from snn_helpers.engine.cpu.runtime import ZERO, kernel, part
+from snn_helpers.engine.cpu.steps import aligned, begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
 

@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu.runtime import kernel, part
 
 LINE = 16  # float32 numbers of a cache line
 ZEROS, CURRENT, OWN = range(3)  # rows of a part's own memory: zeros, the currents or their gradient, what it asks for

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import chunk_range
-from snn_helpers.engine.cpu_rows import find_nonzero
-from snn_helpers.engine.cpu_runtime import kernel, part
+from snn_helpers.engine.cpu.conv_kernels import chunk_range
+from snn_helpers.engine.cpu.rows import find_nonzero
+from snn_helpers.engine.cpu.runtime import kernel, part
 
 _BLOCK = 2**15  # products of two bytes that a sum in 32 bits has room for
 

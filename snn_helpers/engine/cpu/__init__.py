@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from snn_helpers._checks import NotANumberError, check_choice, check_int
 from snn_helpers.engine import kernels
-from snn_helpers.engine.cpu_conv import make_window
-from snn_helpers.engine.cpu_functions import (
+from snn_helpers.engine.cpu.conv_kernels import make_window
+from snn_helpers.engine.cpu.functions import (
     ConvCurrents,
     ConvNeurons,
     CurrentNeurons,
@@ -28,9 +28,9 @@ from snn_helpers.engine.cpu_functions import (
     count_events,
     current_sums,
 )
-from snn_helpers.engine.cpu_generated import Generated, generate
-from snn_helpers.engine.cpu_memory import array, channels_first, channels_last
-from snn_helpers.engine.cpu_runtime import EngineCompileError as EngineCompileError
+from snn_helpers.engine.cpu.generated import Generated, generate
+from snn_helpers.engine.cpu.memory import array, channels_first, channels_last
+from snn_helpers.engine.cpu.runtime import EngineCompileError as EngineCompileError
 from snn_helpers.engine.kernels import Kernel, find_kernel
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes, few_a_pixel

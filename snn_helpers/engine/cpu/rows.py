@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from snn_helpers.engine.cpu_runtime import part
+from snn_helpers.engine.cpu.runtime import part
 
 _INT = ir.IntType(64)
 _FUSE = ("contract",)  # multiply-add in one rounding is welcome here: only sums, never a membrane update

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snn_helpers.engine.cpu_rows import find_nonzero, pool_cell, spread_row, transpose
-from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
-from snn_helpers.engine.cpu_steps import aligned, begin, current_row, start, take_step
+from snn_helpers.engine.cpu.rows import find_nonzero, pool_cell, spread_row, transpose
+from snn_helpers.engine.cpu.runtime import ZERO, kernel, part
+from snn_helpers.engine.cpu.steps import aligned, begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
 

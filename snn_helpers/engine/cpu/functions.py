@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_helpers.engine import cpu_conv, cpu_conv_back, cpu_currents, cpu_linear, cpu_norm
-from snn_helpers.engine.cpu_generated import Generated
-from snn_helpers.engine.cpu_memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
-from snn_helpers.engine.cpu_runtime import check_first_order, run_chunks
-from snn_helpers.engine.cpu_steps import NO_STEPS, Run, Steps
+from snn_helpers.engine.cpu import conv_back_kernels, conv_kernels, currents, linear_kernels, norm
+from snn_helpers.engine.cpu.generated import Generated
+from snn_helpers.engine.cpu.memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
+from snn_helpers.engine.cpu.runtime import check_first_order, run_chunks
+from snn_helpers.engine.cpu.steps import NO_STEPS, Run, Steps
 from snn_helpers.engine.spikes import no_path
 
 MAX_CHUNKS = 64
@@ -74,7 +74,7 @@ class ConvNeurons(torch.autograd.Function):
 def _convolve(ctx, count, weight, shift, steps: Steps, winner: np.ndarray, cur: np.ndarray, sums: np.ndarray) -> None:
     chunks = share_out(count.shape[1])
     run_chunks(
-        cpu_conv.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight, ctx.window.groups), -1),
+        conv_kernels.conv_forward, chunks, chunks, count.numpy(), array(weight_rows(weight, ctx.window.groups), -1),
         array(shift), ctx.window, *ctx.sizes, steps, winner, cur, sums,
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def _convolve_back(ctx, count, weight, steps: Steps, winner: np.ndarray, grad_cu
     grad_shift = torch.zeros(chunks if wants_shift else 0, n_out, dtype=torch.float64)
     rows = array(weight_rows_back(weight), -1) if grad_in.numel() else np.empty(0, np.float32)
     run_chunks(
-        cpu_conv_back.conv_backward, chunks, chunks, count.numpy(), rows, ctx.window, *ctx.sizes, steps, winner,
+        conv_back_kernels.conv_backward, chunks, chunks, count.numpy(), rows, ctx.window, *ctx.sizes, steps, winner,
         grad_cur, grad_rows.numpy(), grad_shift.numpy(), array(grad_in, -1),
     )  # fmt: skip
     grad_weight = grad_rows.sum(0).view(*sides, groups, channels, n_out // groups).permute(2, 4, 3, 0, 1).flatten(0, 1)
@@ -154,7 +154,7 @@ class CurrentNeurons(torch.autograd.Function):
         if gain is not None:
             if sums is None:
                 parts = torch.zeros(chunks, 2, channels, dtype=torch.float64)
-                run_chunks(cpu_currents.square_sums, chunks, chunks, cur.numpy(), parts.numpy())
+                run_chunks(currents.square_sums, chunks, chunks, cur.numpy(), parts.numpy())
                 sums = parts.sum(0)
             mean, mean_square = sums / cur[..., 0].numel()
             var = (mean_square - mean * mean).clamp(min=0)
@@ -164,7 +164,7 @@ class CurrentNeurons(torch.autograd.Function):
         as_it_is = cur if pool == 1 and gain is None else None
         run, winner, pooled = _begin(ctx, made, cur.shape, pool, keep_mem, numbers, as_it_is)
         run_chunks(
-            cpu_currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy(),
+            currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy(),
             pooled,
         )  # fmt: skip
         ctx.pool, ctx.cur_shape, ctx.normalised = pool, cur.shape, gain is not None
@@ -181,7 +181,7 @@ class CurrentNeurons(torch.autograd.Function):
         run = ctx.made.backward(ctx, saved, channels_last(grad_spk), **rows)
         products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
         run_chunks(
-            cpu_currents.current_backward, chunks, chunks, ctx.pool, run.steps, winner.numpy(), cur.numpy(),
+            currents.current_backward, chunks, chunks, ctx.pool, run.steps, winner.numpy(), cur.numpy(),
             grad_cur.numpy(), products.numpy(),
         )  # fmt: skip
         grad_gain = grad_shift = None
@@ -191,7 +191,7 @@ class CurrentNeurons(torch.autograd.Function):
             scale, size = gain * inverse, cur[..., 0].numel()
             slope = scale * inverse * grad_gain / size
             gains = torch.stack([scale, -slope, slope * mean - scale * grad_shift / size]).float()
-            run_chunks(cpu_currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
+            run_chunks(currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
             grad_gain, grad_shift = grad_gain.float(), grad_shift.float()
         of_numbers = ctx.made.number_gradients(ctx, run)
         return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 4, *of_numbers
@@ -207,8 +207,8 @@ class Linear(torch.autograd.Function):
         rows = weight.detach().movedim(0, -1).contiguous().view(n_in, n_out)
         cur = empty(samples, n_out)
         run_chunks(
-            cpu_linear.linear_forward, -(-samples // cpu_linear.SAMPLES), array(count, samples, n_in), array(rows, -1),
-            array(bias), cur.numpy(),
+            linear_kernels.linear_forward, -(-samples // linear_kernels.SAMPLES), array(count, samples, n_in),
+            array(rows, -1), array(bias), cur.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(count, rows)
         ctx.weight_shape = weight.shape
@@ -227,8 +227,8 @@ class Linear(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             grad_rows = empty(n_in, n_out)
             run_chunks(
-                cpu_linear.linear_weight_gradient, -(-n_in // cpu_linear.INPUTS), array(count, -1, n_in), array(grad),
-                grad_rows.numpy(),
+                linear_kernels.linear_weight_gradient, -(-n_in // linear_kernels.INPUTS), array(count, -1, n_in),
+                array(grad), grad_rows.numpy(),
             )  # fmt: skip
             grad_weight = grad_rows.view(*ctx.weight_shape[1:], n_out).movedim(-1, 0)
         return None, grad_path, grad_weight, grad.sum(0) if ctx.needs_input_grad[3] else None
@@ -238,19 +238,19 @@ def count_events(count: Tensor) -> tuple[int, int]:
     """Return the most events in any step of any recording, and all events, of uint8 [T, B, H, W, C]."""
     chunks = share_out(count.shape[1])
     most, total = np.zeros(chunks, np.int64), np.zeros(chunks, np.int64)
-    run_chunks(cpu_conv.count_events, chunks, chunks, count.numpy(), most, total)
+    run_chunks(conv_kernels.count_events, chunks, chunks, count.numpy(), most, total)
     return int(most.max()), int(total.sum())
 
 
 def current_sums(count: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sums of a convolution's currents and of their squares, float64 [n_out], of uint8 [T, B, H, W, C].
 
-    With gradient to the weight; see `cpu_norm`.
+    With gradient to the weight; see `norm`.
     """
     chunks, channels = share_out(count.shape[1]), count.shape[-1]
     shapes = (3, channels, 5 * channels), (9 * channels + 1, 9 * channels), (channels,)
     parts = [np.zeros((chunks, *shape), np.int64) for shape in shapes]
-    run_chunks(cpu_norm.window_products, chunks, chunks, count.numpy(), *parts)
-    table = torch.from_numpy(cpu_norm.window_table(*(part.sum(0) for part in parts))).double()
+    run_chunks(norm.window_products, chunks, chunks, count.numpy(), *parts)
+    table = torch.from_numpy(norm.window_table(*(part.sum(0) for part in parts))).double()
     rows = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1).double()
     return table[-1] @ rows, (rows * (table[:-1] @ rows)).sum(0)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_helpers.engine import cpu_linear
-from snn_helpers.engine.cpu_memory import array, empty
-from snn_helpers.engine.cpu_runtime import run_chunks
-from snn_helpers.engine.cpu_steps import run_steps
+from snn_helpers.engine.cpu import linear_kernels
+from snn_helpers.engine.cpu.memory import array, empty
+from snn_helpers.engine.cpu.runtime import run_chunks
+from snn_helpers.engine.cpu.steps import run_steps
 
 FEW = 0.06  # share of neurons that fire, below which their rows are summed: measured with 128 to 1,024 neurons
 
@@ -64,5 +64,5 @@ def _drive(spk: Tensor, rows: Tensor, flat: np.ndarray, shift: Tensor, drive: Te
     if dense or not torch.equal(fired.float(), spk):  # graded spikes are no counts
         torch.addmm(shift, spk, rows, out=drive)
         return
-    chunks = -(-len(spk) // cpu_linear.SAMPLES)
-    run_chunks(cpu_linear.linear_forward, chunks, fired.numpy(), flat, shift.numpy(), drive.numpy())
+    chunks = -(-len(spk) // linear_kernels.SAMPLES)
+    run_chunks(linear_kernels.linear_forward, chunks, fired.numpy(), flat, shift.numpy(), drive.numpy())

@@ -23,17 +23,17 @@ import torch
 from torch import Tensor
 
 from snn_helpers._paths import kernel_sources
-from snn_helpers.engine.cpu_memory import empty
-from snn_helpers.engine.cpu_recurrent import RecurrentRun
-from snn_helpers.engine.cpu_runtime import (
+from snn_helpers.engine.cpu.memory import empty
+from snn_helpers.engine.cpu.recurrent import RecurrentRun
+from snn_helpers.engine.cpu.runtime import (
     EngineCompileError,
     check_first_order,
     compiling,
     run_chunks,
     saved_as_they_are,
 )
-from snn_helpers.engine.cpu_source import Source
-from snn_helpers.engine.cpu_steps import Run, run_steps
+from snn_helpers.engine.cpu.source import Source
+from snn_helpers.engine.cpu.steps import Run, run_steps
 from snn_helpers.engine.graph import SHAPE, CannotGenerateError, trace_step
 from snn_helpers.engine.reference import Neuron, run
 

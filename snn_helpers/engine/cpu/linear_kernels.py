@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_rows import add_rows, find_nonzero
-from snn_helpers.engine.cpu_runtime import ZERO, kernel
+from snn_helpers.engine.cpu.rows import add_rows, find_nonzero
+from snn_helpers.engine.cpu.runtime import ZERO, kernel
 
 SAMPLES = 16  # rows of the input a chunk, forward
 INPUTS = 64  # input neurons a chunk, in the gradient of the weights

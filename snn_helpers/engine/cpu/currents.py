@@ -1,6 +1,6 @@
 """Layers that keep their currents: batch normalisation, 2x2 max-pool and neurons.
 
-Currents, unlike in the layers of `cpu_conv`, come from and go to memory, which is what these passes cost. Hence
+Currents, unlike in the layers of `conv`, come from and go to memory, which is what these passes cost. Hence
 normalisation has none of its own: its sums are taken while currents are computed, it is done while a step's currents
 are in the cache for the neurons, and the sums that its gradient needs are taken while the neurons' gradient is.
 
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu_conv import add_product_sums, chunk_range, pool_image
-from snn_helpers.engine.cpu_conv_back import unpool
-from snn_helpers.engine.cpu_runtime import ZERO, kernel, part
-from snn_helpers.engine.cpu_steps import begin, current_row, start, take_step
+from snn_helpers.engine.cpu.conv_back_kernels import unpool
+from snn_helpers.engine.cpu.conv_kernels import add_product_sums, chunk_range, pool_image
+from snn_helpers.engine.cpu.runtime import ZERO, kernel, part
+from snn_helpers.engine.cpu.steps import begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
 
