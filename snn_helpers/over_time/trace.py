@@ -107,6 +107,8 @@ def _trace(net: nn.Module, method: str, inputs: tuple, options: dict[str, Any]) 
     tracer = _Tracer(neurons, inputs, options)
     for neuron in neurons:
         _answer_resets_with_nothing(neuron, tracer)
+        for connections in neuron.children():  # who listens to them asks for numbers, which this copy has not
+            connections._forward_pre_hooks.clear()
     states = [_states(neuron) for neuron in neurons]
     before = _attributes(meta)
     dice = Dice()
