@@ -31,11 +31,16 @@ if TYPE_CHECKING:
     from snn_helpers.exchange.quantise import quantise as quantise
     from snn_helpers.exchange.stream import stream as stream
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
+    from snn_helpers.models.delayed import DelayedSNN as DelayedSNN
     from snn_helpers.models.firing import balance_firing as balance_firing
+    from snn_helpers.models.mixed import MixedSNN as MixedSNN
+    from snn_helpers.models.recurrent import RecurrentSNN as RecurrentSNN
     from snn_helpers.models.registry import register_model as register_model
     from snn_helpers.models.resnet import SpikingResNet as SpikingResNet
     from snn_helpers.neurons import ALIF as ALIF
+    from snn_helpers.neurons import Delay as Delay
     from snn_helpers.neurons import Leaky as Leaky
+    from snn_helpers.neurons import RLeaky as RLeaky
     from snn_helpers.neurons import SpikingNeuron as SpikingNeuron
     from snn_helpers.neurons import Synaptic as Synaptic
     from snn_helpers.neurons import register_neuron as register_neuron
@@ -58,10 +63,15 @@ _HOMES = {
     "to_events": "events.convert",
     "SpikingCNN": "models.cnn",
     "SpikingResNet": "models.resnet",
+    "RecurrentSNN": "models.recurrent",
+    "DelayedSNN": "models.delayed",
+    "MixedSNN": "models.mixed",
     "balance_firing": "models.firing",
     "Leaky": "neurons",
     "Synaptic": "neurons",
     "ALIF": "neurons",
+    "RLeaky": "neurons",
+    "Delay": "neurons",
     "SpikingNeuron": "neurons",
     "register_model": "models.registry",
     "register_neuron": "neurons",

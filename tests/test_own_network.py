@@ -141,7 +141,9 @@ def test_checkpoint_of_an_own_network_asks_for_it(make_config, splits, tmp_path)
 
 
 def test_settings_of_a_network_do_not_fit_one_that_was_handed_over(make_config, splits):
-    with pytest.raises(ValueError, match="`beta` is a setting of cnn and resnet; `model` is own"):
+    with pytest.raises(
+        ValueError, match="`beta` is a setting of cnn, resnet, recurrent, delayed and mixed; `model` is own"
+    ):
         train(make_config(beta=0.5), model=NoNeurons(), splits=splits)
     with pytest.raises(ValueError, match="names 'resnet', and a network was handed over"):
         train(make_config(model="resnet"), model=NoNeurons(), splits=splits)

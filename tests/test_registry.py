@@ -233,7 +233,10 @@ def test_config_of_any_network_copies_pickles_and_changes(plugin):
     for settings, message in (
         ({"width": 65}, r"`width` must be a whole number in \[1, 64\]; got 65"),
         ({"bias": "no"}, "`bias` must be True or False; got 'no'"),
-        ({"dropout": 0.5}, "`dropout` is a setting of cnn and resnet; `model` is mine. Leave it out"),
+        (
+            {"dropout": 0.5},
+            "`dropout` is a setting of cnn, resnet, recurrent, delayed and mixed; `model` is mine. Leave it out",
+        ),
         ({"widht": 5}, "Did you mean 'width'"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from snn_helpers._checks import check_choice, check_float, register
 
@@ -93,7 +94,8 @@ class Neuron:
     slope : float or None
         Steepness of a surrogate that is asked for by name; None: its own.
     recurrence : Recurrence or None
-        Connections among the neurons; `step` then takes their current as a number called "drive", where there is one.
+        Connections among the neurons; the equation then takes their current as a number called "drive", which `step`
+        computes where it is not given.
 
     Raises
     ------
@@ -141,6 +143,8 @@ class Neuron:
 
     def step(self, cur: Tensor, spk: Tensor, state: Sequence[Tensor], numbers: dict[str, Tensor]) -> tuple:
         """Advance by one step: return the new spikes and state."""
+        if self.recurrence is not None and "drive" not in numbers:
+            numbers = {**numbers, "drive": F.linear(spk, *self.recurrence)}
         state = self.equation(cur, spk, *state, **numbers)
         return self.spikes(state, numbers), state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,12 @@ class Spikes:
         """Return the spikes as [T, B, features], in the order of `torch.flatten` (channels, rows, columns)."""
         return Spikes(self.count.flatten(2), None if self.path is None else self.path.flatten(2), most=self.most)
 
+    def delayed(self, delays: Sequence[int]) -> Spikes:
+        """Return these spikes [T, B, C, ...] as they were some steps before, side by side; see `delayed`."""
+        count = delayed(self.count.movedim(2, -1), delays, -1).movedim(-1, 2)
+        path = None if self.path is None else _Delayed.apply(self.path, tuple(delays))
+        return Spikes(count, path, most=self.most)
+
     def _refuse_wrapped(self, other: Spikes, count: Tensor) -> None:
         """Refuse a sum that went beyond a byte."""
         wrapped = (count < self.count).any()
@@ -103,6 +110,16 @@ class Spikes:
             return Spikes(count, most=most)
         paths = [s.path if s.path is not None else no_path(s.count) for s in (self, other)]
         return Spikes(count, _Merge.apply(*paths), most=most)
+
+
+def delayed(values: Tensor, delays: Sequence[int], dim: int = 2) -> Tensor:
+    """Return values [T, B, C, ...] delayed by numbers of steps, joined along an axis; zeros before the first step."""
+    steps = [max(0, len(values) - delay) for delay in delays]
+    padded = [
+        torch.cat([values.new_zeros(len(values) - kept, *values.shape[1:]), values[:kept]]) if delay else values
+        for delay, kept in zip(delays, steps)
+    ]
+    return torch.cat(padded, dim)
 
 
 def few_a_pixel(spikes: Spikes) -> bool:
@@ -153,6 +170,23 @@ class _Merge(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         return grad, grad
+
+
+class _Delayed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, path, delays):
+        ctx.delays = delays
+        steps, batch, channels, *rest = path.shape
+        return path.new_zeros(()).expand(steps, batch, len(delays) * channels, *rest)
+
+    @staticmethod
+    def backward(ctx, grad):
+        parts = grad.chunk(len(ctx.delays), 2)
+        total = torch.zeros_like(parts[0])
+        for delay, part in zip(ctx.delays, parts):
+            steps = max(0, len(part) - delay)
+            total[:steps] += part[len(part) - steps :]
+        return total, None
 
 
 class _Mean(torch.autograd.Function):

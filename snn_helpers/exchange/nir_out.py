@@ -192,9 +192,9 @@ def _layer_of(name: str, module: nn.Module, shape: Sequence[int]) -> Layer:
     if isinstance(neuron, str) or isinstance(module, SpikingNeuron):
         if isinstance(neuron, str) and type(module) is not snntorch.RLeaky:
             raise NIRError(f"{name}: NIR has no neurons of this kind ({neuron}).")
-        if isinstance(module, SpikingNeuron) and neuron.kind not in ("leaky", "synaptic"):
+        if isinstance(module, SpikingNeuron) and neuron.kind not in ("leaky", "synaptic", "rleaky"):
             raise NIRError(f"{name}: NIR has no neurons of the kind {neuron.kind!r}.")
-    reset_by, weight, bias = "subtract", None, None
+    reset_by = "subtract"
     if not isinstance(module, SpikingNeuron):
         reset_by = ("subtract", "zero", "none")[int(module.reset_mechanism_val)]
         if type(module) not in (snntorch.Leaky, snntorch.Synaptic, snntorch.RLeaky, snntorch.RSynaptic):
@@ -208,7 +208,7 @@ def _layer_of(name: str, module: nn.Module, shape: Sequence[int]) -> Layer:
             raise NIRError(f"{name}: loses its input in the step after a spike, which none of NIR's nodes does.")
         if reset_by == "zero" and type(module) is snntorch.RSynaptic:
             raise NIRError(f"{name}: RSynaptic with `reset_delay=False` does not run in snnTorch.")
-        weight, bias = _recurrence(name, module, shape)
+    weight, bias = _recurrence(name, module, shape)
 
     def number(key: str) -> np.ndarray:
         value = neuron.numbers[key] if not isinstance(neuron, str) else getattr(module, key)

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from snn_helpers._checks import check_int
 from snn_helpers.engine import Neuron
+from snn_helpers.neurons import Delay
 from snn_helpers.over_time import device_of, evaluating, runner_of
 from snn_helpers.over_time.fold import is_dropout, name_of
 from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
@@ -61,6 +62,9 @@ def read_step(net: nn.Module, sample_shape: Sequence[int], batch: int = 1) -> tu
             raise ValueError(f"{twice}: is called twice in one step, so that its neurons take two.")
         if any(is_dropout(op, net) for op in program.steps):
             raise ValueError(f"{type(net).__name__}: drops values at random in eval mode, too; say `training=`.")
+    delay = next((name for name, module in net.named_modules() if isinstance(module, Delay)), None)
+    if delay is not None:
+        raise ValueError(f"{delay}: delays spikes by steps (Delay), for which no format here has a word.")
     return net, program
 
 

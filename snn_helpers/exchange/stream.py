@@ -19,7 +19,7 @@ from snn_helpers.events.frames import ORIGINS, FrameSpec, bin_frames
 from snn_helpers.exchange.reading import without_surrogate
 from snn_helpers.models.network import SpikingNetwork, frame_size
 from snn_helpers.models.readout import decide
-from snn_helpers.neurons import Listener, SpikingNeuron, reset
+from snn_helpers.neurons import HiddenState, Listener, SpikingNeuron, reset
 from snn_helpers.over_time import InputListener, is_spiking, runner_of
 
 PAUSE_STEPS = 1_000  # the longest pause unless another is asked for
@@ -149,7 +149,7 @@ class Stream:
     def _states(self) -> list[Tensor]:
         found: list[Tensor] = []
         for module in self._net.modules():
-            if isinstance(module, SpikingNeuron):
+            if isinstance(module, HiddenState):
                 found += module.hidden
             elif is_spiking(module):
                 found += [module._buffers[name] for name in module._non_persistent_buffers_set]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from snn_helpers._checks import register
 from snn_helpers._settings import check_class, check_settings, names_of, split_names
-from snn_helpers.models.settings import CNNSettings, ResNetSettings
+from snn_helpers.models.settings import CNNSettings, DelayedSettings, MixedSettings, ResNetSettings
 
 
 class RegisteredModel(NamedTuple):
@@ -92,3 +92,6 @@ def _definition(entry: RegisteredModel) -> Any:
 
 register_model("cnn", CNNSettings, "snn_helpers.models.cnn:SpikingCNN")
 register_model("resnet", ResNetSettings, "snn_helpers.models.resnet:SpikingResNet")
+register_model("recurrent", CNNSettings, "snn_helpers.models.recurrent:RecurrentSNN")
+register_model("delayed", DelayedSettings, "snn_helpers.models.delayed:DelayedSNN")
+register_model("mixed", MixedSettings, "snn_helpers.models.mixed:MixedSNN")

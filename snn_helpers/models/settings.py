@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from snn_helpers._checks import check_float, check_int
 from snn_helpers._settings import setting, split_names
 
 NORMS = ("batch", "none")
 SKIPS = ("sew", "add_then_fire", "membrane", "none")
 _SURROGATES = ("fast_sigmoid", "compact", "atan")
+
+
+DELAYS = "0,2,4,8"
+TAU_MIN, TAU_MAX = 1.0, 20.0
 
 
 def surrogate_names() -> tuple[str, ...]:
@@ -72,3 +78,57 @@ class ResNetSettings(CNNSettings):
         scope="model",
         choices=SKIPS,
     )
+
+
+@dataclass(frozen=True)
+class DelayedSettings(CNNSettings):
+    """Settings of `DelayedSNN`."""
+
+    delays: str = setting(
+        DELAYS, "delays of the spikes before the hidden layer, in steps, joined by commas; 0: none", scope="model"
+    )
+
+    def __post_init__(self):
+        parse_delays(self.delays)
+
+
+def parse_delays(delays: str | Sequence[int]) -> tuple[int, ...]:
+    """Return delays in steps, given as numbers or as text that joins them by commas.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no whole numbers of zero or more, all different.
+    """
+    try:
+        values = [int(part) for part in delays.split(",")] if isinstance(delays, str) else [*delays]
+    except ValueError:
+        text = f"`delays` must be whole numbers of steps joined by commas, as in {DELAYS!r}; got {delays!r}."
+        raise ValueError(text) from None
+    values = tuple(check_int("delays", value, low=0) for value in values)
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"`delays` must be numbers of steps, all different, as in {DELAYS!r}; got {delays!r}.")
+    return values
+
+
+@dataclass(frozen=True)
+class MixedSettings(CNNSettings):
+    """Settings of `MixedSNN`."""
+
+    tau_min: float = setting(
+        TAU_MIN, "shortest time constant of the hidden neurons, in steps", scope="model", low=0, above=True
+    )
+    tau_max: float = setting(
+        TAU_MAX, "longest time constant of the hidden neurons, in steps", scope="model", low=0, above=True
+    )
+
+    def __post_init__(self):
+        check_taus(self.tau_min, self.tau_max)
+
+
+def check_taus(tau_min: float, tau_max: float) -> None:
+    """Refuse time constants that are not above zero, or in the wrong order."""
+    for name, tau in (("tau_min", tau_min), ("tau_max", tau_max)):
+        check_float(name, tau, low=0, above=True)
+    if tau_min > tau_max:
+        raise ValueError(f"`tau_min` must be at most `tau_max`; got {tau_min:g} and {tau_max:g}.")

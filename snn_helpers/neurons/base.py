@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snn_helpers._checks import check_choice, check_float, register
 from snn_helpers.engine import kernels
 from snn_helpers.engine.reference import Neuron, above_threshold, run
+from snn_helpers.neurons.hidden import HiddenState
 
 LEAST_THRESHOLD = 1e-6  # where a learned threshold stops
 
@@ -36,7 +37,7 @@ def register_neuron(cls: type[SpikingNeuron]) -> type[SpikingNeuron]:
     return cls
 
 
-class SpikingNeuron(nn.Module):
+class SpikingNeuron(HiddenState):
     """Base of all neurons: a kind adds its equation, and the ranges of its parameters.
 
     Called over time, a module takes currents [T, B, ...] and returns spikes and membranes of the same shape, from a
@@ -175,7 +176,7 @@ class SpikingNeuron(nn.Module):
         neuron, hidden = self.neuron(), self.hidden
         if not hidden or (hidden[0].shape, hidden[0].dtype, hidden[0].device) != (cur.shape, cur.dtype, cur.device):
             hidden = [torch.zeros_like(cur)] * (1 + len(self.states))  # another batch: snnTorch's neurons do so, too
-        spk, state = neuron.step(cur, hidden[0], hidden[1:], neuron.tensors(cur))
+        spk, state = neuron.step(cur, hidden[0], hidden[1:], self._step_numbers(neuron, cur, hidden[0]))
         self.hidden = (spk, *state)
         return (spk, self.membrane(state)) if self.output else spk
 
@@ -199,16 +200,13 @@ class SpikingNeuron(nn.Module):
         starts = all(one is None for one in state)
         state = [torch.zeros_like(cur) if one is None else one for one in state]
         # The spikes of the step before are not handed on, as in snnTorch's loops: they follow from the state.
-        spk, state = neuron.step(cur, state[0] if starts else neuron.spikes(state, numbers), state, numbers)
+        spk = state[0] if starts else neuron.spikes(state, numbers)
+        spk, state = neuron.step(cur, spk, state, self._step_numbers(neuron, cur, spk))
         return spk, *state
 
-    def reset_hidden(self) -> None:
-        """Let the next step start at zero, and let go of the graph behind the last."""
-        self.hidden = ()
-
-    def __getstate__(self):
-        """Leave hidden state out of copies and pickles: it belongs to a batch."""
-        return {**self.__dict__, "hidden": ()}
+    def _step_numbers(self, neuron: Neuron, cur: Tensor, spk: Tensor) -> dict[str, Tensor]:
+        """Return what the equation takes beside currents, spikes and state, for one step after these spikes."""
+        return neuron.tensors(cur)
 
     @classmethod
     def new_snntorch(cls, numbers: dict[str, Tensor], spike_grad: Callable[[Tensor], Tensor]) -> nn.Module | None:
@@ -253,9 +251,12 @@ class SpikingNeuron(nn.Module):
 
 
 def reset(net: nn.Module) -> None:
-    """Set the hidden states of a network's neurons to zero, ours and snnTorch's, however deep, and of no other's."""
+    """Set the hidden states of a network's neurons to zero, ours and snnTorch's, however deep, and of no other's.
+
+    Delays (`neurons.Delay`) forget what they keep, too.
+    """
     for module in net.modules():
-        if isinstance(module, SpikingNeuron):
+        if isinstance(module, HiddenState):
             module.reset_hidden()
         elif isinstance(module, snntorch.SpikingNeuron) and hasattr(module, "reset_mem"):
             module.reset_mem()

@@ -198,7 +198,7 @@ class OverTime(NotRead):
     def _loop(self, inputs: tuple, options: dict[str, Any], loops: bool) -> Any:
         """Run the network by its own loop: the definition of what it computes."""
         method = getattr(self.net, self.method) if self.method != "forward" else self.net
-        with layers.from_zero(self.neurons):
+        with layers.from_zero(filter(layers.keeps_state, self.net.modules())):
             if loops:
                 return method(*inputs, **options)
             return layers.stack([method(self.as_step(step), *inputs[1:], **options) for step in inputs[0]])

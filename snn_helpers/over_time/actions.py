@@ -342,6 +342,21 @@ class Add(Action):
             Fold([index]).run(ctx)
 
 
+class Delayed(Action):
+    """Spikes as they were some steps before."""
+
+    how = "delays: all steps shifted at once"
+
+    def run(self, ctx: Context) -> None:
+        """Shift them."""
+        (index,) = self.indices
+        op = ctx.steps[index]
+        value = ctx.values[op.args[0].index] if isinstance(op.args[0], Now) else Same(ctx.fixed[op.args[0].node])
+        if isinstance(value, Same):
+            value = value.value.expand(ctx.num_steps, *value.value.shape)
+        ctx.values[index] = ctx.net.get_submodule(op.target).over_time(value)
+
+
 class PooledNorm(Action):
     """`NormOverTime` in training, or without running statistics: those over all steps and recordings."""
 
@@ -394,11 +409,11 @@ class StepByStep(Action):
     def run(self, ctx: Context) -> None:
         """Loop over the steps of these operations alone."""
         inside = set(self.indices)
-        neurons = [
-            ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if is_neuron_op(ctx.steps[i], ctx.net)
+        modules = [
+            ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if ctx.steps[i].kind == "call_module"
         ]
         results: list[dict[int, Any]] = []
-        with layers.from_zero(neurons):
+        with layers.from_zero(filter(layers.keeps_state, modules)):
             for step in range(ctx.num_steps):
                 now: dict[int, Any] = {}
 

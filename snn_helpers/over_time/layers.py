@@ -10,7 +10,7 @@ import snntorch
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.neurons import SPIKING, Listener, SpikingNeuron, reset
+from snn_helpers.neurons import SPIKING, HiddenState, Listener, SpikingNeuron, reset
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 DROPOUT_FUNCTIONS = ("dropout", "dropout1d", "dropout2d", "dropout3d")
@@ -25,6 +25,11 @@ def takes_all_time(module: nn.Module) -> bool:
 def is_spiking(module: nn.Module) -> bool:
     """Whether a module is a layer of spiking neurons that takes one step a call."""
     return isinstance(module, snntorch.SpikingNeuron | SpikingNeuron) and not takes_all_time(module)
+
+
+def keeps_state(module: nn.Module) -> bool:
+    """Whether a module keeps something from step to step: neurons that take one step a call, and delays."""
+    return is_spiking(module) or isinstance(module, HiddenState)
 
 
 def listeners(module: nn.Module) -> list[Listener]:

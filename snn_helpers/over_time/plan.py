@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from snn_helpers.neurons import Delay
 from snn_helpers.over_time import actions, event_actions
 from snn_helpers.over_time.actions import Action
 from snn_helpers.over_time.fold import folds, is_dropout, name_of
-from snn_helpers.over_time.layers import is_spiking
+from snn_helpers.over_time.layers import keeps_state
 from snn_helpers.over_time.norm import NormOverTime
 from snn_helpers.over_time.program import Before, Fixed, Now, Op, Stage, is_neuron_op, references
 
@@ -109,7 +110,7 @@ class _Planner:
             if op.kind != "call_module":
                 continue
             module = self.net.get_submodule(op.target)
-            if is_spiking(module) or (isinstance(module, nn.modules.batchnorm._NormBase) and module.training):
+            if keeps_state(module) or (isinstance(module, nn.modules.batchnorm._NormBase) and module.training):
                 calls.setdefault(op.target, []).append(index)
         return [(a, b) for same in calls.values() for a in same for b in same if a != b]
 
@@ -117,11 +118,14 @@ class _Planner:
         """Return the operations whose results differ from step to step."""
         changing = set(self.group_of)
         for index, op in enumerate(self.steps):
-            moving = op.kind == "series" or self._is_neuron(op) or is_dropout(op, self.net) or self._counts_calls(op)
+            moving = op.kind == "series" or self._keeps_state(op) or is_dropout(op, self.net) or self._counts_calls(op)
             values = [ref for ref in references(op) if not isinstance(ref, Fixed)]
             if moving or any(isinstance(ref, Before) or ref.index in changing for ref in values):
                 changing.add(index)
         return changing
+
+    def _keeps_state(self, op: Op) -> bool:
+        return op.kind == "call_module" and keeps_state(self.net.get_submodule(op.target))
 
     def _counts_calls(self, op: Op) -> bool:
         """Whether a module changes with each call, so that it must be called once a step."""
@@ -244,6 +248,8 @@ class _Planner:
             return actions.Series([index])
         if self._takes_the_step_before(index):
             return actions.StepByStep(sorted({index, *self._elements(index)}) if self._is_neuron(op) else [index])
+        if self._is(index, Delay):
+            return actions.Delayed([index])
         if index not in self.changing:
             return actions.Once([index])
         if index in self.own_state:

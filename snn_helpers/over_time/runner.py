@@ -15,7 +15,7 @@ from snn_helpers.engine import BatchNorm, Neuron, Spikes, kernels
 from snn_helpers.engine.cpu.runtime import saved_as_they_are
 from snn_helpers.neurons import Listener, SpikingNeuron, as_neuron
 from snn_helpers.over_time import layers
-from snn_helpers.over_time.listen import InputListener
+from snn_helpers.over_time.listen import InputListener, input_listeners
 
 
 class Runner:
@@ -101,8 +101,15 @@ class Runner:
             if isinstance(neuron, str) or not plain or not zero:
                 return layers.run_own_code(module, cur, states, places)
             spk, mem = kernels.neurons(cur, neuron, self.engine if self.engine in kernels.ENGINES else "auto")
+            if neuron.recurrence is not None:
+                self._tell_connections(module.recurrent, spk)
         self.tell(module, spk, mem)
         return layers.as_returned(module, spk, mem)
+
+    def _tell_connections(self, recurrent: nn.Module, spk: Tensor) -> None:
+        """Tell those who listen to the connections of neurons among themselves what these took: spikes a step later."""
+        for listener in input_listeners(recurrent):
+            listener.on_rows(torch.cat([torch.zeros_like(spk[:1]), spk[:-1]]).detach().flatten(0, 1), 1)
 
     def conv_layer(self, engine, spikes: Spikes, conv: nn.Module, weight: Tensor, norm, pool: int, module: nn.Module):
         """Run convolution by `weight`, norm, pool and neurons in one pass; return what the neurons' module returns."""

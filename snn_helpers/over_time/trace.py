@@ -31,7 +31,14 @@ from snn_helpers.over_time.in_place import (
     stack_records,
     written,
 )
-from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS, is_spiking, kept_state, takes_all_time
+from snn_helpers.over_time.layers import (
+    DROPOUT_FUNCTIONS,
+    DROPOUTS,
+    is_spiking,
+    keeps_state,
+    kept_state,
+    takes_all_time,
+)
 from snn_helpers.over_time.norm import NormOverTime
 from snn_helpers.over_time.watch import Dice, Watch, memory
 
@@ -100,6 +107,8 @@ def _trace(net: nn.Module, method: str, inputs: tuple, options: dict[str, Any]) 
     tracer = _Tracer(neurons, inputs, options)
     for neuron in neurons:
         _answer_resets_with_nothing(neuron, tracer)
+        for connections in neuron.children():  # who listens to them asks for numbers, which this copy has not
+            connections._forward_pre_hooks.clear()
     states = [_states(neuron) for neuron in neurons]
     before = _attributes(meta)
     dice = Dice()
@@ -303,7 +312,7 @@ class _Tracer(fx.Tracer):
         return forward(*args, **kwargs) if self._aside else super().call_module(module, forward, args, kwargs)
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        whole = is_spiking(module) or takes_all_time(module) or isinstance(module, NormOverTime)
+        whole = keeps_state(module) or takes_all_time(module) or isinstance(module, NormOverTime)
         return whole or super().is_leaf_module(module, name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -353,7 +362,7 @@ class _Tracer(fx.Tracer):
             if module is not None:  # in a loop once for all its steps: it takes most of a trace's time
                 call = target, str(tree_map(_shape, (args, kwargs)))
                 if call not in self._results:
-                    run = _neuron_value if is_spiking(module) else _kept
+                    run = _neuron_value if keeps_state(module) else _kept
                     self._results[call] = run(module, args, kwargs)
                 return self._results[call]
             if kind == "call_function":
@@ -390,7 +399,7 @@ def _kept(module: nn.Module, args, kwargs):
 
 
 def _neuron_value(neuron: nn.Module, args, kwargs) -> Any:
-    """Return the shapes of what a neuron answers; its state stays as it is."""
+    """Return the shapes of what a neuron, or a delay, answers; its state stays as it is."""
     with kept_state([neuron]):
         neuron.__dict__["inhibition"] = False  # it asks for numbers, and changes no shape
         return neuron.forward(*args, **kwargs)

@@ -141,7 +141,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     times the threshold, so that a low threshold does not make it race. The neurons' own numbers are spared weight
     decay, which would pull them to zero.
     """
-    numbers = [parameter for module in model.modules() if is_spiking(module) for parameter in module.parameters()]
+    neurons = [module for module in model.modules() if is_spiking(module)]
+    numbers = [number for module in neurons for number in module.parameters(recurse=False)]
     scaled = _in_units_of_the_threshold(model)
     apart = {id(parameter) for parameter in (*numbers, *scaled)}
     groups = [
@@ -156,17 +157,23 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def _in_units_of_the_threshold(model: nn.Module) -> list[nn.Parameter]:
-    """Return scales and shifts of normalisations and, where there are any, weights that no normalisation follows."""
-    found, weights, normalised = [], None, False
+    """Return scales and shifts of normalisations and, where there are any, weights that no normalisation follows.
+
+    Among these are the connections of neurons among themselves.
+    """
+    found, weights, normalised, inside = [], None, False, set()
     for module in model.modules():  # in the order in which a network is built
+        if module in inside:
+            continue
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             found += module.parameters()
             weights, normalised = None, True
         elif isinstance(module, WEIGHTS):
             weights = module
-        elif is_spiking(module) and weights is not None:
-            found += weights.parameters()
-            weights = None
+        elif is_spiking(module):
+            found += [] if weights is None else weights.parameters()
+            found += [weight for connections in module.children() for weight in connections.parameters()]
+            weights, inside = None, inside | {*module.modules()}
     return found if normalised else []
 
 

@@ -236,5 +236,7 @@ def _without_others(config: TrainConfig, values: dict[str, Any]) -> dict[str, An
         check_choice("parameter", name, TrainConfig.names())
         having = {title: entry for title, entry in MODELS.items() if name in names_of(entry.settings)}
         if values.pop(name) not in [getattr(entry.settings, name) for entry in having.values()]:
-            raise ValueError(f"`{name}` is a setting of {' and '.join(having)}; `model` is {model}. Leave it out.")
+            *others, last = having
+            owners = f"{', '.join(others)} and {last}" if others else last
+            raise ValueError(f"`{name}` is a setting of {owners}; `model` is {model}. Leave it out.")
     return values
