@@ -83,7 +83,8 @@ def lay_out(executed: Path, source: Path) -> Path:
         (source / "notebooks" / path.name).write_text(json.dumps(as_page(notebook, path.name, names)), encoding="utf-8")
     for path in (ROOT / "docs").glob("*.png"):
         shutil.copy(path, source / "docs")
-    shutil.copy(ROOT / "LICENSE", source)
+    for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, source)
     rules = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rules = "# Contributing\n\n" + re.sub("^#", "##", rules, flags=re.MULTILINE)  # one page, one title
     (source / "CONTRIBUTING.md").write_text(rules, encoding="utf-8")
@@ -147,7 +148,7 @@ def only_present(text: str, names: list[str]) -> str:
 def contents(names: list[str]) -> str:
     """Return the tables of contents, for the margin of each page."""
     series = "\n".join(f"notebooks/{name}" for name in names)
-    parts = {"The series": series, "Look up": "docs/glossary\nCONTRIBUTING"}
+    parts = {"The series": series, "Look up": "docs/glossary\nCONTRIBUTING\nCHANGELOG"}
     return "".join(
         f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n" for caption, pages in parts.items()
     )

@@ -66,6 +66,16 @@ def logs_home() -> Path:
     return user_path(os.environ.get("SNN_LOGS_DIR") or project_root() / "logs")
 
 
+def keep_results_in(folder: Path) -> None:
+    """Have findings, training runs and logs of this process and its children lie in a folder.
+
+    A checkout keeps its own, and so does whoever has set the variables.
+    """
+    if _checkout() is None:
+        for variable, name in (("RESULTS", "results"), ("RUNS", "checkpoints"), ("LOGS", "logs")):
+            os.environ.setdefault(f"SNN_{variable}_DIR", str(folder.absolute() / name))
+
+
 def is_writable(folder: Path) -> bool:
     """Return whether files can be written into a folder, or the folder be made."""
     there = next((place for place in (folder, *folder.parents) if place.exists()), folder)

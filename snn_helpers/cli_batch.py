@@ -1,16 +1,38 @@
-"""The commands that run notebooks: `run`, `sweep` and `report`."""
+"""The commands that run notebooks: `tutorial`, `run`, `sweep` and `report`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
+import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
-from snn_helpers._paths import user_path
+from snn_helpers._paths import keep_results_in, user_path
 from snn_helpers.training.config import PROFILES
+
+_TUTORIAL = "snn-tutorial"
+_INSTALL_LAB = "pip install 'snn_helpers[lab]'"
 
 
 def add_batch_commands(commands) -> None:
     """Add the commands to a parser's subparsers."""
+    tutorial = commands.add_parser(
+        "tutorial",
+        help="copy the series of notebooks to a folder, open it, run it",
+        description="Copies the notebooks that come with the package. One that you have changed is never overwritten.",
+        allow_abbrev=False,
+    )
+    tutorial.add_argument("--out", type=user_path, default=_TUTORIAL, help=f"your folder (default {_TUTORIAL})")
+    then = tutorial.add_mutually_exclusive_group()
+    then.add_argument("--lab", action="store_true", help="then open JupyterLab there")
+    then.add_argument("--run", action="store_true", help="then run them all headlessly; ends with a table of findings")
+    _add_parameters(tutorial)
+    _add_limits(tutorial)
+    tutorial.set_defaults(command=_tutorial, parser=tutorial)
+
     run = commands.add_parser("run", help="execute notebooks headlessly, in order", allow_abbrev=False)
     run.add_argument("notebooks", nargs="+", type=user_path, help="notebooks to execute")
     run.add_argument("--out", type=user_path, default="runs/latest", help="folder for the executed notebooks")
@@ -47,6 +69,42 @@ def add_batch_commands(commands) -> None:
     report.add_argument("--metric", help="result to compare by; default the sweep's")
     report.add_argument("--notebook", action="store_true", help="also as an executed notebook, report.ipynb")
     report.set_defaults(command=_report, parser=report)
+
+
+def _tutorial(args: argparse.Namespace) -> int:
+    from snn_helpers.tutorial import copy_notebooks
+
+    if not args.run and (args.profile or args.parameters or args.limit or args.memory):
+        args.parser.error("--profile, -p, --limit and --memory are for a run: add --run")
+    for wanted, package in ((args.lab, "jupyterlab"), (args.run, "ipykernel")):
+        if wanted and not _is_installed(package):
+            raise ImportError(f"{package} is missing. Type: {_INSTALL_LAB}")
+    folder, notebooks, written, changed = args.out, *copy_notebooks(args.out)
+    print(f"{len(notebooks)} notebooks are in {folder}: {len(written)} copied now.", flush=True)
+    again = "snn-helpers tutorial" + (f" --out {shlex.quote(str(folder))}" if folder != Path(_TUTORIAL) else "")
+    if changed:
+        print(f"snn-helpers: kept as you changed them: {', '.join(changed)}. For an original, rename yours and type "
+              f"`{again}` again, or choose another folder by --out.", file=sys.stderr, flush=True)  # fmt: skip
+    keep_results_in(folder)
+    if args.lab:
+        # In the place of this process, so that Ctrl-C is JupyterLab's.
+        command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.absolute()}"]
+        os.execv(sys.executable, [*command, str(notebooks[0].absolute())])
+    if args.run:
+        from snn_helpers.batch import run_series
+        from snn_helpers.sweeps import training_rules
+
+        code = run_series(notebooks, folder / "executed", _fixed(args), training_rules(), _limits(args))
+        print(f"The notebooks as they ran are in {folder / 'executed'}.")
+    else:
+        code = int(bool(changed))
+    install = "" if _is_installed("jupyterlab") else f"{_INSTALL_LAB} && "
+    print(f"Next, type: {install}{again} --lab")
+    return code
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from snn_helpers._paths import imported_names, imports_home, user_path
+from snn_helpers._plugins import load_plugins
 from snn_helpers._settings import KINDS, kind_of
 from snn_helpers.batch import Rules, SweepPlan, Workers, run_sweep
+from snn_helpers.batch.plan import digest_of_files
 from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import PROFILE_VARIABLE, TrainConfig
 
@@ -35,9 +37,11 @@ def _config_of(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def _data_of(values: Mapping[str, Any]) -> str:
-    """Say what a run reads: profile, data set, and of a folder the names and sizes of its recordings."""
+    """Say what a run reads: profile, data set, plugins, and of a folder the names and sizes of its recordings."""
     asked = [values.get(name) for name in ("profile", "dataset", "data_dir")]
-    return _source(*asked, os.environ.get(PROFILE_VARIABLE))
+    paths = [Path(name) for name in (load_plugins(values.get("plugins")) or "").split(",") if name]
+    plugins = digest_of_files({path.name: path for path in paths}) if paths else ""
+    return " ".join(filter(None, (_source(*asked, os.environ.get(PROFILE_VARIABLE)), plugins)))
 
 
 @cache

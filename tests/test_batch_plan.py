@@ -1,6 +1,7 @@
 """Parameters and plans: everything that is refused or decided before a run starts."""
 
 import re
+from pathlib import Path
 
 import pytest
 from job_notebooks import write_notebook
@@ -95,7 +96,9 @@ def test_id_is_of_parameters_code_and_data_alone(notebook, tmp_path, monkeypatch
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     assert one_id(write_notebook(moved / "job.ipynb", CELL, "beta"), {"beta": [0.8]}) == first
+    assert one_id(write_notebook(moved / "job.ipynb", CELL, "beta  # why"), {"beta": [0.8]}) == first
     others = [
+        one_id(write_notebook(moved / "job.ipynb", CELL, "beta\n%who"), {"beta": [0.8]}),
         one_id(notebook, {"beta": [0.81]}),
         one_id(notebook, {"beta": [0.8]}, {"seed": 1}),
         one_id(notebook, {"beta": [0.8]}, rules=Rules(data=lambda values: "other recordings")),
@@ -103,17 +106,64 @@ def test_id_is_of_parameters_code_and_data_alone(notebook, tmp_path, monkeypatch
     ]
     monkeypatch.setattr(plans, "code_version", lambda: "newer")
     others.append(one_id(notebook, {"beta": [0.8]}))
-    assert len({first, *others}) == 6
+    assert len({first, *others}) == 7
 
 
-def test_code_counts_by_its_sources_not_by_what_is_generated_beside_them(tmp_path):
-    (tmp_path / "engine" / "__pycache__" / "generated").mkdir(parents=True)
-    (tmp_path / "engine" / "cpu.py").write_text("one = 1")
-    first = plans._digest_of_sources(tmp_path)
-    (tmp_path / "engine" / "__pycache__" / "generated" / "kernel_1.py").write_text("two = 2")
-    assert plans._digest_of_sources(tmp_path) == first
-    (tmp_path / "engine" / "cpu.py").write_text("one = 2")
-    assert plans._digest_of_sources(tmp_path) != first
+CODE = {
+    "engine/cpu.py": 'def f(x):\n    """Return x."""\n    return x + 1\n',
+    "models/weights/cnn.npz": "weights",
+    "plots/maps.py": "size = 1\n",
+    "cli.py": "flag = 1\n",
+    "widgets/map.js": "let a = 1;",
+}
+
+
+def code_digest(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return plans._digest_of_package(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "counts"),
+    [
+        ("engine/cpu.py", 'def f(x):\n    """Return x and one more."""\n\n    # why\n    return (x + 1)\n', False),
+        ("engine/cpu.py", "def f(x):\n    return x + 1\n", False),
+        ("engine/cpu.py", 'def f(x):\n    """Return x."""\n    return x + 2\n', True),
+        ("engine/cpu.py", 'def f(x):\n    """Return x."""\n    "not a docstring"\n    return x + 1\n', True),
+        ("engine/gpu.py", "", True),
+        ("engine/__pycache__/generated/kernel_1.py", "two = 2", False),
+        ("models/weights/cnn.npz", "others", True),
+        ("plots/maps.py", "size = 2\n", False),
+        ("cli.py", "flag = 2\n", False),
+        ("widgets/map.js", "let a = 2;", False),
+    ],
+)
+def test_code_counts_where_it_changes_numbers(tmp_path, name, text, counts):
+    first = code_digest(tmp_path, CODE)
+    assert (code_digest(tmp_path, {name: text}) != first) == counts
+
+
+def test_modules_that_do_not_count_are_there():
+    package = Path(plans.__file__).parents[1]
+    names = {path.name.removesuffix(".py") for path in package.iterdir()}
+    assert set(plans._WITHOUT_NUMBERS) <= names
+
+
+@pytest.mark.parametrize("given", ["parameter", "variable"])
+def test_plugins_count_by_their_code(tmp_path, monkeypatch, given):
+    plugin = tmp_path / f"own_{given}.py"
+    plugin.write_text('"""Mine."""\nsize = 1\n')
+    monkeypatch.setenv("SNN_PLUGINS", "" if given == "parameter" else str(plugin))
+    values = {"plugins": str(plugin)} if given == "parameter" else {}
+    data = training_rules().data
+    first = data(values)
+    assert first != data({}) or given == "variable"
+    plugin.write_text("size = 1  # one\n")
+    assert data(values) == first
+    plugin.write_text("size = 2\n")
+    assert data(values) != first
 
 
 def test_data_folder_counts_by_its_recordings(tmp_path, monkeypatch):

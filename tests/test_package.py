@@ -1,12 +1,17 @@
 """The package's front door: light to open, and everything it promises is behind it."""
 
+import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
+from pathlib import Path
 
 import pytest
 
 import snn_helpers
 
+ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "snntorch", "tonic", "sklearn", "matplotlib", "numba", "scipy", "papermill", "mlxtend", "numpy")
 
 
@@ -72,3 +77,54 @@ def test_importing_everything_uses_no_network():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """Return the names of the files in a wheel and in a source archive of this tree, without the archive's folder."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, source)
+    for name in ("snn_helpers", "notebooks", "tests", "docs"):
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
+    for stray in ("models/weights/cnn.npz.part", "widgets/notes.txt", "engine/__pycache__/generated/step.py"):
+        (source / "snn_helpers" / stray).parent.mkdir(parents=True, exist_ok=True)
+        (source / "snn_helpers" / stray).touch()
+    code = f"from setuptools import build_meta as b; b.build_sdist({str(built)!r}); b.build_wheel({str(built)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel, tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+        files = {member.name.partition("/")[2] for member in sdist.getmembers() if member.isfile()}
+        return set(wheel.namelist()), files
+
+
+def package_files():
+    package = ROOT / "snn_helpers"
+    found = [
+        path for suffix in ("py", "js") for path in package.rglob(f"*.{suffix}") if "__pycache__" not in path.parts
+    ]
+    found += [*package.glob("models/weights/*.npz"), *package.glob("models/weights/*.json"), package / "py.typed"]
+    names = {str(path.relative_to(ROOT)) for path in found}
+    return names | {f"snn_helpers/notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def test_wheel_holds_modules_scripts_weights_and_the_series_and_nothing_else(archives):
+    wheel, _ = archives
+    assert {name for name in wheel if ".dist-info/" not in name} == package_files()
+    assert {name.partition(".dist-info/")[2] for name in wheel} >= {"METADATA", "entry_points.txt", "licenses/LICENSE"}
+
+
+def test_source_archive_holds_what_a_wheel_is_built_from(archives):
+    _, files = archives
+    beside = {
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "constraints.txt",
+        "pyproject.toml",
+        "MANIFEST.in",
+    }
+    written = {"PKG-INFO", "setup.cfg"}
+    assert {name for name in files if ".egg-info/" not in name} == package_files() | beside | written

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import snn_helpers
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PINS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
@@ -42,6 +44,17 @@ def test_conda_environment_takes_packages_from_the_two_lists_only():
     python, pip, packages = environment["dependencies"]
     assert (python, pip) == ("python=3.11", "pip")
     assert packages == {"pip": ["--constraint constraints.txt", "--editable .[lab,test]"]}
+
+
+def test_citation_and_changelog_speak_of_this_package():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["cff-version"], citation["version"]) == ("1.2.0", snn_helpers.__version__)
+    assert citation["license"] == PROJECT["license"]
+    assert {"message", "title", "authors"} <= citation.keys()
+    heads = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert heads[0] in ("Unreleased", snn_helpers.__version__)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {"CHANGELOG.md", "CITATION.cff"} <= set(re.findall(r"\]\((.+?)\)", readme))
 
 
 @pytest.mark.parametrize("target", ["setup", "tutorial", "test", "lab", "book", "bench", "lint", "clean"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import itertools
@@ -21,6 +22,9 @@ from snn_helpers.batch.parameters import Rules, check_values, plain, read_parame
 SEARCHES = ("grid", "random", "optuna")
 REPEAT = "seed"
 """The parameter that repeats a configuration: every value is run for every configuration, also in a random search."""
+
+_WITHOUT_NUMBERS = ("plots", "widgets", "run_figures", "activity_report", "sweep_report", "doctor", "tutorial")
+_WITHOUT_NUMBERS += ("cli", "cli_batch", "cli_data", "cli_exchange", "__main__")
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ class Planner:
         """Return the run of a point, checked.
 
         Its id is made of all parameters, the defaults too, of the notebook's and the package's code, and of the data:
-        who starts the same again gets the same id, and another where one of these has changed.
+        whoever starts the same again gets the same id, and another where one of these has changed.
         """
         values = self._check(point)
         effective = {**self.defaults, **values}
@@ -218,24 +222,49 @@ def _draw(rng: np.random.Generator, values: list[Any] | Span) -> Any:
 
 
 def notebook_version(notebook: Path) -> str:
-    """Return a digest of a notebook's code; outputs and words do not count."""
+    """Return a digest of a notebook's code; outputs, words and comments do not count."""
     import nbformat
 
     cells = nbformat.read(notebook, as_version=4).cells
-    return _digest("\0".join(cell.source for cell in cells if cell.cell_type == "code").encode())
+    return _digest(b"\0".join(_code_of(cell.source.encode()) for cell in cells if cell.cell_type == "code"))
 
 
 @functools.cache
 def code_version() -> str:
-    """Return a digest of the package's source files."""
-    return _digest_of_sources(Path(__file__).resolve().parents[1])
+    """Return a digest of what the package computes: its code, and the weights that come with it.
+
+    Comments, docstrings and layout do not count, nor do the modules that only draw or talk (`_WITHOUT_NUMBERS`).
+    """
+    return _digest_of_package(Path(__file__).resolve().parents[1])
 
 
-def _digest_of_sources(root: Path) -> str:
-    found = (path for suffix in ("*.py", "*.js") for path in root.rglob(suffix))
+def _digest_of_package(root: Path) -> str:
+    found = (path for suffix in ("py", "npz") for path in root.rglob(f"*.{suffix}"))
     # Kernels that were generated lie among what is compiled: each new one would make every run another one.
-    files = sorted(path for path in found if "__pycache__" not in path.parts)
-    return _digest(b"\0".join(path.name.encode() + path.read_bytes() for path in files))
+    parts = {path: path.relative_to(root).parts for path in found if "__pycache__" not in path.parts}
+    counted = [path for path, names in parts.items() if names[0].removesuffix(".py") not in _WITHOUT_NUMBERS]
+    return digest_of_files({"/".join(parts[path]): path for path in sorted(counted)})
+
+
+def digest_of_files(files: Mapping[str, Path]) -> str:
+    """Return a digest of named files: of Python files their code without comments and docstrings, of others all."""
+    chunks = []
+    for name, path in files.items():
+        content = path.read_bytes()
+        chunks += [name.encode(), _code_of(content) if path.suffix == ".py" else content]
+    return _digest(b"\0".join(chunks))
+
+
+def _code_of(source: bytes) -> bytes:
+    """Return Python code as text without comments, docstrings and layout; what is not Python alone as it is."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # a cell with IPython's own commands
+        return source
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+    return ast.dump(tree).encode()
 
 
 def _digest(content: bytes) -> str:
