@@ -81,7 +81,7 @@ def lay_out(executed: Path, source: Path) -> Path:
         shutil.copy(stored if stored.is_file() else path, source / "downloads" / "downloads" / path.name)
         figures_with_words(notebook, source / "downloads" / "figures")
         (source / "notebooks" / path.name).write_text(json.dumps(as_page(notebook, path.name, names)), encoding="utf-8")
-    for path in (ROOT / "docs").glob("*.png"):
+    for path in [*(ROOT / "docs").glob("*.webp"), *(ROOT / "docs").glob("*.md")]:
         shutil.copy(path, source / "docs")
     for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md"):
         shutil.copy(ROOT / name, source)
@@ -148,7 +148,8 @@ def only_present(text: str, names: list[str]) -> str:
 def contents(names: list[str]) -> str:
     """Return the tables of contents, for the margin of each page."""
     series = "\n".join(f"notebooks/{name}" for name in names)
-    parts = {"The series": series, "Look up": "docs/glossary\nCONTRIBUTING\nCHANGELOG"}
+    package = "docs/commands\ndocs/python\ndocs/speed"
+    parts = {"The series": series, "The package": package, "Look up": "docs/glossary\nCONTRIBUTING\nCHANGELOG"}
     return "".join(
         f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n" for caption, pages in parts.items()
     )
