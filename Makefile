@@ -1,6 +1,7 @@
 # make tutorial   environment, data and the whole series, executed headlessly, with a table of findings
 # make test       the same environment and the whole test suite
 # make lab        JupyterLab on the first notebook; its root is here, so that notebooks which runs leave can be opened
+# make bench      measurements beside peers, gathered in benchmarks/results/README.md
 # make book       the series as a static site in book/: the notebooks run, and their widgets live in the pages
 #
 # lab takes JUPYTER, more flags of JupyterLab, as "--no-browser --port=9999".
@@ -57,7 +58,7 @@ book: $(READY)
 		$(if $(BOOK_NOTEBOOKS),--notebooks '$(BOOK_NOTEBOOKS)')
 
 bench: $(READY)
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/_page.py benchmarks/[a-z]*.py
 
 clean:
 	rm -rf $(VENV) book runs results checkpoints logs data/stores benchmarks/results .pytest_cache .ruff_cache .hypothesis

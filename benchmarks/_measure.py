@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_helpers import SpikingCNN, balance_firing, load_dataset
+from snn_helpers._versions import release
 from snn_helpers.activity import firing_fractions
 from snn_helpers.models.network import SpikingNetwork
 
@@ -93,6 +95,19 @@ def interleaved(works: dict[str, Callable], rounds: int) -> dict[str, np.ndarray
             works[name]()
             times[name].append(time.perf_counter() - started)
     return {name: np.array(seconds[1:]) for name, seconds in times.items()}
+
+
+def machine() -> dict[str, str]:
+    """Return what figures of speed depend on: processor, threads, and releases of what computes."""
+    cpu = Path("/proc/cpuinfo")
+    models = (
+        [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if "model name" in line]
+        if cpu.exists()
+        else []
+    )
+    found = {"processor": models[0] if models else platform.processor(), "cores": str(os.cpu_count())}
+    found |= {"torch threads": str(torch.get_num_threads()), "Python": platform.python_version()}
+    return found | {name: str(release(name)) for name in ("snn_helpers", "torch", "snntorch", "numpy", "numba")}
 
 
 def milliseconds(seconds: np.ndarray) -> str:

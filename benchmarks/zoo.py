@@ -3,12 +3,14 @@
 Run `python benchmarks/zoo.py [NAME...] [--quick] [--activity SHARE]`; the names are those of `zoo_networks.ZOO`,
 `--quick` takes the sizes of the tests and one round, `--activity` lets layers fire at about that share of steps, as
 those of trained networks do. Each network runs beside its own plain loop, interleaved: a train step and a forward pass.
-Peak memory of a train step is that of a process of its own, above what stands before it.
+Peak memory of a train step is that of a process of its own, above what stands before it. `--keep FILE` writes the table
+into a JSON file under the activity asked for; `docs/zoo.json`, from which `docs/speed.md` quotes, was made so.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import subprocess
 import sys
@@ -16,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _measure import interleaved, new_figure, save
+from _measure import interleaved, machine, new_figure, save
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from zoo_compare import compare
 from zoo_networks import ZOO, plain_loop
 
 from snn_helpers import balance_firing
+from snn_helpers._files import write_whole
 from snn_helpers.engine import cpu
 from snn_helpers.over_time import accelerate
 
@@ -110,6 +113,14 @@ def print_row(name: str, row: dict[str, float]) -> None:
     print("  ".join(cells), flush=True)
 
 
+def keep(path: Path, rows: dict[str, dict[str, float]], activity: float | None) -> None:
+    """Write the table into a JSON file, beside one of another activity."""
+    tables = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    made = {"date": str(datetime.date.today()), "machine": machine(), "rows": rows}
+    tables["untrained" if activity is None else f"activity {activity:g}"] = made
+    write_whole(path, json.dumps(tables, indent=1) + "\n")
+
+
 def draw(rows: dict[str, dict[str, float]]) -> None:
     """Draw how many times faster, and how much smaller, each network is than its loop."""
     figure, axes = new_figure(12, 0.3 * len(rows) + 1.5, 3)
@@ -130,6 +141,7 @@ def main() -> int:
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--quick", action="store_true", help="the sizes of the tests, one round")
     parser.add_argument("--activity", type=float, metavar="SHARE", help="let layers fire at about this share of steps")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write the table into this JSON file")
     parser.add_argument("--memory-of", metavar="WAY", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
@@ -144,6 +156,8 @@ def main() -> int:
         rows[name] = measure(name, args.quick, args.activity, not args.no_memory)
         print_row(name, rows[name])
     draw(rows)
+    if args.keep:
+        keep(args.keep, rows, args.activity)
     return 0
 
 
