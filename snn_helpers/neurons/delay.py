@@ -60,6 +60,13 @@ class Delay(HiddenState):
         """Compute all steps: spikes [T, B, C, ...] to [T, B, len(delays) C, ...]; `Spikes` stay in bytes."""
         return spk.delayed(self.delays) if isinstance(spk, Spikes) else delayed(spk, self.delays)
 
+    def go_on(self, spk: Tensor) -> Tensor:
+        """Compute further steps [T, B, C, ...] after those whose last spikes are the state; keep the last of these."""
+        past = self.hidden if self.hidden and self.hidden[0].shape == spk.shape[1:] else ()
+        line = torch.cat([torch.stack(past[::-1]), spk]) if past else spk
+        self.hidden = tuple(line.flip(0)[: max(self.delays)])
+        return delayed(line, self.delays)[len(past) :]
+
     def extra_repr(self) -> str:
         """Return the delays, as `print(model)` shows them."""
         return f"{self.delays}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +64,10 @@ class OverTime(NotRead):
         self._plans: dict[Any, _Planned | _Unplanned] = {}
         self._warned: set[str] = set()
         self.last: _Planned | str | None = None
+        self._goes_on = False
 
     def __getstate__(self):
-        return {**vars(self), "_plans": {}, "last": None}
+        return {**vars(self), "_plans": {}, "last": None, "_goes_on": False}
 
     @property
     def engine(self) -> str:
@@ -77,6 +79,23 @@ class OverTime(NotRead):
         """The layers of neurons."""
         return [module for module in self.net.modules() if layers.is_spiking(module)]
 
+    @contextlib.contextmanager
+    def in_parts(self) -> Iterator[list[nn.Module]]:
+        """Let each run inside start where the one before has ended, the first from zero: parts of one recording.
+
+        Yields
+        ------
+        list of nn.Module
+            What keeps a state, which is given back afterwards what it has now; see `layers.state_of`.
+        """
+        modules = [module for module in self.net.modules() if layers.keeps_state(module)]
+        self._goes_on = True
+        try:
+            with layers.from_zero(modules):
+                yield modules
+        finally:
+            self._goes_on = False
+
     def run(self, *inputs: Any, **options: Any) -> Any:
         """Run the network on its input over time; anything else goes to its method as it is."""
         if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].dim() == 0 or len(inputs[0]) == 0:
@@ -84,6 +103,8 @@ class OverTime(NotRead):
             given = given[0] if given else "none"
             raise ValueError(f"the first input must be a tensor [T, B, ...] of one step or more; got {given}.")
         planned = self._planned(inputs, options)
+        if self._goes_on and not (isinstance(planned, _Planned) and planned.program.one_step):
+            self.step_program(*inputs)  # refuses a network whose state is not known
         reason = self._why_loop(inputs[0])
         if reason is None and isinstance(planned, _Planned):
             self.last = planned
@@ -176,7 +197,7 @@ class OverTime(NotRead):
         for stage, actions in zip(program.stages, planned.actions):
             _evaluate(stage.before, fixed, done)
             ctx = Context(self.net, stage.steps, stage.num_steps or len(frames), fixed, series, engine, self.runner)
-            ctx.values = [None] * len(stage.steps)
+            ctx.goes_on, ctx.values = self._goes_on, [None] * len(stage.steps)
             ctx.draw_masks(frames.device)
             for action in actions:
                 action.run(ctx)
@@ -198,7 +219,7 @@ class OverTime(NotRead):
     def _loop(self, inputs: tuple, options: dict[str, Any], loops: bool) -> Any:
         """Run the network by its own loop: the definition of what it computes."""
         method = getattr(self.net, self.method) if self.method != "forward" else self.net
-        with layers.from_zero(filter(layers.keeps_state, self.net.modules())):
+        with layers.from_zero([] if self._goes_on else filter(layers.keeps_state, self.net.modules())):
             if loops:
                 return method(*inputs, **options)
             return layers.stack([method(self.as_step(step), *inputs[1:], **options) for step in inputs[0]])

@@ -53,6 +53,8 @@ class Context:
         The result of each operation: [T, B, ...], `Spikes`, a tuple of them, or `Same`.
     masks : dict of int to Tensor [T, ...]
         Dropout masks, by operation, drawn in the order of the loop.
+    goes_on : bool
+        Whether modules start from the state that they have, and keep the last; else from zero.
     """
 
     net: nn.Module
@@ -64,6 +66,7 @@ class Context:
     runner: Any
     values: list = field(default_factory=list)
     masks: dict[int, Tensor] = field(default_factory=dict)
+    goes_on: bool = False
     _apart: dict[int, list] = field(default_factory=dict)
 
     def draw_masks(self, device: torch.device) -> None:
@@ -354,7 +357,8 @@ class Delayed(Action):
         value = ctx.values[op.args[0].index] if isinstance(op.args[0], Now) else Same(ctx.fixed[op.args[0].node])
         if isinstance(value, Same):
             value = value.value.expand(ctx.num_steps, *value.value.shape)
-        ctx.values[index] = ctx.net.get_submodule(op.target).over_time(value)
+        delay = ctx.net.get_submodule(op.target)
+        ctx.values[index] = delay.go_on(dense(value)) if ctx.goes_on else delay.over_time(value)
 
 
 class PooledNorm(Action):
@@ -398,7 +402,10 @@ class Neurons(Action):
         )
         states = ctx.resolve(self.states, lambda ref: ref)
         module = ctx.net.get_submodule(ctx.steps[index].target)
-        ctx.values[index] = ctx.runner.neurons(module, cur, states, self.places, self.equation)
+        if ctx.goes_on:
+            ctx.values[index] = ctx.runner.go_on(module, cur, self.equation)
+        else:
+            ctx.values[index] = ctx.runner.neurons(module, cur, states, self.places, self.equation)
 
 
 class StepByStep(Action):
@@ -413,7 +420,7 @@ class StepByStep(Action):
             ctx.net.get_submodule(ctx.steps[i].target) for i in self.indices if ctx.steps[i].kind == "call_module"
         ]
         results: list[dict[int, Any]] = []
-        with layers.from_zero(filter(layers.keeps_state, modules)):
+        with layers.from_zero([] if ctx.goes_on else filter(layers.keeps_state, modules)):
             for step in range(ctx.num_steps):
                 now: dict[int, Any] = {}
 

@@ -173,7 +173,7 @@ class ConvLayer(Action):
         """Run the layer in one pass if it can."""
         conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
         source = ctx.steps[self.indices[0]].args[0]
-        in_parts = ctx.engine is None or ctx.runner.in_parts(neuron, conv)
+        in_parts = ctx.engine is None or ctx.goes_on or ctx.runner.in_parts(neuron, conv)
         spikes, scale = (None, 1) if in_parts else as_scaled_spikes(ctx, source)
         if spikes is None:
             for action in self.apart:

@@ -62,6 +62,27 @@ def kept_state(neurons: Iterable[nn.Module]) -> Iterator[None]:
             neuron._buffers.update(buffers)
 
 
+def state_of(modules: Iterable[nn.Module]) -> list[tuple[nn.Module, Any]]:
+    """Return what these modules keep from step to step, cut off from the graph behind it; see `set_state`."""
+    found: list[tuple[nn.Module, Any]] = []
+    for module in modules:
+        if isinstance(module, HiddenState):
+            found.append((module, tuple(state.detach().clone() for state in module.hidden)))
+        else:
+            names = module._non_persistent_buffers_set
+            found.append((module, {name: module._buffers[name].detach().clone() for name in names}))
+    return found
+
+
+def set_state(state: list[tuple[nn.Module, Any]]) -> None:
+    """Give modules back what `state_of` has returned."""
+    for module, kept in state:
+        if isinstance(module, HiddenState):
+            module.hidden = kept
+        else:
+            module._buffers.update(kept)
+
+
 def call_once(neuron: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call a layer of neurons for one step, and tell those who listen."""
     output = neuron.forward(*args, **kwargs)
@@ -70,19 +91,21 @@ def call_once(neuron: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     return output
 
 
-def run_own_code(neuron: nn.Module, cur: Tensor, states: list[Any], places: list[int]) -> Any:
+def run_own_code(neuron: nn.Module, cur: Tensor, states: list[Any], places: list[int], goes_on: bool = False) -> Any:
     """Run a layer of neurons over time by its own code, step after step.
 
     Parameters
     ----------
     neuron : nn.Module
-        Its hidden state is zero at the start, and given back afterwards.
+        Its hidden state is zero at the start, and given back afterwards, unless it goes on.
     cur : Tensor [T, B, ...]
         Input currents.
     states : list
         What is handed to it beside the current in the first step.
     places : list of int
         Which of its results is handed on in the place of each state.
+    goes_on : bool
+        Start from the hidden state that it has, and leave it the last.
 
     Returns
     -------
@@ -90,7 +113,7 @@ def run_own_code(neuron: nn.Module, cur: Tensor, states: list[Any], places: list
         All that it returns, over time.
     """
     outputs = []
-    with from_zero([neuron]):
+    with from_zero([] if goes_on else [neuron]):
         for cur_now in cur.unbind(0):
             outputs.append(call_once(neuron, (cur_now, *states), {}))
             states = [outputs[-1][place] for place in places]

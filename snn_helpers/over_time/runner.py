@@ -106,6 +106,27 @@ class Runner:
         self.tell(module, spk, mem)
         return layers.as_returned(module, spk, mem)
 
+    def go_on(self, module: nn.Module, cur: Tensor, plain: bool) -> Any:
+        """Run a layer that keeps its state over further currents [T, B, ...], and leave it the last state.
+
+        Kernels start from zero: a step before the first, whose current is the membrane, brings neurons without another
+        state to where they were. It is tried whether it does; all others run by their own code, step by step.
+        """
+        neuron, hidden = self.equation(module, cur), getattr(module, "hidden", ())
+        begins = hidden and hidden[0].shape == cur.shape[1:]
+        ours = isinstance(module, SpikingNeuron) and not isinstance(neuron, str) and neuron.states == ("mem",)
+        if not (ours and plain and (not begins or _is_reached(neuron, *hidden))):
+            return layers.run_own_code(module, cur, [], [], goes_on=True)
+        steps = torch.cat([hidden[1].detach()[None], cur]) if begins else cur
+        spk, mem = kernels.neurons(steps, neuron, self.engine if self.engine in kernels.ENGINES else "auto")
+        if begins:
+            spk, mem = spk[1:], mem[1:]
+        module.hidden = (spk[-1], mem[-1])
+        if neuron.recurrence is not None:
+            self._tell_connections(module.recurrent, spk)
+        self.tell(module, spk, mem)
+        return layers.as_returned(module, spk, mem)
+
     def _tell_connections(self, recurrent: nn.Module, spk: Tensor) -> None:
         """Tell those who listen to the connections of neurons among themselves what these took: spikes a step later."""
         for listener in input_listeners(recurrent):
@@ -125,6 +146,16 @@ class Runner:
         """Tell those who listen to a layer of neurons what it did in all steps."""
         for listener in layers.listeners(module):
             listener.on_spikes(spk, mem, True)
+
+
+@torch.no_grad()
+def _is_reached(neuron: Neuron, spk: Tensor, mem: Tensor) -> bool:
+    """Whether a step from zero with the membrane as its current ends in this state, and gives numbers no gradient."""
+    if neuron.learns and neuron.kind != "leaky":
+        return False
+    zero = torch.zeros_like(mem)
+    reached, (state,) = neuron.step(mem, zero, [zero], neuron.tensors(mem))
+    return torch.equal(reached, spk) and torch.equal(state, mem)
 
 
 @functools.cache

@@ -110,6 +110,13 @@ class TrainConfig:
     engine: str = setting(
         "auto", "what computes the layers", scope="kept", choices=("auto", "snntorch", "reference", "cpu", "cuda")
     )
+    truncate: int = setting(
+        0,
+        "truncated backpropagation through time, for long recordings: gradients and memory reach over parts of so many "
+        "steps; 0 over all of them",
+        scope="run",
+        low=0,
+    )
     spike_penalty: float = setting(
         0.0, "weight of the hidden layers' mean spike fraction in the loss", scope="run", low=0
     )

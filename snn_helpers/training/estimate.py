@@ -17,6 +17,7 @@ from snn_helpers.over_time import runner_of
 from snn_helpers.training import network
 from snn_helpers.training.build import Criterion
 from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.truncate import parts_of
 
 # Bytes a training step holds, for each current before pooling and for each neuron, a step and recording. Fitted from
 # above to the peak memory of processes with both networks; for a GPU taken from the loop's, and not measured.
@@ -71,8 +72,11 @@ def expected_memory(
         runs = runner_of(model)
         engine = runs.engine
         currents, neurons = runs.sizes(torch.zeros(1, 1, *frame, device=next(model.parameters()).device))
+    num_steps = config.time_steps
+    if 0 < config.truncate < num_steps:  # a part's, whose layers with a convolution do not run in one pass
+        num_steps, engine = config.truncate, "snntorch"
     per_current, per_neuron = _BYTES.get(engine, _BYTES["snntorch"])
-    steps = config.time_steps * (config.batch_size if recordings is None else recordings)
+    steps = num_steps * (config.batch_size if recordings is None else recordings)
     weights = sum(parameter.numel() for parameter in model.parameters())
     return int(_BASE + steps * (per_current * currents + per_neuron * neurons) + _WEIGHT_BYTES * weights)
 
@@ -146,9 +150,10 @@ def estimate(
     memory, free = sharing * expected_memory(model, config, tuple(frames.shape[2:]), recordings), free_memory(device)
     if free is not None and memory > free:
         who = "a training step" if sharing == 1 else f"a training step of {sharing} processes"
+        cut = "" if config.truncate else ", or cut recordings into parts (`truncate`)"
         raise MemoryError(
             f"{who} needs about {memory / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free. "
-            f"Lower `batch_size` ({config.batch_size}) or `time_steps` ({config.time_steps})."
+            f"Lower `batch_size` ({config.batch_size}) or `time_steps` ({config.time_steps}){cut}."
         )
     if free is not None and memory > _WARN_SHARE * free and rank == 0:
         print(f"Memory may get short: about {memory / 2**30:.1f} of {free / 2**30:.1f} GiB free.", flush=True)
@@ -158,7 +163,10 @@ def estimate(
         seconds = float("inf")
         for _ in range(3):
             started = time.perf_counter()
-            criterion(run_network(probe, frames), labels).backward()
+            parts = parts_of(config, probe, frames)
+            criterion(parts.forward()[0] if parts else run_network(probe, frames), labels).backward()
+            if parts:
+                parts.backward()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = min(seconds, time.perf_counter() - started)

@@ -39,6 +39,7 @@ from snn_helpers.training.network import check_batch, check_network, has_neurons
 from snn_helpers.training.processes import Processes, joined_processes
 from snn_helpers.training.run import EVAL_BATCH, LEAST_BATCH, Monitor, Run
 from snn_helpers.training.score import Score, evaluate
+from snn_helpers.training.truncate import check_truncation
 
 RESULT = "result.json"
 _SMOKE_RECORDINGS = 64
@@ -145,6 +146,7 @@ def train(
         if config.init_from and not state:
             _begin_from(config, model)
         check_network(model, splits._asdict(), config.time_steps, device)
+        check_truncation(model, config, splits.train.frames([0], 1).shape[2:])
         check_batch(model, config.time_steps, _smallest_batch(config, len(splits.train), processes.size))
         if config.spike_penalty and not has_neurons(model):
             raise ValueError("`spike_penalty`: the network has no neurons of snn_helpers or snnTorch. Leave it out.")

@@ -43,6 +43,7 @@ from snn_helpers.training.logs import HISTORY_COLUMNS, EventLog, firing_line, pr
 from snn_helpers.training.processes import Processes
 from snn_helpers.training.score import Score, Tally, evaluate
 from snn_helpers.training.stopping import StopRequests, TrainingStopped
+from snn_helpers.training.truncate import parts_of
 
 EVAL_BATCH = 64
 # A last batch of fewer recordings is left out: each of several processes needs a part, however many there are after a
@@ -224,8 +225,12 @@ class Run:
         kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
         try:
             autocast = torch.autocast(self.device.type, kind, enabled=kind is not None)
-            with autocast, network.fractions_of(self.model) as fractions:
-                output = read_output(self.network(frames_for(self.model, frames)))
+            parts = parts_of(self.config, self.model, frames, self.network, autocast)
+            if parts:
+                output, fractions = parts.forward()
+            else:
+                with autocast, network.fractions_of(self.model) as fractions:
+                    output = read_output(self.network(frames_for(self.model, frames)))
         except NotANumberError as err:  # the engine looks at what it gets
             raise self._broken("a current is nan", epoch, otherwise=self._first_broken(frames)) from err
         loss = objective = self.criterion(output, labels)
@@ -235,6 +240,8 @@ class Run:
         self._refuse_if_not_finite("the loss", objective, epoch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(objective * self.loader.weight(len(labels), self.step)).backward()
+        if parts:
+            parts.backward()
         self.scaler.unscale_(self.optimizer)
         told = {"loss/step": loss.item()} if self.log.on and (self.step + 1) % _LOG_EVERY == 0 else {}
         if told:
