@@ -12,11 +12,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from snn_helpers.data import EventDataset, Provenance
 from snn_helpers.engine import cuda, kernels, reference
 from snn_helpers.engine.cuda.frames import DeviceEvents
 from snn_helpers.engine.reference import BatchNorm
 from snn_helpers.engine.spikes import Spikes
 from snn_helpers.events.frames import Augment, FrameSpec, bin_frames
+from snn_helpers.events.store import EventStore
 from snn_helpers.neurons import ALIF, NEURONS, Leaky, Synaptic
 from snn_helpers.over_time.runner import Runner
 
@@ -189,6 +191,25 @@ def test_frames_on_the_device_are_the_cpus_bit_for_bit(spec, augment):
         warp=augment.warp, seed=-5, draws=torch.from_numpy(draws),
     )  # fmt: skip
     assert np.array_equal(frames.numpy(), expected)
+
+
+def test_loader_on_the_device_gives_the_batches_of_the_cpu(tmp_path):
+    rng = np.random.default_rng(1)
+    sizes = [40, 300, 1, 90]
+    x, y, p = (rng.integers(0, high, sum(sizes)).astype(np.uint8) for high in (34, 34, 2))
+    t = np.concatenate([np.sort(rng.integers(0, 300_000, size)) for size in sizes])
+    manifest = {"sensor_size": (34, 34, 2), "classes": ["left", "right"]}
+    store = EventStore(tmp_path, x, y, t, p, np.cumsum([0, *sizes]), np.array([0, 1, 1, 0]), manifest)
+    whole = EventDataset(store, range(4), Provenance("mine", "train", "made up", 4, "0" * 32))
+    dataset = whole.subset([3, 1, 1, 0, 2])
+    loader = dataset.loader(2, 3, seed=4, augment=Augment(2, 0.2, 0.1))
+    for epoch in (0, 1):
+        batches = zip(loader.batches(epoch), loader.on_device("cpu").batches(epoch), strict=True)
+        for (frames, labels), (others, its_labels) in batches:
+            assert torch.equal(frames, others)
+            assert torch.equal(labels, its_labels)
+    with pytest.raises(ValueError, match="made on the CPU alone"):
+        dataset.loader(2, 3, window_us=1000).on_device("cpu")
 
 
 @pytest.fixture

@@ -220,8 +220,9 @@ def test_a_step_without_a_gpu_is_a_plain_train_step():
         )  # fmt: skip
         for x, y in batches:
             if graphed:
-                (loss,) = step(x, y)
+                loss, norm = step(x, y)
                 assert not loss.requires_grad
+                assert norm > 0
             else:
                 optimizer.zero_grad()
                 F.mse_loss(model(x), y).backward()

@@ -14,6 +14,7 @@ from snn_helpers.training.build import build_model, load_model, make_optimizer
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.loop import train
+from snn_helpers.training.on_gpu import ahead
 from snn_helpers.training.run import Run
 from snn_helpers.training.score import decide, evaluate
 
@@ -462,3 +463,45 @@ def test_statistics_are_those_of_plain_recordings(make_config, folder):
     norm = model.conv1.norm
     assert torch.allclose(norm.running_mean, cur.mean((0, 2, 3)), atol=1e-5)
     assert torch.allclose(norm.running_var, cur.var((0, 2, 3)), rtol=1e-3)
+
+
+@pytest.fixture
+def like_a_gpu(monkeypatch):
+    """Have runs on this CPU take their steps as on a GPU: results stay on the device, and are read now and then."""
+    fit = Run.fit
+
+    def fit_with_device_step(run, state):
+        run.device_step = run._new_device_step()
+        fit(run, state)
+
+    monkeypatch.setattr(Run, "fit", fit_with_device_step)
+
+
+def test_steps_that_are_read_later_train_as_those_that_are_read_at_once(make_config, like_a_gpu, monkeypatch):
+    later = train(make_config("later", spike_penalty=0.1, save_every=2))
+    monkeypatch.undo()
+    at_once = train(make_config("at_once", spike_penalty=0.1, save_every=2))
+    for one, other in zip(later.history, at_once.history, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    for name, weight in weights(at_once.paths["last"]).items():
+        assert torch.allclose(weights(later.paths["last"])[name], weight, atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_is_found_when_steps_are_read(make_config, like_a_gpu, monkeypatch):
+    monkeypatch.setattr(loop, "loss_function", lambda *_: lambda output, labels: output.mem_rec.sum() * float("nan"))
+    with pytest.raises(FloatingPointError, match="within the last 10 steps, is no number at epoch 1, step 3"):
+        train(make_config(engine="reference"))
+
+
+def test_batches_made_ahead_are_the_same_and_an_error_among_them_arrives():
+    assert list(ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
+    assert list(ahead([])) == []
+
+    def broken():
+        yield 1
+        raise OSError("gone")
+
+    batches = ahead(broken())
+    assert next(batches) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(batches)

@@ -193,6 +193,18 @@ class EventDataset(Dataset):
             events, store.offsets, where, self.sensor_size, spec, augment, seed, draws=chosen, checked=True
         )
 
+    def device_bytes(self, spec: FrameSpec) -> int | None:
+        """Return the memory that the events take on a GPU; None where frames of this spec are made on the CPU alone.
+
+        That are pooled ones, those of a fixed length or from time 0 on, and those of a class with its own `binned`.
+        """
+        from snn_helpers.engine.cuda.frames import DeviceEvents
+
+        plain = spec.size is None and spec.window_us is None and spec.origin == "first"
+        if not plain or type(self).binned is not EventDataset.binned or not len(self._store.t):
+            return None
+        return DeviceEvents.nbytes(len(self._store.t), long=True)
+
     def _spec(self, num_steps, window="recording", window_us=None, origin="first", size=None) -> FrameSpec:
         spec = FrameSpec(num_steps, window, window_us, origin, self.frame_size if size is None else size)
         return replace(spec, size=None) if spec.size == self.sensor_size[:2] else spec

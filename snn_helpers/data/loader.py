@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,23 @@ class FrameLoader:
         self.part = part
         self.least = check_int("least", least, low=1)
         self.epoch = 0
+        self.events = None  # on a device, see `on_device`
+
+    def on_device(self, device: torch.device | str) -> FrameLoader:
+        """Return a loader of the same batches, whose events are kept on a GPU and binned there, bit for bit as here.
+
+        Raises
+        ------
+        ValueError
+            If frames such as these cannot be made there; see `EventDataset.device_bytes`.
+        """
+        from snn_helpers.engine.cuda.frames import DeviceEvents
+
+        if self.dataset.device_bytes(self.spec) is None:
+            raise ValueError(f"frames of {self.dataset!r} as {self.spec} are made on the CPU alone.")
+        other, store = copy.copy(self), self.dataset._store
+        other.events = DeviceEvents(store.x, store.y, store.t, store.p, store.offsets, self.dataset.sensor_size, device)
+        return other
 
     def __len__(self) -> int:
         """Return how many batches an epoch has."""
@@ -82,5 +100,15 @@ class FrameLoader:
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size][rank::size]
             if not len(chosen):  # the few recordings of a last batch to score went to other processes
                 continue
-            frames = self.dataset.binned(chosen, self.spec, self.augment, augment_seed)
-            yield torch.from_numpy(frames), torch.from_numpy(self.dataset.labels[chosen])
+            labels = torch.from_numpy(self.dataset.labels[chosen])
+            if self.events is None:
+                yield torch.from_numpy(self.dataset.binned(chosen, self.spec, self.augment, augment_seed)), labels
+            else:
+                yield self._bin_on_device(chosen, augment_seed), labels.to(self.events.device)
+
+    def _bin_on_device(self, chosen: np.ndarray, seed: int) -> torch.Tensor:
+        device, dataset = self.events.device, self.dataset
+        places, draws = (torch.from_numpy(one).to(device) for one in (dataset._indices[chosen], chosen))
+        width_us = -1 if self.spec.window == "tonic" else 0
+        changes = {} if self.augment is None else vars(self.augment)
+        return self.events.frames(places, self.spec.num_steps, width_us=width_us, seed=seed, draws=draws, **changes)

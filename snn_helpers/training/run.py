@@ -40,6 +40,7 @@ from snn_helpers.training.checkpoint import (
 )
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.logs import HISTORY_COLUMNS, EventLog, firing_line, progress_line, write_history
+from snn_helpers.training.on_gpu import DeviceStep, feed
 from snn_helpers.training.processes import Processes
 from snn_helpers.training.score import Score, Tally, evaluate
 from snn_helpers.training.stopping import StopRequests, TrainingStopped
@@ -115,13 +116,19 @@ class Run:
             part=part,
             least=max(LEAST_BATCH, processes.size),
         )
+        self.loader = feed(self.loader, device)
         self.geometry = train_set.geometry
         self.data = {"train": train_set.provenance.as_dict(), "valid": valid_set.provenance.as_dict()}
-        self.valid_loader = valid_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=part)
+        self.valid_loader = feed(valid_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=part), device)
         self.plain_loader = train_set.take(_MEASURED_ON).loader(EVAL_BATCH, config.time_steps, seed=config.seed)
         self.optimizer = make_optimizer(model, config)
         self.scheduler = make_scheduler(self.optimizer, config, len(self.loader))
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+        # A step that several processes share, that scales its loss or that runs in parts is looked at while it runs.
+        looks = processes.size > 1 or self.scaler.is_enabled() or 0 < config.truncate < config.time_steps
+        self.device_step = None
+        if device.type == "cuda" and not looks:
+            self.device_step = self._new_device_step()
         self.history: list[dict[str, float]] = []
         self.initial_firing: dict[str, float] = {}
         # Within the epoch: steps done, what they gave, and the learning rate of the first.
@@ -133,6 +140,14 @@ class Run:
         self._speed: dict[str, float] = {}
         # Of a last.pt that was damaged, so that the run goes on from the one before, no second copy is made.
         self._keeps_last = Path(config.resume or LAST).name != PREVIOUS
+
+    def _new_device_step(self) -> DeviceStep:
+        options = self.criterion, self.optimizer, GRADIENT_LIMIT, self.config.spike_penalty, self._autocast()
+        return DeviceStep(self.model, *options)
+
+    def _autocast(self) -> torch.autocast:
+        kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
+        return torch.autocast(self.device.type, kind, enabled=kind is not None)
 
     def fit(self, state: dict[str, Any] | None) -> None:
         """Train to the end, from the start or from the state of a checkpoint."""
@@ -206,6 +221,7 @@ class Run:
                 raise self._stopped(epoch)
             if self.config.save_every and self.step % self.config.save_every == 0 and self.step < len(self.loader):
                 self._save()
+        self._read_device_step()
         return self.tally.over(self.processes).score()
 
     def _timed(self, batches) -> Iterator:
@@ -222,9 +238,11 @@ class Run:
         # What chance decides in a step depends on its number only: not on who did the steps before, or when.
         where = [self.config.seed, epoch, self.step, self.processes.rank, 2]
         torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
-        kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
+        if self.device_step is not None:
+            self._do_device_step(epoch, frames, labels)
+            return
         try:
-            autocast = torch.autocast(self.device.type, kind, enabled=kind is not None)
+            autocast = self._autocast()
             parts = parts_of(self.config, self.model, frames, self.network, autocast)
             if parts:
                 output, fractions = parts.forward()
@@ -265,6 +283,30 @@ class Run:
         self.samples += len(labels) * self.processes.size
         self.step += 1
 
+    def _do_device_step(self, epoch: int, frames: Tensor, labels: Tensor) -> None:
+        try:
+            self.device_step(frames, labels)
+        except NotANumberError as err:
+            raise self._broken("a current is nan", epoch) from err
+        if self.scheduler and self.config.scheduler != "plateau":
+            self.scheduler.step()
+        self.samples += len(labels)
+        self.step += 1
+        if self.step % _LOG_EVERY == 0:
+            self._read_device_step()
+            if self.log.on:
+                norm, step = float(self.device_step.norm), epoch * len(self.loader) + self.step
+                clipped = min(1.0, GRADIENT_LIMIT / (norm + 1e-6))  # as `clip_grad_norm_` scales all gradients
+                norms = {name: value / clipped for name, value in self._gradient_norms().items()}
+                told = {"loss/step": float(self.device_step.loss), "lr": self.optimizer.param_groups[0]["lr"]}
+                self.log.scalars(step, {**told, **norms, "gradient_norm/all": norm})
+
+    def _read_device_step(self) -> None:
+        """Take in what the steps on a GPU since the last call gave; refuse what is no number, if a few steps late."""
+        if self.device_step is not None and not self.device_step.read_into(self.tally):
+            what = f"the loss or the gradient's norm, within the last {_LOG_EVERY} steps, is no number"
+            raise self._broken(what, len(self.history), self.step)
+
     def _refuse_if_not_finite(self, what: str, value: Tensor, epoch: int) -> None:
         if self.processes.any(not torch.isfinite(value)):
             raise self._broken(f"{what} is {value.item()}", epoch)
@@ -302,6 +344,7 @@ class Run:
             print(line, flush=True)
 
     def _save(self) -> None:
+        self._read_device_step()
         tally = self.tally.over(self.processes)
         if not self.processes.first:
             return

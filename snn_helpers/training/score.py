@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,9 +60,14 @@ class Tally:
         """Count a batch."""
         size = len(labels)
         hits = (decide(output) == labels).sum().item()
-        self.sums += torch.tensor([loss * size, hits, size, output.spk_rec.sum().item()], dtype=torch.float64)
+        shares = {name: size * float(fraction.detach()) for name, fraction in fractions.items()}
+        self.add_sums([loss * size, hits, size, output.spk_rec.sum().item()], shares)
+
+    def add_sums(self, sums: Sequence[float], fractions: dict[str, float]) -> None:
+        """Add sums over recordings: of the loss, hits, recordings and output spikes; of spike fractions by layer."""
+        self.sums += torch.tensor(sums, dtype=torch.float64)
         for name, fraction in fractions.items():
-            self.fractions[name] = self.fractions.get(name, 0.0) + size * float(fraction.detach())
+            self.fractions[name] = self.fractions.get(name, 0.0) + fraction
 
     def plain(self) -> dict:
         """Return what a checkpoint keeps."""

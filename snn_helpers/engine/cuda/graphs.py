@@ -32,11 +32,15 @@ class GraphedStep:
         Its learning rates become tensors, which schedulers change in place, and it is made capturable and fused where
         it can be.
     clip : float or None
-        Largest norm of all gradients together.
+        Largest norm of all gradients together; where it is given, their norm before clipping is the last of the step's
+        results.
     after : callable or None
         Called after the optimiser's step, for example to set parameters back into their ranges.
     graphs : bool
         Whether to capture at all.
+    capture_optimizer : bool
+        Whether the optimiser's step is part of the graph: whatever it reads, learning rates apart, then stays as it is
+        when it is captured. If not, it follows the graph, as a schedule of momentum or betas needs.
     """
 
     def __init__(
@@ -46,12 +50,14 @@ class GraphedStep:
         clip: float | None = None,
         after: Callable[[], None] | None = None,
         graphs: bool = True,
+        capture_optimizer: bool = True,
     ):
         self.compute, self.optimizer, self.clip, self.after, self.graphs = compute, optimizer, clip, after, graphs
+        self.capture_optimizer = capture_optimizer
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self._seen: Counter = Counter()
         self._captured: dict[tuple, tuple] = {}
-        if graphs and self.parameters[0].is_cuda:
+        if graphs and capture_optimizer and self.parameters[0].is_cuda:
             make_capturable(optimizer)
 
     def __call__(self, *batch: Tensor) -> tuple[Tensor, ...]:
@@ -77,19 +83,28 @@ class GraphedStep:
         graph.replay()
         for parameter, grad in zip(self.parameters, grads):  # of this graph, whatever ran in between
             parameter.grad = grad
+        if not self.capture_optimizer:
+            self._update()
         return outputs
 
     def _step(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        outputs = self._gradients(batch)
+        self._update()
+        return outputs
+
+    def _gradients(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         self.optimizer.zero_grad(set_to_none=True)
         outputs = self.compute(*batch)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         outputs[0].backward()
         if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            outputs = (*outputs, torch.nn.utils.clip_grad_norm_(self.parameters, self.clip))
+        return tuple(tensor.detach() for tensor in outputs)
+
+    def _update(self) -> None:
         self.optimizer.step()
         if self.after is not None:
             self.after()
-        return tuple(tensor.detach() for tensor in outputs)
 
     def _beside(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Run a step on a stream of its own, as what is captured later must have run before."""
@@ -108,7 +123,7 @@ class GraphedStep:
         self.optimizer.zero_grad(set_to_none=True)  # so that the gradients lie in the graph's memory
         try:
             with torch.cuda.graph(graph):
-                outputs = self._step(inputs)
+                outputs = (self._step if self.capture_optimizer else self._gradients)(inputs)
         except RuntimeError as err:
             self.graphs = False
             warnings.warn(f"This train step cannot be captured, and runs eagerly, which is slower: {err}", stacklevel=3)
