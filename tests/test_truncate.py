@@ -1,6 +1,7 @@
 """Truncated backpropagation through time, held against a loop over snnTorch that detaches its state."""
 
 import contextlib
+import copy
 
 import pytest
 import snntorch as snn
@@ -158,6 +159,32 @@ def test_spikes_are_those_of_whole_recordings_and_gradients_those_of_all_steps_i
     for one, other in zip(equal, full):
         assert (one - other).norm() <= 1e-5 * other.norm() + 1e-8
     assert all(module.hidden == () for module in model.modules() if isinstance(module, HiddenState))
+
+
+def test_several_processes_average_the_gradients_of_all_parts(tmp_path):
+    torch.manual_seed(0)
+    model, frames = MixedSNN(threshold=0.1).train(), images()
+    _, alone = truncated(copy.deepcopy(model), frames, 4)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        wrapped, averaged = nn.parallel.DistributedDataParallel(model), []
+        wrapped.register_comm_hook(averaged, _note_and_average)
+        torch.manual_seed(2)
+        step = Parts(model, frames, 4, wrapped, contextlib.nullcontext())
+        objective(step.forward()[0]).backward()
+        step.backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert averaged == [0]  # once, after the last part
+    for one, other in zip(gradients(model), alone):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def _note_and_average(averaged, bucket):
+    averaged.append(bucket.index())
+    future = torch.futures.Future()
+    future.set_result(bucket.buffer())
+    return future
 
 
 def test_without_memory_nothing_is_cut_off():
