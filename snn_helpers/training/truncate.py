@@ -78,9 +78,13 @@ def check_truncation(model: nn.Module, config: TrainConfig, frame: tuple[int, ..
         )
     device = next(model.parameters()).device
     try:
-        runner_of(model).step_program(frames_for(model, torch.zeros(2, 1, *frame, device=device)))
+        program = runner_of(model).step_program(frames_for(model, torch.zeros(2, 1, *frame, device=device)))
     except ValueError as err:
         raise ValueError(f"`truncate`: the state between two parts is not known: {err} Or leave it out.") from err
+    calls = [op.target for op in program.steps if op.kind == "call_module"]
+    for name, module in runner_of(model).net.named_modules():
+        if isinstance(module, NormOverTime) and calls.count(name) > 1:
+            raise ValueError(f"`truncate`: {name} normalises twice in one step; its two statistics are not told apart.")
 
 
 class Parts:
@@ -138,7 +142,7 @@ class Parts:
         self._random = [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._cuda)]
         self._fractions = {}
         self._statistics = self._measure()
-        with self._runner.in_parts() as modules, self._normalised():
+        with self._runner.continued() as modules, self._normalised():
             for part, share in zip(self._frames, self._shares):
                 self._states.append(state_of(modules))
                 output, fractions = self._run(part)
@@ -151,23 +155,19 @@ class Parts:
 
     def _measure(self) -> dict[NormOverTime, tuple[Tensor, Tensor]]:
         """Return mean and variance of each normalisation over whole recordings, and let its running ones follow."""
-        norms = {
-            name: module
-            for name, module in self._model.named_modules()
-            if isinstance(module, NormOverTime) and module.training
-        }
+        norms = [module for module in self._model.modules() if isinstance(module, NormOverTime) and module.training]
         if not norms:
             return {}
-        momenta = {name: norm.momentum for name, norm in norms.items()}
+        momenta = [norm.momentum for norm in norms]
         with torch.random.fork_rng(self._cuda), _kept_statistics(self._model.modules()):
             try:
-                for norm in norms.values():
+                for norm in norms:
                     norm.momentum = 1.0  # running statistics become those of this batch
                 self._run(self._whole)
             finally:
-                for name, norm in norms.items():
-                    norm.momentum = momenta[name]
-            found = {norm: (norm.running_mean.clone(), norm.running_var.clone()) for norm in norms.values()}
+                for norm, momentum in zip(norms, momenta):
+                    norm.momentum = momentum
+            found = {norm: (norm.running_mean.clone(), norm.running_var.clone()) for norm in norms}
         for norm, values in found.items():
             norm.num_batches_tracked.add_(1)
             weight = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
@@ -203,7 +203,7 @@ class Parts:
         sizes = [len(part) for part in self._frames]
         given = [[None] * len(sizes) if each.grad is None else each.grad.split(sizes) for each in self._output]
         with (
-            self._runner.in_parts(),
+            self._runner.continued(),
             torch.random.fork_rng(self._cuda),
             _kept_statistics(self._model.modules()),
             self._normalised(),
