@@ -164,12 +164,12 @@ def test_hidden_neurons_forget_at_rates_of_their_own():
     assert (learning.hidden.neurons.beta.grad != 0).float().mean() > 0.5
 
 
-def test_connections_of_neurons_learn_in_units_of_the_threshold_and_decay():
+def test_connections_of_neurons_learn_at_a_tenth_of_the_pace_and_decay():
     config = TrainConfig(model="recurrent", learn="beta", lr=0.01, threshold=0.1)
     model = build(RecurrentSNN, learn=("beta",))
     groups = make_optimizer(model, config).param_groups
     (group,) = (g for g in groups if any(p is model.hidden.neurons.recurrent.weight for p in g["params"]))
-    assert (group["lr"], group["weight_decay"]) == (pytest.approx(0.001), 1e-4)
+    assert (group["lr"], group["weight_decay"]) == (pytest.approx(0.0001), 1e-4)
     (numbers,) = (g for g in groups if any(p is model.hidden.neurons.beta for p in g["params"]))
     assert numbers["weight_decay"] == 0
     assert sum(len(g["params"]) for g in groups) == len([*model.parameters()])

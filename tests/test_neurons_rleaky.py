@@ -22,7 +22,7 @@ def made(features=4, **options):
     torch.manual_seed(0)
     neurons = RLeaky(features, BETA, THRESHOLD, **options)
     with torch.no_grad():
-        neurons.recurrent.weight.mul_(2)
+        neurons.recurrent.weight.mul_(7)
     return neurons
 
 

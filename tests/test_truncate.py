@@ -1,6 +1,7 @@
 """Truncated backpropagation through time, held against a loop over snnTorch that detaches its state."""
 
 import contextlib
+import copy
 
 import pytest
 import snntorch as snn
@@ -16,6 +17,7 @@ from snn_helpers.models.readout import run_network
 from snn_helpers.models.recurrent import RecurrentSNN
 from snn_helpers.models.resnet import SpikingResNet
 from snn_helpers.neurons import HiddenState
+from snn_helpers.over_time import NormOverTime
 from snn_helpers.training.estimate import expected_memory
 from snn_helpers.training.truncate import Parts, check_truncation, parts_of
 
@@ -159,6 +161,32 @@ def test_spikes_are_those_of_whole_recordings_and_gradients_those_of_all_steps_i
     assert all(module.hidden == () for module in model.modules() if isinstance(module, HiddenState))
 
 
+def test_several_processes_average_the_gradients_of_all_parts(tmp_path):
+    torch.manual_seed(0)
+    model, frames = MixedSNN(threshold=0.1).train(), images()
+    _, alone = truncated(copy.deepcopy(model), frames, 4)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        wrapped, averaged = nn.parallel.DistributedDataParallel(model), []
+        wrapped.register_comm_hook(averaged, _note_and_average)
+        torch.manual_seed(2)
+        step = Parts(model, frames, 4, wrapped, contextlib.nullcontext())
+        objective(step.forward()[0]).backward()
+        step.backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert averaged == [0]  # once, after the last part
+    for one, other in zip(gradients(model), alone):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def _note_and_average(averaged, bucket):
+    averaged.append(bucket.index())
+    future = torch.futures.Future()
+    future.set_result(bucket.buffer())
+    return future
+
+
 def test_without_memory_nothing_is_cut_off():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(8, 6), Leaky(0.0, 0.5, init_hidden=True), nn.Dropout(0.3))
@@ -243,6 +271,41 @@ def test_no_part_holds_more_than_its_steps(monkeypatch):
     assert max(most[1:]) < 0.2 * most[0]
 
 
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_normalisation_uses_the_statistics_of_whole_recordings(momentum):
+    def made():
+        torch.manual_seed(0)
+        model = MixedSNN(threshold=0.1).train()
+        for norm in (module for module in model.modules() if isinstance(module, NormOverTime)):
+            norm.momentum = momentum
+        return model
+
+    ordinary, model, frames = made(), made(), images()
+    output, _ = whole(ordinary, frames)
+    cut, ours = truncated(model, frames, 4)
+    assert output.spk_rec.any()
+    assert (cut.spk_rec != output.spk_rec).float().mean() < 1e-3  # membranes within rounding of the threshold
+    for (name, one), theirs in zip(model.named_buffers(), ordinary.buffers()):
+        torch.testing.assert_close(one, theirs, rtol=1e-4, atol=1e-6, msg=name)
+    assert all(module.training for module in model.modules())
+    # In one part, the gradients are those of a network whose statistics are constants.
+    _, one_part = truncated(model, frames, STEPS)
+    fixed = made()
+    for norm in (module for module in fixed.modules() if isinstance(module, NormOverTime)):
+        norm.momentum = 1.0
+    with torch.no_grad():
+        torch.manual_seed(2)
+        fixed(frames)
+    sizes = dict(zip(("conv1", "conv2", "conv3", "hidden"), (34 * 34, 17 * 17, 8 * 8, 1)))
+    for name, pixels in sizes.items():
+        norm = fixed.get_submodule(f"{name}.norm").eval()
+        norm.running_var *= 1 - 1 / (STEPS * BATCH * pixels)
+    _, theirs = whole(fixed, frames)
+    for one, their in zip(one_part, theirs):
+        assert (one - their).norm() <= 1e-3 * their.norm() + 1e-7
+    assert any((one - other).norm() > 1e-2 * other.norm() for one, other in zip(ours, theirs))
+
+
 def test_expected_memory_is_a_parts():
     model = MixedSNN(norm="none")
     long, cut = (TrainConfig(model="mixed", time_steps=400, batch_size=8, truncate=steps) for steps in (0, 10))
@@ -275,6 +338,17 @@ class Dense(nn.Module):
         return self.weights(frames), self.weights(frames)
 
 
+class Pixels(nn.Module):
+    """Takes all steps, and has no neurons either."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Linear(2 * 34 * 34, 10)
+
+    def forward(self, frames):
+        return 2 * (self.weights(frames.flatten(2)),)
+
+
 class Remembers(nn.Module):
     """Keeps a state that nobody knows of."""
 
@@ -291,7 +365,12 @@ class Remembers(nn.Module):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MixedSNN(), "`truncate`: the network normalises over all steps of a recording"),
+        (
+            lambda: accelerate(
+                nn.Sequential(nn.Linear(8, 4), NormOverTime(4, track_running_stats=False), Leaky(init_hidden=True))
+            ),
+            "`truncate`: the network has a NormOverTime without running statistics",
+        ),
         (lambda: accelerate(Loop()), "`truncate`: the state between two parts is not known: Loop holds its own loop"),
         (Dense, "`truncate`: Dense has no neurons of snn_helpers or snnTorch that take one step a call"),
         (lambda: accelerate(Remembers()), "`truncate`: the state between two parts is not known: Remembers: its step "),
@@ -299,7 +378,7 @@ class Remembers(nn.Module):
 )
 def test_network_whose_state_is_not_known_is_refused(make, message):
     model = make().train()
-    frame = (2, 34, 34) if isinstance(model, MixedSNN) else (8,)
+    frame = (8,)
     config = TrainConfig(time_steps=8, truncate=4)
     with pytest.raises(ValueError, match=message):
         check_truncation(model, config, frame)
@@ -315,8 +394,9 @@ def test_run_is_refused_before_any_work_and_trains_in_parts(make_folder, data_ho
         "model": "mixed", "dataset": "nmnist", "data_dir": str(folder), "time_steps": 5, "batch_size": 16, "epochs": 1,
         "profile": "smoke", "truncate": 2,
     }  # fmt: skip
-    with pytest.raises(ValueError, match="`truncate`: the network normalises over all steps"):
-        train(TrainConfig(**given, save_dir=str(tmp_path / "none")))
+    own = TrainConfig(**{**given, "model": "own"}, save_dir=str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="`truncate`: Pixels has no neurons"):
+        train(own, model=Pixels())
     assert not (tmp_path / "none").exists()
-    result = train(TrainConfig(**given, norm="none", spike_penalty=0.1, save_dir=str(tmp_path / "run")))
+    result = train(TrainConfig(**given, spike_penalty=0.1, save_dir=str(tmp_path / "run")))
     assert result.metrics["config"]["truncate"] == 2

@@ -12,6 +12,8 @@ from snn_helpers._checks import check_int
 from snn_helpers.engine.reference import Recurrence
 from snn_helpers.neurons.base import SpikingNeuron, register_neuron
 
+_GAIN = 0.3  # of the connections, before training
+
 
 @register_neuron
 class RLeaky(SpikingNeuron):
@@ -28,7 +30,7 @@ class RLeaky(SpikingNeuron):
     ----------
     recurrent : nn.Linear
         The connections V, `recurrent.weight` [n, n], without a bias. They are drawn with a standard deviation of
-        `threshold / sqrt(n)`, so that a layer that fires at a few per cent of steps does not excite itself.
+        `0.3 threshold / sqrt(n)`, so that a layer does not excite itself.
 
     Raises
     ------
@@ -47,7 +49,7 @@ class RLeaky(SpikingNeuron):
     def __init__(self, features: int, beta: float | Tensor = 0.9, threshold: float | Tensor = 1.0, **options):
         super().__init__({"beta": beta, "threshold": threshold}, **options)
         self.recurrent = nn.Linear(check_int("features", features, low=1), features, bias=False)
-        nn.init.normal_(self.recurrent.weight, 0, float(torch.as_tensor(threshold).mean()) * features**-0.5)
+        nn.init.normal_(self.recurrent.weight, 0, _GAIN * float(torch.as_tensor(threshold).mean()) * features**-0.5)
 
     @staticmethod
     def equation(cur, spk, mem, *, beta, threshold, drive):

@@ -80,7 +80,7 @@ class OverTime(NotRead):
         return [module for module in self.net.modules() if layers.is_spiking(module)]
 
     @contextlib.contextmanager
-    def in_parts(self) -> Iterator[list[nn.Module]]:
+    def continued(self) -> Iterator[list[nn.Module]]:
         """Let each run inside start where the one before has ended, the first from zero: parts of one recording.
 
         Yields

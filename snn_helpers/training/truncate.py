@@ -8,6 +8,7 @@ trajectories, Neural Computation 2 (1990).
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 import torch
@@ -61,14 +62,14 @@ def check_truncation(model: nn.Module, config: TrainConfig, frame: tuple[int, ..
     Raises
     ------
     ValueError
-        If it normalises over all steps, or is no step that keeps its own state.
+        If it is no step that keeps its own state, or normalises without running statistics.
     """
     if not 0 < config.truncate < config.time_steps:
         return
-    if any(isinstance(module, NormOverTime) for module in model.modules()):
+    if any(isinstance(module, NormOverTime) and module.running_mean is None for module in model.modules()):
         raise ValueError(
-            "`truncate`: the network normalises over all steps of a recording, and a part has only its own. Take "
-            "`norm` none, or a network with nn.BatchNorm, which sees one step at a time."
+            "`truncate`: the network has a NormOverTime without running statistics, which it needs for those of whole "
+            "recordings. Build it with track_running_stats=True."
         )
     if not network.has_neurons(model):
         raise ValueError(
@@ -77,9 +78,13 @@ def check_truncation(model: nn.Module, config: TrainConfig, frame: tuple[int, ..
         )
     device = next(model.parameters()).device
     try:
-        runner_of(model).step_program(frames_for(model, torch.zeros(2, 1, *frame, device=device)))
+        program = runner_of(model).step_program(frames_for(model, torch.zeros(2, 1, *frame, device=device)))
     except ValueError as err:
         raise ValueError(f"`truncate`: the state between two parts is not known: {err} Or leave it out.") from err
+    calls = [op.target for op in program.steps if op.kind == "call_module"]
+    for name, module in runner_of(model).net.named_modules():
+        if isinstance(module, NormOverTime) and calls.count(name) > 1:
+            raise ValueError(f"`truncate`: {name} normalises twice in one step; its two statistics are not told apart.")
 
 
 class Parts:
@@ -89,6 +94,9 @@ class Parts:
     The loss is computed from all steps' outputs, as ever. Back, each part runs again from its state, now with
     gradients, and passes on what the loss has given its outputs. Spikes are those of whole recordings; gradients end at
     the beginning of each part, as in a loop that detaches the state there.
+
+    `NormOverTime` normalises by the statistics of whole recordings, too: they are measured first, in one run over all
+    steps without gradients, as a test's, and are constants for the gradient.
 
     Parameters
     ----------
@@ -104,7 +112,7 @@ class Parts:
     Examples
     --------
     >>> from snn_helpers import SpikingCNN
-    >>> model, frames = SpikingCNN(norm="none"), torch.ones(6, 1, 2, 34, 34)
+    >>> model, frames = SpikingCNN(), torch.ones(6, 1, 2, 34, 34)
     >>> parts = Parts(model, frames, 2, model, contextlib.nullcontext())
     >>> output, _ = parts.forward()
     >>> output.mem_rec.mean().backward()
@@ -117,7 +125,7 @@ class Parts:
         self, model: nn.Module, frames: Tensor, num_steps: int, wrapped: nn.Module, autocast: AbstractContextManager
     ):
         self._model, self._wrapped, self._autocast = model, wrapped, autocast
-        self._frames = frames.split(num_steps)
+        self._whole, self._frames = frames, frames.split(num_steps)
         self._shares = [len(part) / len(frames) for part in self._frames]
         self._runner = runner_of(model)
         self._cuda = [frames.device] if frames.is_cuda else []
@@ -133,7 +141,8 @@ class Parts:
         self._states, outputs = [], []
         self._random = [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._cuda)]
         self._fractions = {}
-        with self._runner.in_parts() as modules:
+        self._statistics = self._measure()
+        with self._runner.continued() as modules, self._normalised():
             for part, share in zip(self._frames, self._shares):
                 self._states.append(state_of(modules))
                 output, fractions = self._run(part)
@@ -144,11 +153,61 @@ class Parts:
         self._fractions = {name: fraction.requires_grad_() for name, fraction in self._fractions.items()}
         return self._output, self._fractions
 
+    def _measure(self) -> dict[NormOverTime, tuple[Tensor, Tensor]]:
+        """Return mean and variance of each normalisation over whole recordings, and let its running ones follow."""
+        norms = [module for module in self._model.modules() if isinstance(module, NormOverTime) and module.training]
+        if not norms:
+            return {}
+        momenta = [norm.momentum for norm in norms]
+        with torch.random.fork_rng(self._cuda), _kept_statistics(self._model.modules()):
+            try:
+                for norm in norms:
+                    norm.momentum = 1.0  # running statistics become those of this batch
+                self._run(self._whole)
+            finally:
+                for norm, momentum in zip(norms, momenta):
+                    norm.momentum = momentum
+            found = {norm: (norm.running_mean.clone(), norm.running_var.clone()) for norm in norms}
+        for norm, values in found.items():
+            norm.num_batches_tracked.add_(1)
+            weight = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+            for running, value in zip((norm.running_mean, norm.running_var), values):
+                running.lerp_(value, weight)
+        # Running variances are divided by one value less than those that normalise.
+        sizes = self._values_a_channel()
+        return {norm: (mean, var * (1 - 1 / sizes[norm])) for norm, (mean, var) in found.items()}
+
+    def _values_a_channel(self) -> dict[nn.Module, int]:
+        program = self._runner.step_program(frames_for(self._model, self._whole[:2]))
+        values = [(op.target, op.val) for op in program.steps if op.kind == "call_module"]
+        found = {self._runner.net.get_submodule(target): value for target, value in values}
+        norms = {norm: value for norm, value in found.items() if isinstance(norm, NormOverTime)}
+        return {norm: len(self._whole) * value.numel() // value.shape[1] for norm, value in norms.items()}
+
+    @contextlib.contextmanager
+    def _normalised(self):
+        """Let normalisations over time use the statistics that were measured, as in eval mode."""
+        with _kept_statistics([*self._statistics]):
+            for norm, (mean, var) in self._statistics.items():
+                norm.eval()
+                norm.running_mean.copy_(mean)
+                norm.running_var.copy_(var)
+            try:
+                yield
+            finally:
+                for norm in self._statistics:
+                    norm.train()
+
     def backward(self) -> None:
         """Add up the gradients of the weights, part by part, from those that the loss has given to the outputs."""
         sizes = [len(part) for part in self._frames]
         given = [[None] * len(sizes) if each.grad is None else each.grad.split(sizes) for each in self._output]
-        with self._runner.in_parts(), torch.random.fork_rng(self._cuda), _kept_statistics(self._model):
+        with (
+            self._runner.continued(),
+            torch.random.fork_rng(self._cuda),
+            _kept_statistics(self._model.modules()),
+            self._normalised(),
+        ):
             torch.set_rng_state(self._random[0])  # the same dropout
             for device, state in zip(self._cuda, self._random[1:]):
                 torch.cuda.set_rng_state(state, device)
@@ -167,9 +226,9 @@ class Parts:
 
 
 @contextlib.contextmanager
-def _kept_statistics(model: nn.Module):
-    """Give normalisations back the running statistics that they have now: they have seen these steps already."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
+def _kept_statistics(modules: Iterable[nn.Module]):
+    """Give the normalisations among these back the running statistics that they have now."""
+    norms = [module for module in modules if isinstance(module, nn.modules.batchnorm._NormBase)]
     kept = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
     try:
         yield
