@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from snn_helpers.events.video import simulate_events as simulate_events
     from snn_helpers.exchange.nir import from_nir as from_nir
     from snn_helpers.exchange.nir import to_nir as to_nir
+    from snn_helpers.exchange.onnx import export_step as export_step
     from snn_helpers.exchange.onnx import to_onnx as to_onnx
     from snn_helpers.exchange.quantise import quantisation_aware as quantisation_aware
     from snn_helpers.exchange.quantise import quantise as quantise
@@ -78,6 +79,7 @@ _HOMES = {
     "quantise": "exchange.quantise",
     "quantisation_aware": "exchange.quantise",
     "to_onnx": "exchange.onnx",
+    "export_step": "exchange.onnx",
     "record": "activity",
     "diagnose": "activity",
 }

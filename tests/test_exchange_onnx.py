@@ -8,8 +8,8 @@ import snntorch as snn
 import torch
 from torch import nn
 
-from snn_helpers import ALIF, Leaky, Synaptic, accelerate, to_onnx
-from snn_helpers.exchange.onnx import export_step, run_onnx
+from snn_helpers import ALIF, Leaky, Synaptic, accelerate, export_step, to_onnx
+from snn_helpers.exchange.onnx import run_onnx
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="the extra `exchange` is not installed")

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map
 
 from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
+from snn_helpers.neurons import refuse_export
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.actions import Action, Context, Element, Neurons, Series, at_step
 from snn_helpers.over_time.event_actions import ConvLayer
@@ -402,11 +403,7 @@ class Accelerated(nn.Module):
         if options:  # the frames come first, also where they are given by their name
             bound = inspect.signature(self._over_time.net.forward).bind(*inputs, **options)
             inputs, options = bound.args, bound.kwargs
-        if torch.compiler.is_exporting():
-            raise RuntimeError(
-                "torch.export cannot follow what runs over time: export the network itself, which is one step or holds "
-                "its loop, or a network of ours with `snn-helpers export`."
-            )
+        refuse_export()
         if torch.compiler.is_dynamo_compiling():
             from snn_helpers.over_time.uncompiled import run_uncompiled
 
