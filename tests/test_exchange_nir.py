@@ -239,6 +239,25 @@ def test_sound_network_of_one_axis_more_is_said_by_conv1d():
     assert_same_after_a_round_trip(exact(net), frames_of(2, 11))
 
 
+def test_network_with_its_own_loop_over_time_fires_the_same_after_a_round_trip():
+    class Tutorial(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.lif1 = nn.Linear(4, 6), snn.Leaky(beta=0.75, threshold=0.5)
+            self.fc2, self.lif2 = nn.Linear(6, 3), snn.Synaptic(alpha=0.5, beta=0.75)
+
+        def forward(self, frames):
+            mem1, (syn2, mem2), spk_rec = self.lif1.init_leaky(), self.lif2.init_synaptic(), []
+            for frame in frames:
+                spk1, mem1 = self.lif1(self.fc1(frame), mem1)
+                spk2, syn2, mem2 = self.lif2(self.fc2(spk1), syn2, mem2)
+                spk_rec.append(spk2)
+            return torch.stack(spk_rec)
+
+    expected, _ = assert_same_after_a_round_trip(exact(Tutorial()), frames_of(4))
+    assert 0.02 < expected.mean() < 0.98
+
+
 def test_decays_survive_to_the_last_bit_and_a_beta_of_one_is_no_time_constant():
     betas = torch.tensor([0.0, 1e-3, 0.1, 0.9, 0.95, 0.999, 1 - 2**-24])
     net = nn.Sequential(nn.Linear(2, 7), Leaky(betas, **HIDDEN), nn.Linear(7, 2), Leaky(1.0, 0.1, **HIDDEN))
