@@ -15,6 +15,7 @@ from snn_helpers import (
     Leaky,
     SpikingCNN,
     SpikingResNet,
+    Synaptic,
     accelerate,
     balance_firing,
     quantisation_aware,
@@ -89,6 +90,26 @@ def test_spikes_are_equal_to_the_last_one_where_nothing_is_rounded():
     assert torch.equal(integer.run(frames)[0], spk_rec)  # from zero again
 
 
+@pytest.mark.parametrize(
+    "neurons",
+    [
+        ALIF(0.9, 0.5, rho=0.8, adaptation=0.7, output=True, **HIDDEN),
+        Synaptic(0.6, torch.tensor([0.9, 0.5, 0.0, 1.0, 0.7]), 0.8, output=True, **HIDDEN),
+        snn.Synaptic(0.6, 0.8, output=True, **HIDDEN),
+    ],
+    ids=["alif", "synaptic", "snntorch"],
+)
+def test_other_neurons_in_whole_numbers_fire_as_their_equation(neurons):
+    torch.manual_seed(0)
+    made, frames = quantise(nn.Sequential(nn.Linear(6, 5), neurons).eval()), counts(steps=40, shape=(6,))
+    spk_rec, mem_rec = made.integer((6,)).run(frames)
+    with torch.no_grad():
+        expected = accelerate(made.network, engine="reference")(frames)
+    assert 0.02 < expected[0].mean() < 0.98
+    assert torch.equal(spk_rec.float(), expected[0])
+    torch.testing.assert_close(mem_rec.float(), expected[-1], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, -1e-6, 1.0])
 @pytest.mark.parametrize("shift", [0.0, 0.3, -0.3, 1e-9])
 def test_channels_that_are_next_to_nothing_do_not_outgrow_their_bits(scale, shift):
@@ -130,10 +151,13 @@ def test_file_brings_the_weights_back(tmp_path, bits):
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (nn.Sequential(nn.Linear(4, 3), ALIF(**HIDDEN)), r"1: only leaky neurons .* got the kind 'alif'"),
+        (
+            nn.Sequential(nn.Linear(4, 3), snn.RLeaky(0.9, linear_features=3, **HIDDEN)),
+            "1: of neurons, Leaky, Synaptic",
+        ),
         (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), Leaky(**HIDDEN)), r"1 \(ReLU\): has no form in whole numbers"),
         (nn.Sequential(Leaky(**HIDDEN), nn.Linear(4, 3)), r"0 \(Leaky\): has no form in whole numbers"),
-        (nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, reset_mechanism="zero", **HIDDEN)), "1: only leaky neurons"),
+        (nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, reset_mechanism="zero", **HIDDEN)), "1: of neurons, Leaky, Syn"),
     ],
 )
 def test_layer_without_a_form_in_whole_numbers_is_named(net, message):

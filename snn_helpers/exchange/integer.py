@@ -56,27 +56,43 @@ class _Currents:
 
 @dataclass
 class _Neurons:
-    """Leaky neurons in whole numbers."""
+    """Leaky, Synaptic or ALIF neurons in whole numbers: membranes, synapses and thresholds in one unit.
 
-    decay: Tensor
+    What a kind does not have is zero: `alpha`, the decay of a synapse, `rho`, that of what raises the threshold, and
+    `rise`, by how much a spike does so.
+    """
+
+    alpha: Tensor  # decays in units of 2^-decay_bits
+    beta: Tensor
+    rho: Tensor
     threshold: Tensor
-    unit: Tensor  # of a membrane
+    rise: Tensor
+    unit: Tensor
     decay_bits: int
-    mem: Tensor | None = None
-    spk: Tensor | None = None
+    state: tuple[Tensor, ...] = ()  # spikes, synapse, membrane, what the threshold is raised by
+
+    @property
+    def mem(self) -> Tensor:
+        """Membranes after the last step."""
+        return self.state[2]
 
     def step(self, cur: Tensor) -> Tensor:
-        """Advance by one step: the equation of `neurons.Leaky`, products with decays rounded."""
-        if self.mem is None or self.mem.shape != cur.shape:
-            self.mem = self.spk = torch.zeros_like(cur)
-        left = (self.decay * self.mem + (1 << self.decay_bits >> 1)) >> self.decay_bits
-        self.mem = left + cur - self.threshold * self.spk
-        self.spk = (self.mem > self.threshold).long()
-        return self.spk
+        """Advance by one step: the equations of `neurons`, products with decays rounded."""
+        if not self.state or self.state[0].shape != cur.shape:
+            self.state = (torch.zeros_like(cur),) * 4
+        spk, syn, mem, raised = self.state
+        syn = self._left(self.alpha, syn) + cur
+        mem = self._left(self.beta, mem) + syn - (self.threshold + raised) * spk
+        raised = self._left(self.rho, raised) + self.rise * spk
+        self.state = ((mem > self.threshold + raised).long(), syn, mem, raised)
+        return self.state[0]
+
+    def _left(self, decay: Tensor, value: Tensor) -> Tensor:
+        return (decay * value + (1 << self.decay_bits >> 1)) >> self.decay_bits
 
 
 class IntegerNetwork:
-    """A network of convolutions, linear layers and leaky neurons that computes in whole numbers alone.
+    """A network of convolutions, linear layers and neurons that computes in whole numbers alone.
 
     Currents are sums of whole weights; membranes, thresholds and biases have `fraction_bits` more bits, and decays are
     multiples of 2^-decay_bits: they and thresholds are rounded, as are products of membranes and decays. Normalisations
@@ -157,31 +173,35 @@ class IntegerNetwork:
         if name_of(op) == "getitem" and taken == [None]:
             return "membranes"  # fine where nothing takes them
         kind = name if module is None else f"{name} ({type(module).__name__})"
-        raise ValueError(f"{kind}: has no form in whole numbers here, which knows weights, norms, max-pools and Leaky.")
+        raise ValueError(f"{kind}: has no form in whole numbers here, which knows weights, norms and max-pools.")
 
     def _neurons(self, name: str, module: nn.Module, currents: _Currents, op: Op) -> _Neurons:
         neuron = as_neuron(module)
-        if isinstance(neuron, str) or neuron.kind != "leaky":
+        if isinstance(neuron, str) or neuron.kind not in ("leaky", "synaptic", "alif"):
             kind = neuron if isinstance(neuron, str) else f"the kind {neuron.kind!r}"
-            raise ValueError(f"{name}: only leaky neurons that subtract have a form in whole numbers here; got {kind}.")
+            raise ValueError(
+                f"{name}: of neurons, Leaky, Synaptic and ALIF have a form in whole numbers here, which subtract one "
+                f"step later; got {kind}."
+            )
         if currents.bias is not None:
             raise ValueError(
                 f"{name}: shares its currents with other neurons, which has no form in whole numbers here."
             )
-        beta, threshold = (
-            torch.as_tensor(neuron.numbers[key]).detach().cpu().double() for key in ("beta", "threshold")
-        )
-        currents.close(self.fraction_bits, threshold)
+        zero = dict.fromkeys(("alpha", "rho", "adaptation"), 0.0)
+        number = {key: torch.as_tensor(value).detach().cpu().double() for key, value in (zero | neuron.numbers).items()}
+        currents.close(self.fraction_bits, number["threshold"])
         axes = (op.val[0] if isinstance(op.val, tuple) else op.val).dim() - 1
         unit = by_output(currents.unit / 2.0**currents.shift, axes)
-        decay = (beta * 2**self.decay_bits).round().long()
-        return _Neurons(decay, (threshold / unit).round().long(), unit, self.decay_bits)
+        rise = (1 - number["rho"]) * number["adaptation"]
+        alpha, beta, rho = ((number[key] * 2**self.decay_bits).round().long() for key in ("alpha", "beta", "rho"))
+        threshold, rise = ((value / unit).round().long() for value in (number["threshold"], rise))
+        return _Neurons(alpha, beta, rho, threshold, rise, unit, self.decay_bits)
 
     def reset(self) -> None:
         """Set all membranes to zero."""
         for part in self._parts.values():
             if isinstance(part, _Neurons):
-                part.mem = part.spk = None
+                part.state = ()
 
     def step(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Compute one step on a frame [B, ...] of whole numbers.
