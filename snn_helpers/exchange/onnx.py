@@ -35,7 +35,7 @@ def export_step(net: nn.Module, sample_shape: Sequence[int]) -> tuple[torch.expo
     Parameters
     ----------
     net : nn.Module
-        One time step, or a network that runs one over time; in eval mode, dropout left out.
+        One time step, or a network that runs one over time, by its own loop or by ours; in eval mode, dropout left out.
     sample_shape : sequence of int
         Shape of one frame without the batch, [C, H, W].
 
@@ -85,7 +85,7 @@ def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike
     Parameters
     ----------
     net : nn.Module
-        One time step, or a network that runs one over time; in eval mode, dropout left out.
+        One time step, or a network that runs one over time, by its own loop or by ours; in eval mode, dropout left out.
     sample_shape : sequence of int
         Shape of one frame without the batch, [C, H, W].
     path : path
