@@ -36,7 +36,8 @@ def read_step(net: nn.Module, sample_shape: Sequence[int], batch: int = 1) -> tu
     Parameters
     ----------
     net : nn.Module
-        Any that `accelerate` runs as one time step, or as its own loop over frames of any number.
+        Any that `accelerate` runs as one time step, or as its own loop over frames of any number, which is taken to go
+        on as its first three steps do.
     sample_shape : sequence of int
         Shape of one frame without the batch, [C, H, W].
     batch : int
