@@ -1,40 +1,60 @@
 """What does a stream cost? Latency of one time step of SpikingCNN and SpikingResNet, and events a second, on one core.
 
 Run `python benchmarks/stream.py`. Untrained networks whose layers fire as sparsely as trained ones; recordings are real
-ones where there are any. A step is one frame of one stream, from counts to output spikes; events are fed in pieces of
-1 ms, with time steps of 10 ms, and the binning is part of what is timed.
+ones where there are any. A step is one frame of one stream, from counts to output spikes, in turn with a step of the
+same network of snnTorch's neurons; events are fed in pieces of 1 ms, with time steps of 10 ms, and the binning is part
+of what is timed.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 
 import numpy as np
+import snntorch
 import torch
 from _measure import REAL, make_sparse, new_model, recordings
 
-from snn_helpers import SpikingCNN, SpikingResNet, load_dataset
+from snn_helpers import Leaky, SpikingCNN, SpikingNeuron, SpikingResNet, load_dataset
 from snn_helpers.models.network import SpikingNetwork
 
 MOST_MS = 1.0  # of a step of SpikingCNN
 STEPS, STEP_US, PIECE_US, RECORDINGS = 500, 10_000, 1_000, 10
 
 
+@torch.no_grad()
 def measure_steps(net: SpikingNetwork, batch: int) -> float:
-    """Print and return the milliseconds of a step, the median."""
+    """Print and return the milliseconds of a step, the median, beside snnTorch's neurons in the same network."""
     frames, _, _ = recordings(25, batch)
-    live, taken = net.stream(batch=batch), []
+    live, plain, taken = net.stream(batch=batch), of_snntorch(net), []
     for number in range(STEPS + 20):
-        started = time.perf_counter()
-        live.step(frames[number % len(frames)])
-        taken.append(1e3 * (time.perf_counter() - started))
-    taken = np.sort(taken[20:])
-    low, middle, slow = (float(np.quantile(taken, share)) for share in (0, 0.5, 0.99))
+        frame, times = frames[number % len(frames)], [time.perf_counter()]
+        live.step(frame)
+        times.append(time.perf_counter())
+        if plain is not None:
+            plain.step(frame.float())
+        taken.append(1e3 * np.diff([*times, time.perf_counter()]))
+    ours, theirs = np.array(taken[20:]).T
+    low, middle, slow = (float(np.quantile(ours, share)) for share in (0, 0.5, 0.99))
+    beside = "" if plain is None else f"; {np.median(theirs / ours):.2f} times as fast as with snnTorch's neurons"
     print(
         f"  {type(net).__name__:<14} {batch:>3} streams: {middle:.2f} ms a step ({low:.2f} at best, 99 % in {slow:.2f})"
+        f"{beside}"
     )
     return middle
+
+
+def of_snntorch(net: SpikingNetwork) -> SpikingNetwork | None:
+    """Return a copy with snnTorch's neurons, as one step; None where it has none of a kind."""
+    net = copy.deepcopy(net)
+    for layer in [module for module in net.modules() if isinstance(getattr(module, "neurons", None), SpikingNeuron)]:
+        ours = layer.neurons
+        if type(ours) is not Leaky:
+            return None
+        layer.neurons = snntorch.Leaky(ours.beta, ours.threshold, init_hidden=True, output=ours.output)
+    return net
 
 
 def measure_events(net: SpikingNetwork) -> None:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from snn_helpers.events.video import simulate_events as simulate_events
     from snn_helpers.exchange.nir import from_nir as from_nir
     from snn_helpers.exchange.nir import to_nir as to_nir
+    from snn_helpers.exchange.onnx import export_step as export_step
     from snn_helpers.exchange.onnx import to_onnx as to_onnx
+    from snn_helpers.exchange.quantise import quantisation_aware as quantisation_aware
     from snn_helpers.exchange.quantise import quantise as quantise
     from snn_helpers.exchange.stream import stream as stream
     from snn_helpers.models.cnn import SpikingCNN as SpikingCNN
@@ -85,7 +87,9 @@ _HOMES = {
     "to_nir": "exchange.nir",
     "from_nir": "exchange.nir",
     "quantise": "exchange.quantise",
+    "quantisation_aware": "exchange.quantise",
     "to_onnx": "exchange.onnx",
+    "export_step": "exchange.onnx",
     "record": "activity",
     "diagnose": "activity",
 }

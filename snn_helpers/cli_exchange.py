@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
+from typing import Any
 
 from snn_helpers._checks import check_float, check_int
 from snn_helpers._files import writable_folder
@@ -68,17 +70,17 @@ def _export(args: argparse.Namespace) -> None:
     width, height = size if isinstance(size, tuple | list) else (size, size)
     writable_folder("--out", path.parent)
     if args.to == "weights":
-        notes, runs = _write_weights(args, model, config, state, checkpoint, path), {}
+        notes, runs, rounded = _write_weights(args, model, config, state, checkpoint, path), {}, None
     else:
-        notes, runs = _write(args, model, (geometry["in_channels"], height, width), path)
+        notes, runs, rounded = _write(args, model, (geometry["in_channels"], height, width), path)
     print(f"written to {path}, {path.stat().st_size:,} bytes")
     print("\n".join(notes))
     if args.num_samples and runs:
-        _compare(model, config, runs, args)
+        _compare(model, config, runs, rounded, args)
 
 
-def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: Path) -> tuple[list[str], dict]:
-    """Write the file; return what is kept and approximated, and what to run on frames, by name."""
+def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: Path) -> tuple[list[str], dict, Any]:
+    """Write the file; return what is kept and approximated, what to run on frames, by name, and a rounded network."""
     from snn_helpers.exchange import nir, onnx, quantise
     from snn_helpers.models.readout import run_network
 
@@ -90,14 +92,14 @@ def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: P
             "approximated: normalisations are folded into weights, which are rounded once",
             f"meant for steps of {args.dt:g} s by the forward Euler method",
         ]
-        return notes, {"read again": lambda frames: run_network(again, frames)}
+        return notes, {"read again": lambda frames: run_network(again, frames)}, None
     if args.to == "onnx":
         states = onnx.to_onnx(model, shape, path)
         notes = [
             "kept: one time step, its operations in float32; left out: dropout, surrogates, the loop over time",
             f"states that start as zeros, in and out: {', '.join(states)}",
         ]
-        return notes, {"in onnxruntime": lambda frames: onnx.run_onnx(path, frames)}
+        return notes, {"in onnxruntime": lambda frames: onnx.run_onnx(path, frames)}, None
     quantised = quantise.quantise(model, int(args.to.removeprefix("int")))
     quantised.save(path)
     notes = ["kept: biases, normalisations, decays and thresholds", f"approximated: {quantised}"]
@@ -108,7 +110,7 @@ def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: P
         notes.append(f"not in whole numbers alone: {err}")
     else:
         runs["in whole numbers alone"] = integer.run
-    return notes, runs
+    return notes, runs, quantised.network
 
 
 def _write_weights(args: argparse.Namespace, model, config, state: dict, checkpoint: Path, path: Path) -> list[str]:
@@ -167,10 +169,11 @@ def _train_command(config) -> str:
     return "snn-helpers train " + " ".join(f"--{name} {value}" for name, value in named.items())
 
 
-def _compare(model, config, runs: dict, args: argparse.Namespace) -> None:
-    """Print how many output spikes and answers differ on validation recordings."""
+def _compare(model, config, runs: dict, rounded, args: argparse.Namespace) -> None:
+    """Print how many output spikes and answers differ on validation recordings, and what a rounded network computes."""
     import torch
 
+    from snn_helpers.activity import synaptic_operations
     from snn_helpers.data import load_dataset
     from snn_helpers.models.readout import decide, read_output, run_network
 
@@ -189,3 +192,10 @@ def _compare(model, config, runs: dict, args: argparse.Namespace) -> None:
                 f"{(answers != decide(expected)).sum()} of {len(labels)} answers, "
                 f"accuracy {(answers == labels).float().mean():.1%}"
             )
+    if rounded is not None:
+        with contextlib.suppress(ValueError):  # of networks whose operations are not counted
+            before, after = (
+                sum(cost.operations for cost in synaptic_operations(net, frames).values()) / 1e6
+                for net in (model, rounded)
+            )
+            print(f"  synaptic operations a recording: {before:.2f} million before, {after:.2f} million rounded")

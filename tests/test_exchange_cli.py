@@ -94,6 +94,8 @@ def test_weights_of_few_bits_come_back_from_the_file(make_checkpoint, tmp_path, 
     assert re.search(r"approximated: 5 layers of weights at 4 bits: [\d,]+ bytes became [\d,]+; largest error", told)
     assert "dequantised:" in told
     assert "in whole numbers alone:" in told
+    before, rounded = re.search(r"a recording: ([\d.]+) million before, ([\d.]+) million rounded", told).groups()
+    assert 0 < float(rounded) < float(before)  # weights that became zero pass nothing on
     again = load_quantised(tmp_path / "best-int4.pt", net)
     assert not torch.equal(again.network.conv1.weights.weight, net.conv1.weights.weight)
 

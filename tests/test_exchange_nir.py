@@ -239,6 +239,25 @@ def test_sound_network_of_one_axis_more_is_said_by_conv1d():
     assert_same_after_a_round_trip(exact(net), frames_of(2, 11))
 
 
+def test_network_with_its_own_loop_over_time_fires_the_same_after_a_round_trip():
+    class Tutorial(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.lif1 = nn.Linear(4, 6), snn.Leaky(beta=0.75, threshold=0.5)
+            self.fc2, self.lif2 = nn.Linear(6, 3), snn.Synaptic(alpha=0.5, beta=0.75)
+
+        def forward(self, frames):
+            mem1, (syn2, mem2), spk_rec = self.lif1.init_leaky(), self.lif2.init_synaptic(), []
+            for frame in frames:
+                spk1, mem1 = self.lif1(self.fc1(frame), mem1)
+                spk2, syn2, mem2 = self.lif2(self.fc2(spk1), syn2, mem2)
+                spk_rec.append(spk2)
+            return torch.stack(spk_rec)
+
+    expected, _ = assert_same_after_a_round_trip(exact(Tutorial()), frames_of(4))
+    assert 0.02 < expected.mean() < 0.98
+
+
 def test_decays_survive_to_the_last_bit_and_a_beta_of_one_is_no_time_constant():
     betas = torch.tensor([0.0, 1e-3, 0.1, 0.9, 0.95, 0.999, 1 - 2**-24])
     net = nn.Sequential(nn.Linear(2, 7), Leaky(betas, **HIDDEN), nn.Linear(7, 2), Leaky(1.0, 0.1, **HIDDEN))
@@ -292,6 +311,40 @@ def test_snntorch_reads_neurons_that_are_set_to_zero_and_fires_the_same():
     expected = spikes(net, frames)
     assert 0.05 < expected.mean() < 0.95
     assert torch.equal(run_snntorch(import_by_snntorch(to_nir(net, (6,))), frames), expected)
+
+
+@pytest.mark.parametrize("dt", [1e-4, 1e-3])
+@pytest.mark.parametrize("neurons", ["leaky", "one that integrates", "synaptic", "images"])
+def test_another_simulator_reads_the_graph_and_fires_the_same(neurons, dt):
+    """SpikingJelly, whose neurons fire at their threshold, too: no sum here is one. It is told the step."""
+    reason = "SpikingJelly, of the extra `bench`, is not installed; benchmarks/engine.py says how"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exchange = pytest.importorskip(
+            "spikingjelly.activation_based.nir_exchange", reason=reason, exc_type=ImportError
+        )
+    zero = {"reset_mechanism": "zero", **HIDDEN}
+    made = {
+        "leaky": lambda: snn.Leaky(0.9, threshold=1.501, **zero),
+        "one that integrates": lambda: snn.Leaky(1.0, threshold=1.251, **zero),
+        "synaptic": lambda: snn.Synaptic(0.6, 0.7, threshold=0.751, reset_delay=False, **zero),
+        "images": lambda: snn.Leaky(0.8, threshold=1.001, **zero),
+    }[neurons]
+    shape, before = (6,), [nn.Linear(6, 8), made()]
+    if neurons == "images":
+        conv = nn.Conv2d(2, 3, 3, stride=2, padding=1)
+        shape, before = (2, 7, 7), [conv, nn.BatchNorm2d(3), made(), nn.AvgPool2d(2), nn.Flatten()]
+    net = exact(nn.Sequential(*before, nn.Linear(12 if neurons == "images" else 8, 5), made()))
+    frames, state, fired = frames_of(*shape, steps=30), None, []
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = exchange.import_from_nir(to_nir(net, shape, dt), dt=dt)
+        for frame in frames:
+            spk, state = theirs(frame, state)
+            fired.append(spk)
+    expected = spikes(net, frames)
+    assert 0.05 < expected.mean() < 0.95
+    assert torch.equal(torch.stack(fired), expected)
 
 
 def test_what_snntorchs_importer_makes_of_other_nodes_is_another_network():

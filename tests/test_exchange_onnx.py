@@ -8,7 +8,7 @@ import snntorch as snn
 import torch
 from torch import nn
 
-from snn_helpers import ALIF, Leaky, Synaptic, accelerate, to_onnx
+from snn_helpers import ALIF, Leaky, Synaptic, accelerate, export_step, to_onnx
 from snn_helpers.exchange.onnx import run_onnx
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -131,6 +131,25 @@ def test_only_membranes_are_called_so(tmp_path):
         to_onnx(Swapped("mem"), (3,), tmp_path / "step.onnx")
     to_onnx(Swapped("spk"), (3,), tmp_path / "step.onnx")
     assert len(run_onnx(tmp_path / "step.onnx", frames_of(3))) == 1
+
+
+def test_exported_program_fires_the_same_after_a_file_for_any_batch(tmp_path):
+    torch.manual_seed(0)
+    net = Odd().eval()
+    program, names = export_step(net, (2, 3))
+    torch.export.save(program, tmp_path / "step.pt2")
+    step = torch.export.load(tmp_path / "step.pt2").module()
+    assert names == ["middle.spk", "middle.mem", "zero.spk", "zero.mem", "readout.spk", "readout.syn", "readout.mem"]
+    for batch in (1, 4):
+        frames, fired = frames_of(2, 3, batch=batch), []
+        states = [torch.zeros(batch, 7 if name.startswith("readout") else 8) for name in names]
+        with torch.no_grad():
+            for frame in frames:
+                spk, _, *states = step(frame, *states)
+                fired.append(spk)
+            expected = accelerate(net, engine="snntorch")(frames)[0]
+        assert expected.any()
+        assert torch.equal(torch.stack(fired), expected)
 
 
 def test_neurons_without_an_equation_are_named(tmp_path):

@@ -1,13 +1,26 @@
 """Weights of few bits: the rounding is what it says, and whole numbers alone fire the same spikes."""
 
+import copy
+
 import pytest
 import snntorch as snn
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 
-from snn_helpers import ALIF, Leaky, SpikingCNN, SpikingResNet, accelerate, balance_firing, quantise
+from snn_helpers import (
+    ALIF,
+    Leaky,
+    SpikingCNN,
+    SpikingResNet,
+    Synaptic,
+    accelerate,
+    balance_firing,
+    quantisation_aware,
+    quantise,
+)
 from snn_helpers.exchange.quantise import load_quantised
 from snn_helpers.models.readout import decide
 
@@ -77,6 +90,26 @@ def test_spikes_are_equal_to_the_last_one_where_nothing_is_rounded():
     assert torch.equal(integer.run(frames)[0], spk_rec)  # from zero again
 
 
+@pytest.mark.parametrize(
+    "neurons",
+    [
+        ALIF(0.9, 0.5, rho=0.8, adaptation=0.7, output=True, **HIDDEN),
+        Synaptic(0.6, torch.tensor([0.9, 0.5, 0.0, 1.0, 0.7]), 0.8, output=True, **HIDDEN),
+        snn.Synaptic(0.6, 0.8, output=True, **HIDDEN),
+    ],
+    ids=["alif", "synaptic", "snntorch"],
+)
+def test_other_neurons_in_whole_numbers_fire_as_their_equation(neurons):
+    torch.manual_seed(0)
+    made, frames = quantise(nn.Sequential(nn.Linear(6, 5), neurons).eval()), counts(steps=40, shape=(6,))
+    spk_rec, mem_rec = made.integer((6,)).run(frames)
+    with torch.no_grad():
+        expected = accelerate(made.network, engine="reference")(frames)
+    assert 0.02 < expected[0].mean() < 0.98
+    assert torch.equal(spk_rec.float(), expected[0])
+    torch.testing.assert_close(mem_rec.float(), expected[-1], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, -1e-6, 1.0])
 @pytest.mark.parametrize("shift", [0.0, 0.3, -0.3, 1e-9])
 def test_channels_that_are_next_to_nothing_do_not_outgrow_their_bits(scale, shift):
@@ -118,10 +151,13 @@ def test_file_brings_the_weights_back(tmp_path, bits):
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (nn.Sequential(nn.Linear(4, 3), ALIF(**HIDDEN)), r"1: only leaky neurons .* got the kind 'alif'"),
+        (
+            nn.Sequential(nn.Linear(4, 3), snn.RLeaky(0.9, linear_features=3, **HIDDEN)),
+            "1: of neurons, Leaky, Synaptic",
+        ),
         (nn.Sequential(nn.Linear(4, 3), nn.ReLU(), Leaky(**HIDDEN)), r"1 \(ReLU\): has no form in whole numbers"),
         (nn.Sequential(Leaky(**HIDDEN), nn.Linear(4, 3)), r"0 \(Leaky\): has no form in whole numbers"),
-        (nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, reset_mechanism="zero", **HIDDEN)), "1: only leaky neurons"),
+        (nn.Sequential(nn.Linear(4, 3), snn.Leaky(0.9, reset_mechanism="zero", **HIDDEN)), "1: of neurons, Leaky, Syn"),
     ],
 )
 def test_layer_without_a_form_in_whole_numbers_is_named(net, message):
@@ -173,3 +209,79 @@ def test_linear_layer_over_more_than_one_axis_has_no_whole_numbers():
     net = nn.Sequential(nn.Linear(6, 5), Leaky(init_hidden=True)).eval()
     with pytest.raises(ValueError, match="a linear layer takes one axis"):
         quantise(net).integer((3, 6))
+
+
+def layered():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.MaxPool2d(2), Leaky(threshold=0.3, **HIDDEN), nn.Flatten(), nn.Linear(12, 4),
+        Leaky(threshold=0.1, output=True, **HIDDEN),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_that_were_trained_with_are_those_that_are_rounded_to(bits, tmp_path):
+    net, frames = layered(), counts(shape=(2, 6, 6))
+    before = copy.deepcopy(net.state_dict())
+    aware = quantisation_aware(net, bits)
+    fast, optimiser = accelerate(aware), torch.optim.SGD(aware.parameters(), lr=0.01)
+    for _ in range(3):
+        optimiser.zero_grad()
+        (-fast(frames)[1].mean()).backward()
+        optimiser.step()
+    made = quantise(aware, bits)
+    for place in (0, 4):
+        assert torch.equal(made.network[place].weight, aware[place].weight)
+        assert not torch.equal(aware[place].parametrizations.weight.original, before[f"{place}.weight"])
+        assert type(made.network[place]) is type(net[place])
+    assert made.largest_error > 0
+    with torch.no_grad():
+        expected = accelerate(aware.eval(), engine="reference")(frames)
+        assert torch.equal(accelerate(made.network.eval(), engine="reference")(frames)[0], expected[0])
+    assert torch.equal(made.integer((2, 6, 6)).run(frames)[0].float(), expected[0])
+    assert 0.02 < expected[0].mean() < 0.98
+    made.save(tmp_path / "net.pt")
+    again = load_quantised(tmp_path / "net.pt", aware).network  # what it was trained as is of its kind, too
+    assert torch.equal(again[4].weight, aware[4].weight)
+    for name, value in before.items():
+        assert torch.equal(net.state_dict()[name], value)
+
+
+def test_gradients_pass_the_rounding_as_they_are():
+    aware, frames = quantisation_aware(layered(), 4), counts(shape=(2, 6, 6))
+    rounded = quantise(aware, 4).network
+    for net in (aware, rounded):
+        accelerate(net)(frames)[1].square().mean().backward()
+    for place in (0, 4):
+        assert rounded[place].weight.grad.any()
+        torch.testing.assert_close(aware[place].parametrizations.weight.original.grad, rounded[place].weight.grad)
+
+
+def test_rounded_weights_are_run_over_all_time_and_those_that_change_by_the_call_are_not():
+    plain, frames = layered(), counts(shape=(2, 6, 6))
+    fast, aware = accelerate(plain), accelerate(quantisation_aware(plain, 4))
+    fast(frames), aware(frames)
+    assert aware.explain() == fast.explain()
+    parametrizations.spectral_norm(plain[4])
+    other = accelerate(plain)
+    other(frames)
+    assert "step by step" in other.explain()
+
+
+def test_weights_that_another_parametrisation_makes_are_rounded_as_they_are():
+    net = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 3)), Leaky(**HIDDEN))
+    made, expected = quantise(net), net[0].weight.detach()
+    assert torch.equal(made.layers["0"].dequantised(), made.network[0].weight)
+    torch.testing.assert_close(made.network[0].weight, expected, rtol=0, atol=float(expected.abs().max()) / 254)
+    assert parametrize.is_parametrized(net[0])
+    with pytest.raises(ValueError, match="0: its weights are parametrised already"):
+        quantisation_aware(net)
+
+
+def test_network_that_was_trained_for_other_bits_is_refused():
+    with pytest.raises(ValueError, match="0: was trained for weights of 4 bits; got `bits` 8"):
+        quantise(quantisation_aware(layered(), 4), 8)
+    with pytest.raises(ValueError, match="`bits` must be 8 or 4; got 2"):
+        quantisation_aware(layered(), 2)
+    with pytest.raises(ValueError, match="Leaky has no convolution and no linear layer"):
+        quantisation_aware(Leaky(**HIDDEN))

@@ -1319,9 +1319,10 @@ def test_compiled_network_runs():
         assert_equal(compiled(frames), step_loop(net, frames))
 
 
-def test_exported_network_says_what_to_export_instead():
-    with pytest.raises(RuntimeError, match="export the network itself"):
-        torch.export.export(accelerate(fc_net()), (events(4, 2, 6),))
+@pytest.mark.parametrize("make", [lambda: accelerate(fc_net()), lambda: Leaky(init_hidden=True), SpikingCNN])
+def test_exported_network_says_what_to_export_instead(make):
+    with pytest.raises(RuntimeError, match=r"`snn_helpers.export_step\(net, sample_shape\)` exports one time step"):
+        torch.export.export(make(), (events(4, 2, 6),))
 
 
 def test_transforms_of_torch_func_end_in_torchs_own_words():

@@ -9,7 +9,18 @@ import snntorch as snn
 import torch
 from torch import nn
 
-from snn_helpers import ALIF, Leaky, SpikingCNN, Splits, TrainConfig, diagnose, load_dataset, load_model, train
+from snn_helpers import (
+    ALIF,
+    Leaky,
+    SpikingCNN,
+    Splits,
+    TrainConfig,
+    diagnose,
+    load_dataset,
+    load_model,
+    quantisation_aware,
+    train,
+)
 from snn_helpers.activity import attribute_events, confusion_matrix, score_controls
 from snn_helpers.models.readout import decide, decide_so_far, read_output
 from snn_helpers.neurons import clamp_parameters
@@ -42,6 +53,11 @@ def one_step(seed=0):
     hidden, output = nn.Linear(PIXELS, 12), nn.Linear(12, 10)
     first, last = snn.Leaky(beta=0.9, init_hidden=True), snn.Leaky(beta=0.9, init_hidden=True, output=True)
     return nn.Sequential(nn.Flatten(), hidden, first, output, last)
+
+
+def rounded(seed=0):
+    """Return the same network, which learns with weights of 4 bits."""
+    return quantisation_aware(one_step(seed), bits=4)
 
 
 class OwnLoop(nn.Module):
@@ -97,7 +113,7 @@ def make_config(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("make", [one_step, OwnLoop, NoNeurons])
+@pytest.mark.parametrize("make", [one_step, rounded, OwnLoop, NoNeurons])
 def test_own_network_trains_goes_on_tests_and_loads(make, make_config, splits, tmp_path):
     net = make()
     before = {name: value.clone() for name, value in net.state_dict().items()}

@@ -12,7 +12,8 @@ back to the membrane, scaled by minus the threshold:
 Several connections into one node are added. snnTorch's importer (1.0) reads LIF and CubaLIF nodes rightly, of neurons
 that are set to zero, for steps of 1e-4 s and one threshold a layer. It knows no subgraphs of these parts, takes IF for
 a decay of 0.9, flattens the batch, too, and takes every graph to be for steps of 1e-4 s. Its exporter writes resets by
-subtraction as resets to zero. J. E. Pedersen et al., Neuromorphic intermediate representation, Nature Communications 15
+subtraction as resets to zero. SpikingJelly (2.0) reads LIF, IF and CubaLIF rightly, for steps of any length, where all
+neurons of a layer are alike. J. E. Pedersen et al., Neuromorphic intermediate representation, Nature Communications 15
 (2024); for what a node means, the docstrings of the package nir.
 """
 
@@ -44,7 +45,7 @@ def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: st
     Parameters
     ----------
     net : nn.Module
-        One time step, or a network that runs one over time; in eval mode, dropout left out.
+        One time step, or a network that runs one over time, by its own loop or by ours; in eval mode, dropout left out.
     sample_shape : sequence of int
         Shape of one frame without the batch, [C, H, W].
     dt : float > 0

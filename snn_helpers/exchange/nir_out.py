@@ -17,7 +17,7 @@ from snn_helpers.exchange.nir_layers import Layer, NIRError, edges_of
 from snn_helpers.exchange.reading import folded, need, role_of, users
 from snn_helpers.neurons import SpikingNeuron, Synaptic, as_neuron
 from snn_helpers.over_time import WEIGHTS, is_spiking
-from snn_helpers.over_time.fold import name_of
+from snn_helpers.over_time.fold import kind_of, name_of
 from snn_helpers.over_time.program import Now, Op, Program
 
 _HINTS = {
@@ -106,7 +106,7 @@ class Writer:
 
     def node_of(self, name: str, module: nn.Module, shape: Sequence[int]) -> Any:
         """Return the node of a module that takes [B, *shape]."""
-        nir, kind = self.nir, type(module)
+        nir, kind = self.nir, kind_of(module)
         if kind is nn.Linear:
             if len(shape) > 1:
                 raise NIRError(f"{name}: takes {list(shape)}, and NIR's linear nodes take one axis. Flatten before.")

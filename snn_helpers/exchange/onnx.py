@@ -1,4 +1,4 @@
-"""ONNX: one time step of a network as a graph, frame and states in, spikes and states out, for batches of any size."""
+"""One time step as a graph of torch.export or ONNX: frame and states in, spikes and states out, for any batch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,63 @@ _BATCHES = (7, 11)  # for which the step is read: sizes that follow these two ar
 _BATCH = object()  # stands for the batch's size among what operations take
 
 
+def export_step(net: nn.Module, sample_shape: Sequence[int]) -> tuple[torch.export.ExportedProgram, list[str]]:
+    """Export one time step of a network by `torch.export`, its states as inputs and outputs, for any batch size.
+
+    Parameters
+    ----------
+    net : nn.Module
+        One time step, or a network that runs one over time, by its own loop or by ours; in eval mode, dropout left out.
+    sample_shape : sequence of int
+        Shape of one frame without the batch, [C, H, W].
+
+    Returns
+    -------
+    ExportedProgram
+        Of (frame [B, ...], *states) to (spikes, membranes where the network returns them, *next states), float32. All
+        states start as zeros; `torch.export.save` writes it, `.module()` runs it.
+    list of str
+        Names of the states.
+
+    Raises
+    ------
+    ValueError
+        If the step cannot be read, or a layer of neurons has no equation here.
+
+    Examples
+    --------
+    >>> from snn_helpers import Leaky
+    >>> program, names = export_step(nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True, output=True)), (4,))
+    >>> names
+    ['1.spk', '1.mem']
+    >>> spk, mem, *states = program.module()(torch.ones(5, 4), *[torch.zeros(5, 3) for _ in names])
+    >>> spk.shape, len(states)
+    (torch.Size([5, 3]), 2)
+    """
+    program, step = _export(net, sample_shape)
+    return program, step.names
+
+
+def _export(net: nn.Module, sample_shape: Sequence[int]) -> tuple[torch.export.ExportedProgram, _Step]:
+    net, program, other = (*read_step(net, sample_shape, _BATCHES[0]), read_step(net, sample_shape, _BATCHES[1])[1])
+    step = _Step(net, program, other)
+    frame = torch.zeros(_BATCHES[0], *sample_shape)
+    inputs = (frame, *step.zeros(frame))
+    free = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
+    with evaluating(net), _quiet():
+        exported = torch.export.export(
+            step.eval(), inputs, dynamic_shapes={"frame": free[0], "states": free[1:]}, strict=False
+        )
+    return exported, step
+
+
 def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike) -> list[str]:
     """Write one time step of a network to an ONNX file.
 
     Parameters
     ----------
     net : nn.Module
-        One time step, or a network that runs one over time; in eval mode, dropout left out.
+        One time step, or a network that runs one over time, by its own loop or by ours; in eval mode, dropout left out.
     sample_shape : sequence of int
         Shape of one frame without the batch, [C, H, W].
     path : path
@@ -57,20 +107,12 @@ def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike
     """
     for package in ("onnx", "onnxscript"):
         need(package, "ONNX")
-    net, program, other = (*read_step(net, sample_shape, _BATCHES[0]), read_step(net, sample_shape, _BATCHES[1])[1])
-    step = _Step(net, program, other)
-    frame = torch.zeros(_BATCHES[0], *sample_shape)
-    inputs = (frame, *step.zeros(frame))
-    free = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
-    names = [f"next_{name}" for name in step.names]
-    with evaluating(net), _quiet():
-        step.eval()
+    program, step = _export(net, sample_shape)
+    with _quiet():
         made = torch.onnx.export(
-            step,
-            inputs,
+            program,
             input_names=["frame", *step.names],
-            output_names=[*step.answers, *names],
-            dynamic_shapes={"frame": free[0], "states": free[1:]},
+            output_names=[*step.answers, *(f"next_{name}" for name in step.names)],
             dynamo=True,
             verbose=False,
         )

@@ -1,4 +1,4 @@
-"""Weights of few bits, after training: what they cost, and the network in whole numbers alone."""
+"""Weights of few bits: rounded after training, or trained with, and what that costs."""
 
 from __future__ import annotations
 
@@ -7,29 +7,19 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
+from torch.nn.utils import parametrize
 
-from snn_helpers._checks import check_int
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
-from snn_helpers.exchange.reading import affine_of, by_output, read_step, role_of
-from snn_helpers.neurons import as_neuron
-from snn_helpers.over_time import WEIGHTS, evaluating, is_spiking
-from snn_helpers.over_time.fold import name_of
-from snn_helpers.over_time.program import Now, Op
+from snn_helpers.exchange.integer import DECAY_BITS, FRACTION_BITS, IntegerNetwork
+from snn_helpers.exchange.reading import by_output
+from snn_helpers.over_time import WEIGHTS
 
 BITS = (4, 8)
-# Of whole numbers: with these, products of a membrane and a decay stay below 2^63 for membranes of up to 500
-# thresholds, and roundings are about float32's.
-FRACTION_BITS = 16
-DECAY_BITS = 24
-_THRESHOLD_BITS = 30  # of the largest threshold or bias
 
 
 @dataclass(frozen=True)
@@ -130,28 +120,126 @@ def quantise(net: nn.Module, bits: int = 8) -> Quantised:
     >>> quantised.layers[""].weight.tolist()
     [[127, -50, 0]]
     """
-    if bits not in BITS:
-        raise ValueError(f"`bits` must be 8 or 4; got {bits!r}.")
-    network = copy.deepcopy(net)
+    network = _copy_with_weights(net, bits)
     layers = {}
     error, before, after = 0.0, 0, 0
     with torch.no_grad():
-        for name, module in network.named_modules():
-            if isinstance(module, WEIGHTS):
-                weight = module.weight.detach().cpu().float()
-                if not weight.isfinite().all():
-                    raise ValueError(f"{name or type(module).__name__}: weights must be finite to be rounded.")
-                layers[name] = _rounded(weight, bits)
-                largest = weight.flatten(1).abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny)
-                wrong = (weight - layers[name].dequantised()).flatten(1).abs().amax(1)
-                error = max(error, float((wrong / largest).max()))
-                module.weight.copy_(layers[name].dequantised())
-                before += 4 * weight.numel()
-                after += (weight.numel() * bits + 7) // 8 + 4 * len(weight)
-    if not layers:
-        raise ValueError(f"{type(net).__name__} has no convolution and no linear layer: there is nothing to round.")
+        for name, module in _weights_of(network).items():
+            weight = _trained(module, bits, name).detach().cpu().float()
+            if not weight.isfinite().all():
+                raise ValueError(f"{name or type(module).__name__}: weights must be finite to be rounded.")
+            layers[name] = _rounded(weight, bits)
+            largest = weight.flatten(1).abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny)
+            wrong = (weight - layers[name].dequantised()).flatten(1).abs().amax(1)
+            error = max(error, float((wrong / largest).max()))
+            _unparametrise(module)
+            module.weight.copy_(layers[name].dequantised())
+            before += 4 * weight.numel()
+            after += (weight.numel() * bits + 7) // 8 + 4 * len(weight)
     rest = sum(value.numel() for value in network.state_dict().values()) - before // 4
     return Quantised(network, layers, bits, before + 4 * rest, after + 4 * rest, error)
+
+
+def quantisation_aware(net: nn.Module, bits: int = 4) -> nn.Module:
+    """Return a copy of a network that computes with weights of few bits while it learns.
+
+    Train it as any network, some epochs from trained weights: gradients reach the weights before rounding as they are
+    (straight-through). `quantise` with as many bits then gives exactly the weights that it was trained with.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Left as it is; weights of convolutions and linear layers of the copy are rounded in every forward pass.
+    bits : {8, 4}
+        Of a weight.
+
+    Returns
+    -------
+    nn.Module
+        With torch's parametrisation `RoundedWeights` of each `weight`. For `accelerate` and `train(config, model=...)`;
+        to load or resume a checkpoint of it, hand over a network that was made in the same way.
+
+    Raises
+    ------
+    ValueError
+        If there are no weights, they are parametrised already, or `bits` is another number.
+
+    Notes
+    -----
+    The rounding is that of `quantise`. Straight-through gradients: Y. Bengio et al., Estimating or propagating
+    gradients through stochastic neurons, arXiv:1308.3432 (2013); with rounded weights, B. Jacob et al., Quantization
+    and training of neural networks for efficient integer-arithmetic-only inference, CVPR (2018).
+
+    Examples
+    --------
+    >>> from snn_helpers import Leaky, accelerate
+    >>> net = nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True, output=True))
+    >>> aware = quantisation_aware(net, bits=4)
+    >>> optimiser = torch.optim.SGD(aware.parameters(), lr=0.1)
+    >>> spk_rec, mem_rec = accelerate(aware)(torch.ones(5, 2, 4))
+    >>> mem_rec.sum().backward()
+    >>> optimiser.step()
+    >>> torch.equal(quantise(aware, bits=4).network[0].weight, aware[0].weight)
+    True
+    """
+    aware = _copy_with_weights(net, bits)
+    for name, module in _weights_of(aware).items():
+        if parametrize.is_parametrized(module, "weight"):
+            raise ValueError(f"{name or type(module).__name__}: its weights are parametrised already.")
+        parametrize.register_parametrization(module, "weight", RoundedWeights(bits))
+    return aware
+
+
+class RoundedWeights(nn.Module):
+    """A parametrisation: weights as `quantise` rounds them, with the gradient of weights that are not rounded."""
+
+    of_weights_alone = True  # equal in every step, so that a layer may compute all steps at once
+
+    def __init__(self, bits: int):
+        super().__init__()
+        self.bits = bits
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Round weights [outputs, ...]."""
+        kept = weight.detach()
+        return _rounded(kept, self.bits).dequantised() + (weight - kept)  # zeros, which carry the gradient
+
+
+def _copy_with_weights(net: nn.Module, bits: int) -> nn.Module:
+    if bits not in BITS:
+        raise ValueError(f"`bits` must be 8 or 4; got {bits!r}.")
+    if not _weights_of(net):
+        raise ValueError(f"{type(net).__name__} has no convolution and no linear layer: there is nothing to round.")
+    return copy.deepcopy(net)
+
+
+def _weights_of(net: nn.Module) -> dict[str, nn.Module]:
+    return {name: module for name, module in net.named_modules() if isinstance(module, WEIGHTS)}
+
+
+def _unparametrise(module: nn.Module) -> None:
+    """Give a module its present weights as plain parameters.
+
+    torch's `remove_parametrizations` would take them from all copies of the module, too: they share its class.
+    """
+    if parametrize.is_parametrized(module):
+        values = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+        module.__class__ = parametrize.type_before_parametrizations(module)
+        del module.parametrizations
+        for name, value in values.items():
+            module.register_parameter(name, nn.Parameter(value))
+
+
+def _trained(module: nn.Module, bits: int, name: str) -> Tensor:
+    """Return weights as they learn, before they are rounded to as many bits; what is rounded twice may differ."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return module.weight
+    maps = module.parametrizations["weight"]
+    if not isinstance(maps[0], RoundedWeights):
+        return module.weight
+    if maps[0].bits != bits:
+        raise ValueError(f"{name}: was trained for weights of {maps[0].bits} bits; got `bits` {bits}.")
+    return maps.original
 
 
 def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
@@ -162,7 +250,7 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
     ValueError
         If the file is another, or of another network.
     """
-    path, network = user_path(path), copy.deepcopy(net)
+    path = user_path(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         bits = state["bits"]
@@ -171,9 +259,9 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
             for name, one in state["layers"].items()
         }
         weights = {f"{name}.weight" if name else "weight": one.dequantised() for name, one in layers.items()}
-        network.load_state_dict({**state["rest"], **weights})
-        sizes = quantise(network, bits)
-        return dataclasses.replace(sizes, network=network, layers=layers, largest_error=state["error"])
+        quantised = quantise(net, bits)
+        quantised.network.load_state_dict({**state["rest"], **weights})
+        return dataclasses.replace(quantised, layers=layers, largest_error=state["error"])
     except Exception as err:  # torch raises pickle, zip, key and runtime errors alike
         reason = (str(err) or type(err).__name__).splitlines()[0]
         raise ValueError(f"{path}: holds no such weights of {type(net).__name__} ({reason}).") from err
@@ -200,212 +288,3 @@ def _unpacked(packed: Tensor, shape: Sequence[int], bits: int) -> Tensor:
     pairs = torch.stack([packed & 15, packed >> 4], 1).to(torch.int8)
     whole = torch.where(pairs > 7, pairs - 16, pairs).flatten()
     return whole[: torch.Size(shape).numel()].view(*shape)
-
-
-@dataclass(eq=False)
-class _Currents:
-    """What weights give, in whole numbers: currents are `unit` times them, by output channel."""
-
-    weight: Tensor
-    unit: Tensor  # float64 [outputs]
-    offset: Tensor  # float64 [outputs], in the network's own unit
-    pooled: bool = False  # whether a max-pool has taken the largest of them
-    bias: Tensor | None = None  # the offset in whole numbers, once it is known
-    shift: Tensor | None = None  # int64 [outputs]: bits of membranes below the unit
-
-    def close(self, fraction_bits: int, threshold: Tensor) -> None:
-        """Make units positive, which a normalisation may have turned, and the offset whole.
-
-        A channel whose weights are next to nothing beside its threshold or its offset has fewer bits below the unit, or
-        no weights, so that no number outgrows 64 bits.
-        """
-        least = self.offset.abs().clamp_min(float(threshold.max()))
-        silent = self.unit.abs() * 2**_THRESHOLD_BITS < least
-        self.weight = self.weight * by_output((self.unit.sign() * ~silent).long(), self.weight.dim())
-        self.unit = torch.where(silent, least, self.unit.abs())
-        self.shift = (_THRESHOLD_BITS - (least / self.unit).log2()).floor().clamp(0, fraction_bits).long()
-        self.bias = (self.offset / self.unit * 2.0**self.shift).round().long()
-
-
-@dataclass
-class _Neurons:
-    """Leaky neurons in whole numbers."""
-
-    decay: Tensor
-    threshold: Tensor
-    unit: Tensor  # of a membrane
-    decay_bits: int
-    mem: Tensor | None = None
-    spk: Tensor | None = None
-
-    def step(self, cur: Tensor) -> Tensor:
-        """Advance by one step: the equation of `neurons.Leaky`, products with decays rounded."""
-        if self.mem is None or self.mem.shape != cur.shape:
-            self.mem = self.spk = torch.zeros_like(cur)
-        left = (self.decay * self.mem + (1 << self.decay_bits >> 1)) >> self.decay_bits
-        self.mem = left + cur - self.threshold * self.spk
-        self.spk = (self.mem > self.threshold).long()
-        return self.spk
-
-
-class IntegerNetwork:
-    """A network of convolutions, linear layers and leaky neurons that computes in whole numbers alone.
-
-    Currents are sums of whole weights; membranes, thresholds and biases have `fraction_bits` more bits, and decays are
-    multiples of 2^-decay_bits: they and thresholds are rounded, as are products of membranes and decays. Normalisations
-    are folded into the units. With few of these bits neurons near their threshold fire otherwise than the dequantised
-    network's, and so do those behind them; with the default ones that is as rare as between two orders of float32 sums.
-
-    Parameters
-    ----------
-    quantised : Quantised
-        The weights, and the network that they are of.
-    sample_shape : sequence of int
-        Shape of one frame without the batch, [C, H, W].
-    fraction_bits : int in 0..24
-        Bits of membranes below the unit of the weights.
-    decay_bits : int in 1..24
-        Bits of decays.
-
-    Raises
-    ------
-    ValueError
-        If a layer is none of these, which the message names.
-    """
-
-    def __init__(
-        self,
-        quantised: Quantised,
-        sample_shape: Sequence[int],
-        fraction_bits: int = FRACTION_BITS,
-        decay_bits: int = DECAY_BITS,
-    ):
-        self.fraction_bits = check_int("fraction_bits", fraction_bits, 0, 24)
-        self.decay_bits = check_int("decay_bits", decay_bits, 1, 24)
-        self._net, program = read_step(quantised.network, sample_shape)
-        self._layers, self._steps = quantised.layers, program.steps
-        answers = [leaf.index for leaf in tree_leaves(program.output) if isinstance(leaf, Now)]
-        self._answer = answers[0]
-        self._parts: dict[int, _Currents | _Neurons] = {}
-        currents: list[_Currents | str | None] = []  # of each operation; None for spikes, "membranes" for these
-        self._first = next(index for index, op in enumerate(self._steps) if op.kind == "series")
-        with evaluating(self._net):
-            for index, op in enumerate(self._steps):
-                currents.append(self._build(index, op, [currents[i.index] for i in op.args if isinstance(i, Now)]))
-        if currents[self._answer] is not None:
-            raise ValueError(f"{type(self._net).__name__}: what it returns first are no spikes.")
-
-    def _build(self, index: int, op: Op, taken: list[Any]) -> _Currents | str | None:
-        """Prepare one operation; return the currents that it gives, None for spikes, or "membranes"."""
-        if op.kind == "series":
-            return None
-        name = op.target if op.kind == "call_module" else f"`{name_of(op)}`{op.line}"
-        module = self._net.get_submodule(op.target) if op.kind == "call_module" else None
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and taken == [None]:
-            if getattr(module, "padding_mode", "zeros") != "zeros":
-                raise ValueError(f"{name}: pads with other numbers than zeros.")
-            if isinstance(module, nn.Linear) and op.val.dim() > 2:
-                raise ValueError(f"{name}: makes {list(op.val.shape[1:])}; a linear layer takes one axis. Flatten.")
-            layer = self._layers[op.target]
-            unit = layer.scale.double()
-            offset = torch.zeros_like(unit) if module.bias is None else module.bias.detach().cpu().double()
-            self._parts[index] = _Currents(layer.weight.long(), unit, offset)
-            return self._parts[index]
-        if isinstance(module, _BatchNorm) and module.running_mean is not None and isinstance(taken[0], _Currents):
-            scale, shift = (tensor.cpu() for tensor in affine_of(module))
-            if taken[0].pooled and (scale < 0).any():
-                raise ValueError(f"{name}: a negative scale after a max-pool has no form in whole numbers here.")
-            taken[0].unit, taken[0].offset = taken[0].unit * scale, taken[0].offset * scale + shift
-            return taken[0]
-        if module is not None and is_spiking(module) and isinstance(taken[0], _Currents):
-            self._parts[index] = self._neurons(name, module, taken[0], op)
-            return None
-        role = role_of(op, self._steps, self._net)
-        if isinstance(module, nn.MaxPool2d | nn.MaxPool1d) and isinstance(taken[0], _Currents):
-            taken[0].pooled = True
-        if role == "same" or isinstance(module, nn.MaxPool2d | nn.MaxPool1d):
-            return taken[0]
-        if (role in ("spikes", "sum", "flat") or isinstance(module, nn.Flatten)) and set(taken) == {None}:
-            return None
-        if name_of(op) == "getitem" and taken == [None]:
-            return "membranes"  # fine where nothing takes them
-        kind = name if module is None else f"{name} ({type(module).__name__})"
-        raise ValueError(f"{kind}: has no form in whole numbers here, which knows weights, norms, max-pools and Leaky.")
-
-    def _neurons(self, name: str, module: nn.Module, currents: _Currents, op: Op) -> _Neurons:
-        neuron = as_neuron(module)
-        if isinstance(neuron, str) or neuron.kind != "leaky":
-            kind = neuron if isinstance(neuron, str) else f"the kind {neuron.kind!r}"
-            raise ValueError(f"{name}: only leaky neurons that subtract have a form in whole numbers here; got {kind}.")
-        if currents.bias is not None:
-            raise ValueError(
-                f"{name}: shares its currents with other neurons, which has no form in whole numbers here."
-            )
-        beta, threshold = (
-            torch.as_tensor(neuron.numbers[key]).detach().cpu().double() for key in ("beta", "threshold")
-        )
-        currents.close(self.fraction_bits, threshold)
-        axes = (op.val[0] if isinstance(op.val, tuple) else op.val).dim() - 1
-        unit = by_output(currents.unit / 2.0**currents.shift, axes)
-        decay = (beta * 2**self.decay_bits).round().long()
-        return _Neurons(decay, (threshold / unit).round().long(), unit, self.decay_bits)
-
-    def reset(self) -> None:
-        """Set all membranes to zero."""
-        for part in self._parts.values():
-            if isinstance(part, _Neurons):
-                part.mem = part.spk = None
-
-    def step(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute one step on a frame [B, ...] of whole numbers.
-
-        Returns
-        -------
-        spk, mem : Tensor [B, ...]
-            Output spikes, int64; membranes in the network's own unit, float64, for ties.
-        """
-        if frame.is_floating_point() and bool((frame != frame.round()).any()):
-            raise ValueError("`frame` must hold whole numbers, counts of events.")
-        values: list[Any] = []
-        for index, op in enumerate(self._steps):
-            part = self._parts.get(index)
-            taken = [values[item.index] for item in op.args if isinstance(item, Now)]
-            module = self._net.get_submodule(op.target) if op.kind == "call_module" else None
-            if index == self._first:
-                values.append(frame.long())
-            elif isinstance(part, _Currents):
-                values.append(self._weigh(module, part, taken[0]))
-            elif isinstance(part, _Neurons):
-                values.append(part.step(taken[0]))
-            elif isinstance(module, nn.MaxPool2d | nn.MaxPool1d):
-                values.append(module(taken[0].double()).long())  # torch pools no whole numbers on every device
-            elif isinstance(module, nn.Flatten):
-                values.append(module(taken[0]))
-            else:
-                role = role_of(op, self._steps, self._net)
-                values.append(sum(taken) if role == "sum" else taken[0].flatten(1) if role == "flat" else taken[0])
-        part = self._parts.get(self._answer)
-        if part is None:  # spikes of a tuple's first part
-            part = [one for one in self._parts.values() if isinstance(one, _Neurons)][-1]
-        return values[self._answer], part.mem * part.unit
-
-    def _weigh(self, module: nn.Module, part: _Currents, spikes: Tensor) -> Tensor:
-        """Return whole currents, with the membranes' fraction bits.
-
-        torch has no convolution of integers on a CPU: sums are taken in float64, which holds whole numbers below 2^53.
-        """
-        spikes, weight = spikes.double(), part.weight.double()
-        if isinstance(module, nn.Linear):
-            total = F.linear(spikes, weight)
-        else:
-            function = F.conv1d if isinstance(module, nn.Conv1d) else F.conv2d
-            total = function(spikes, weight, None, module.stride, module.padding, module.dilation, module.groups)
-        axes = total.dim() - 1
-        return (total.long() << by_output(part.shift, axes)) + by_output(part.bias, axes)
-
-    def run(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Run all steps [T, B, ...] from membranes of zero; return spikes and membranes over time, as `step` does."""
-        self.reset()
-        spk_rec, mem_rec = zip(*[self.step(frame) for frame in frames])
-        self.reset()
-        return torch.stack(spk_rec), torch.stack(mem_rec)

@@ -20,6 +20,8 @@ from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
 from snn_helpers.over_time.program import Now, Op, Program, is_neuron_op, references
 from snn_helpers.over_time.runner import other_hooks
 
+_STEPS = 3  # that a network which holds its loop over time is traced with: enough to see that they are alike
+
 
 def need(package: str, what: str) -> ModuleType:
     """Return a package of the extra `exchange`, loaded on first use, or say how to install it."""
@@ -35,7 +37,8 @@ def read_step(net: nn.Module, sample_shape: Sequence[int], batch: int = 1) -> tu
     Parameters
     ----------
     net : nn.Module
-        Any that `accelerate` runs as one time step.
+        Any that `accelerate` runs as one time step, or as its own loop over frames of any number, which is taken to go
+        on as its first three steps do.
     sample_shape : sequence of int
         Shape of one frame without the batch, [C, H, W].
     batch : int
@@ -55,7 +58,7 @@ def read_step(net: nn.Module, sample_shape: Sequence[int], batch: int = 1) -> tu
     if hooked:
         raise ValueError(f"{type(net).__name__}: a hook on {hooked} may change what it computes. Remove it first.")
     with evaluating(net):
-        program = runner.step_program(torch.zeros(1, batch, *shape, device=device_of(net)))
+        program = runner.step_program(torch.zeros(_STEPS, batch, *shape, device=device_of(net)))
         called = [op.target for op in program.steps if is_neuron_op(op, net)]
         twice = next((name for name in called if called.count(name) > 1), None)
         if twice is not None:

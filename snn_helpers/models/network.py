@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_int
 from snn_helpers.models.settings import NORMS
-from snn_helpers.neurons import SpikingNeuron
+from snn_helpers.neurons import SpikingNeuron, refuse_export
 from snn_helpers.over_time import NormOverTime, OverTime
 
 POOLINGS = 3  # halvings of the frames that a network may do: they must be at least 8 pixels wide
@@ -128,6 +128,7 @@ class SpikingNetwork(nn.Module):
         ValueError
             If the frames are not of the shape that the model was built for.
         """
+        refuse_export()
         self._check_frames(frames)
         return SpikeOutput(*self.over_time.run(frames))
 

@@ -1,7 +1,7 @@
 """Spiking neurons as modules, one file a kind: over all time steps at once, or as one step of a network."""
 
 from snn_helpers.neurons.alif import ALIF
-from snn_helpers.neurons.base import NEURONS, SpikingNeuron, clamp_parameters, register_neuron, reset
+from snn_helpers.neurons.base import NEURONS, SpikingNeuron, clamp_parameters, refuse_export, register_neuron, reset
 from snn_helpers.neurons.delay import Delay
 from snn_helpers.neurons.foreign import as_neuron
 from snn_helpers.neurons.hidden import HiddenState
@@ -23,6 +23,7 @@ __all__ = [
     "Synaptic",
     "as_neuron",
     "clamp_parameters",
+    "refuse_export",
     "register_neuron",
     "reset",
 ]

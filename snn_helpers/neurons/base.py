@@ -173,6 +173,7 @@ class SpikingNeuron(HiddenState):
         """
         if not self.init_hidden:
             return kernels.neurons(cur, self.neuron(), self.engine)
+        refuse_export()
         neuron, hidden = self.neuron(), self.hidden
         if not hidden or (hidden[0].shape, hidden[0].dtype, hidden[0].device) != (cur.shape, cur.dtype, cur.device):
             hidden = [torch.zeros_like(cur)] * (1 + len(self.states))  # another batch: snnTorch's neurons do so, too
@@ -248,6 +249,15 @@ class SpikingNeuron(HiddenState):
         options = ", init_hidden=True" * self.init_hidden + ", output=True" * self.output
         slope = "" if self.slope is None else f", slope={self.slope:g}"
         return f"{', '.join(shown)}, surrogate={self.surrogate!r}{slope}, engine={self.engine!r}{options}"
+
+
+def refuse_export() -> None:
+    """Raise a RuntimeError inside `torch.export`, whose graph would begin each step without the neurons' states."""
+    if torch.compiler.is_exporting():
+        raise RuntimeError(
+            "torch.export leaves out the states that neurons keep: `snn_helpers.export_step(net, sample_shape)` exports"
+            " one time step, states in and out; a network that holds its own loop is exported itself, not accelerated."
+        )
 
 
 def reset(net: nn.Module) -> None:

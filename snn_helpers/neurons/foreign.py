@@ -31,6 +31,7 @@ class OwnCode(Neuron):
     """A module of snnTorch's whose step is its own code, called with the state and the numbers that it is handed."""
 
     module: nn.Module | None = None
+    reset: int = 0  # its `reset_mechanism_val`, a tensor, of which no trace can ask `if`
 
     @property
     def key(self) -> tuple:
@@ -40,7 +41,7 @@ class OwnCode(Neuron):
         }
         options = (
             self.module.state_function.__name__,
-            int(self.module.reset_mechanism_val),
+            self.reset,
             tuple(sorted(plain.items())),
         )
         return type(self.module), *options, identity(self.surrogate), self.recurrence is None
@@ -51,8 +52,8 @@ class OwnCode(Neuron):
         kept = dict(vars(module))
         try:
             module._parameters = {}
-            plain = {"reset_mechanism_val": int(module.reset_mechanism_val)}  # asked by `if`, in a trace, too
-            module._buffers = {**kept["_buffers"], **plain, **numbers, **dict(zip(self.states, state)), "spk": spk}
+            plain = {"reset_mechanism_val": self.reset, "spk": spk}
+            module._buffers = {**kept["_buffers"], **plain, **numbers, **dict(zip(self.states, state))}
             if "drive" in numbers:
                 module._modules = {"recurrent": lambda _: numbers["drive"]}
             spk = module.forward(cur)
@@ -99,7 +100,14 @@ def as_neuron(module: nn.Module) -> Neuron | str:
     numbers = {name: value for name, value in tensors.items() if name not in (*states, "spk", "reset_mechanism_val")}
     recurrence = None if recurrent is None else Recurrence(recurrent.weight, recurrent.bias)
     return OwnCode(
-        f"snntorch.{name}", None, numbers, states, surrogate=module.spike_grad, recurrence=recurrence, module=module
+        f"snntorch.{name}",
+        None,
+        numbers,
+        states,
+        surrogate=module.spike_grad,
+        recurrence=recurrence,
+        module=module,
+        reset=int(module.reset_mechanism_val),
     )
 
 

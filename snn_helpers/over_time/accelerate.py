@@ -16,12 +16,13 @@ from torch.utils._pytree import tree_map
 
 from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
+from snn_helpers.neurons import refuse_export
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.actions import Action, Context, Element, Neurons, Series, at_step
 from snn_helpers.over_time.event_actions import ConvLayer
 from snn_helpers.over_time.fingerprint import NotRead, fingerprint
 from snn_helpers.over_time.plan import plan
-from snn_helpers.over_time.program import Fixed, Now, Program, Stage, is_stack, one_step, roll
+from snn_helpers.over_time.program import Fixed, Now, Program, Stage, as_one_step, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
 from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
 from snn_helpers.over_time.trace import CannotTrace, Traced, tensors, trace
@@ -230,19 +231,20 @@ class OverTime(NotRead):
         return planned.loops if isinstance(planned, _Unplanned) else not planned.program.one_step
 
     def step_program(self, *inputs: Any) -> Program:
-        """Return the operations of one step, for input [T, B, ...] of any T.
+        """Return the operations of one step, for input [T, B, ...] of any T >= 2.
 
         Raises
         ------
         ValueError
-            If the network holds its own loop over time, or its step cannot be traced.
+            If its step cannot be traced, or the loop over time that it holds is more than such steps.
         """
         planned, name = self._planned(inputs, {}), type(self.net).__name__
         if isinstance(planned, _Unplanned):
             raise ValueError(f"{name}: its step cannot be read: {planned.reason}.")
-        if not planned.program.one_step:
-            raise ValueError(f"{name} holds its own loop over time; hand over a network that computes one time step.")
-        return planned.program
+        try:
+            return as_one_step(planned.program, self.net)
+        except CannotTrace as err:
+            raise ValueError(f"{name}: its loop over time cannot be read as steps that are alike: {err}.") from err
 
     def drives(self, *inputs: Any) -> dict[str, Drive]:
         """Return what drives each layer of neurons, by its name; where a network cannot be traced, only the layers."""
@@ -423,11 +425,7 @@ class Accelerated(nn.Module):
         if options:  # the frames come first, also where they are given by their name
             bound = inspect.signature(self._over_time.net.forward).bind(*inputs, **options)
             inputs, options = bound.args, bound.kwargs
-        if torch.compiler.is_exporting():
-            raise RuntimeError(
-                "torch.export cannot follow what runs over time: export the network itself, which is one step or holds "
-                "its loop, or a network of ours with `snn-helpers export`."
-            )
+        refuse_export()
         if torch.compiler.is_dynamo_compiling():
             from snn_helpers.over_time.uncompiled import run_uncompiled
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from snn_helpers.over_time.in_place import changes_its_argument
 from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
@@ -114,10 +115,24 @@ def _module_folds(module: nn.Module, first: Tensor) -> bool:
         return isinstance(module.dim, int) and module.dim >= 1
     if isinstance(module, nn.LayerNorm):
         return first.dim() > len(module.normalized_shape)
+    kind = kind_of(module)
     for axes, kinds in _BY_AXES.items():
-        if type(module) in kinds:
+        if kind in kinds:
             return first.dim() == axes and not getattr(module, "return_indices", False)
-    return type(module) in _ANY_AXES
+    return kind in _ANY_AXES
+
+
+def kind_of(module: nn.Module) -> type[nn.Module]:
+    """Return a module's class: that before torch's parametrisations where these say `of_weights_alone`.
+
+    Such a parametrisation, rounding for instance, gives the same weights in every step. Others may not: spectral norm
+    changes with each call.
+    """
+    if not is_parametrized(module):
+        return type(module)
+    maps = [one for each in module.parametrizations.values() for one in each]
+    alone = all(getattr(one, "of_weights_alone", False) for one in maps)
+    return type_before_parametrizations(module) if alone else type(module)
 
 
 def call(op: Op, args: tuple, kwargs: dict[str, Any], net: nn.Module) -> Any:

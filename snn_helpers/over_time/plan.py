@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from snn_helpers.neurons import Delay
 from snn_helpers.over_time import actions, event_actions
 from snn_helpers.over_time.actions import Action
-from snn_helpers.over_time.fold import folds, is_dropout, name_of
+from snn_helpers.over_time.fold import folds, is_dropout, kind_of, name_of
 from snn_helpers.over_time.layers import keeps_state
 from snn_helpers.over_time.norm import NormOverTime
 from snn_helpers.over_time.program import Before, Fixed, Now, Op, Stage, is_neuron_op, references
@@ -166,7 +166,7 @@ class _Planner:
                 continue
             if index in self.own_state:
                 found += self._conv_layer(index)
-            elif op.kind == "call_module" and type(self.net.get_submodule(op.target)) is nn.Linear:
+            elif op.kind == "call_module" and kind_of(self.net.get_submodule(op.target)) is nn.Linear:
                 found += self._linear(index)
         return found
 
@@ -345,7 +345,7 @@ def _is_plain_conv(conv: nn.Conv2d) -> bool:
         and padding < side
         and conv.groups == 1
         and conv.padding_mode == "zeros"
-        and type(conv) is nn.Conv2d
+        and kind_of(conv) is nn.Conv2d
     )
 
 
@@ -354,8 +354,9 @@ def _is_any_conv(op: Op, net: nn.Module) -> bool:
     if op.kind != "call_module" or not _takes_first(op):
         return False
     conv = net.get_submodule(op.target)
-    plain = type(conv) in (nn.Conv1d, nn.Conv2d) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return plain and max(conv.kernel_size) <= 7
+    if kind_of(conv) not in (nn.Conv1d, nn.Conv2d) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        return False
+    return max(conv.kernel_size) <= 7
 
 
 def _keeps_counts(op: Op, net: nn.Module) -> bool:

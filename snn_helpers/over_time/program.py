@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -188,6 +188,67 @@ def roll(traced: Traced, is_neuron: Callable[[str], bool]) -> Program:
     output = next(n for n in traced.graph.nodes if n.op == "output").args[0]
     inputs = [n for n in traced.graph.nodes if n.op == "placeholder"]
     return Program(stages, output, traced.constants, inputs, nodes[end:])
+
+
+def as_one_step(program: Program, net: nn.Module) -> Program:
+    """Return one step of a program: of a loop over the frames, in which neurons hand on their states and nothing else.
+
+    Neurons keep their states themselves in what is returned, which returns what the loop stacks.
+
+    Raises
+    ------
+    CannotTrace
+        If the loop is more than that.
+    """
+    if program.one_step:
+        return program
+    if len(program.stages) > 1:
+        raise CannotTrace("it loops over time more than once")
+    stage, steps = program.stages[0], []
+
+    def at_one_step(result: fx.Node) -> Now:
+        parts = result.args[0] if is_stack(result) and result.args[1:] in ((), (0,)) else []
+        dim = result.kwargs.get("dim", 0)
+        places = [stage.place.get(part, (None, None)) for part in parts]
+        if dim or len({index for _, index in places}) != 1 or [step for step, _ in places] != [*range(stage.num_steps)]:
+            raise CannotTrace("it returns something else than stacks of each step's results")
+        return Now(places[0][1])
+
+    output = map_aggregate(program.output, lambda item: at_one_step(item) if isinstance(item, fx.Node) else item)
+    for index, op in enumerate(stage.steps):
+        if op.kind == "series":
+            if op.args != (Fixed(program.inputs[0]), [*range(stage.num_steps)]):
+                raise CannotTrace("it takes something else than each frame in turn")
+            op = replace(op, args=(None, None))
+        elif is_neuron_op(op, net) and _hands_on_its_state(stage.steps, index, program.constants):
+            op = replace(op, args=op.args[:1], kwargs={})
+        if any(isinstance(ref, Before) for ref in references(op)):
+            name = op.target if isinstance(op.target, str) else op.target.__name__
+            raise CannotTrace(f"`{name}`{op.line} takes what the step before made")
+        steps.append(op)
+    return Program([Stage(steps, output=output)], output, program.constants, program.inputs)
+
+
+def _hands_on_its_state(steps: list[Op], index: int, constants: dict[str, Tensor]) -> bool:
+    """Whether neurons get back the last of their results, in their order, and zeros in the first step."""
+    states, places = (*steps[index].args[1:], *steps[index].kwargs.values()), []
+    for state in states:
+        source = steps[state.index] if isinstance(state, Before) else None
+        if source is None or source.target is not operator.getitem or source.args[0] != Now(index):
+            return False
+        if not _is_zero(state.first, constants):
+            return False
+        places.append(source.args[1])
+    width = len(steps[index].val) if isinstance(steps[index].val, tuple) else 1
+    return places == [*range(width - len(places), width)]
+
+
+def _is_zero(first: Any, constants: dict[str, Tensor]) -> bool:
+    if not isinstance(first, Fixed):
+        return first is None
+    if first.node.op == "get_attr":
+        return first.node.target in constants and not constants[first.node.target].any()
+    return getattr(first.node.target, "__name__", first.node.target) in ("zeros", "zeros_like", "new_zeros")
 
 
 def _apart(calls: list[list[int]]) -> list[list[list[int]]]:
