@@ -196,7 +196,8 @@ def _digit_light(image, log2, physics, light):
     line = np.empty(_CANVAS, dtype=np.int32)
     for _ in range(passes):
         for row in range(top, bottom):
-            line[:] = light[row]
+            for col in range(_CANVAS):  # the assignment of a row is compiled with its error's text, for seconds
+                line[col] = light[row, col]
             for col in range(left, right):
                 light[row, col] = (line[col - 1] + 2 * line[col] + line[col + 1] + 2) >> 2
         line[:] = 0  # the row above, before this pass blurred it
@@ -233,7 +234,8 @@ def _jittered_views(key, knots, physics):
         corner = (knots[:, knot] * (KNOT_US - rest) + knots[:, knot + 1] * rest) * (_CELLS * 256) // (KNOT_US * 1000)
         # A pixel's centre lies 1.5 cells after the centre of its first cell.
         right, down = _MARGIN_PX * _CELLS * 256 + 384 - corner[0], _MARGIN_PX * _CELLS * 256 + 384 - corner[1]
-        views[step] = (down >> 8) * _CANVAS + (right >> 8), right & 255, down & 255
+        views[step, 0] = (down >> 8) * _CANVAS + (right >> 8)
+        views[step, 1], views[step, 2] = right & 255, down & 255
     return views
 
 

@@ -192,7 +192,8 @@ def pool_image(image, n_out, height, width, pool, row, corner, shift, reached, c
             cell = y * (width // pool) + x
             at, p = cell * n_out, corner + pool * (y * row + x * n_out)
             if reached.size > 0 and reached[cell] == 0:
-                cur[at : at + n_out] = one
+                for k in range(n_out):  # the assignment of a slice is compiled with its error's text, for seconds
+                    cur[at + k] = one[k]
                 winner[at : at + n_out] = 0
             else:
                 pool_cell(image, p, p + row, n_out, one, cur, winner, at)
