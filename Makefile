@@ -47,6 +47,7 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/biome lint --error-on-warnings snn_helpers/widgets
 
 lab: $(READY)
@@ -60,5 +61,5 @@ bench: $(READY)
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) book runs results checkpoints logs data/stores benchmarks/results .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) book runs results checkpoints logs data/stores benchmarks/results .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,8 +21,10 @@ from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import TrainConfig
 
 # The keys of `activity_report.FIGURES`, here so that --help does not load torch.
-ACTIVATION_FIGURES = ("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls")
-ACTIVATION_FIGURES += ("confusion", "tsne", "cost", "attribution")
+ACTIVATION_FIGURES = (
+    *("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls"),
+    *("confusion", "tsne", "cost", "attribution"),
+)
 
 # Settings of `train` that other commands choose themselves, beside those of scope "call"; and those that one protocol
 # has no use for.
