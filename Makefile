@@ -48,6 +48,7 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/biome lint --error-on-warnings snn_helpers/widgets
 
 lab: $(READY)
@@ -61,5 +62,5 @@ bench: $(READY)
 	$(BIN)/python benchmarks/_page.py benchmarks/[a-z]*.py
 
 clean:
-	rm -rf $(VENV) book runs results checkpoints logs data/stores benchmarks/results .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) book runs results checkpoints logs data/stores benchmarks/results .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -339,7 +339,7 @@ def memory_bytes(field: str) -> int:
 
 def memory_of(engine: str, path: str) -> None:
     """Print the peak of a train step above what stands after building the model and one tiny step, in bytes."""
-    saved = torch.load(path)
+    saved = torch.load(path, weights_only=True)
     model = new_model(engine)
     model.load_state_dict(saved["state"])
     frames, labels = saved["frames"], saved["labels"]

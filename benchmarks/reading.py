@@ -115,7 +115,7 @@ def by_h5py(path: Path):
 
 def by_numpy_archive(path: Path):
     """Read the four columns."""
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         return [arrays[field] for field in "xytp"]
 
 

@@ -97,11 +97,13 @@ _HOMES = {
 __all__ = [*_HOMES]
 
 
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'snn_helpers' has no attribute {name!r}; it has {', '.join(_HOMES)}")
-    return getattr(importlib.import_module(f"snn_helpers.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker knows the names from above, and may call others unknown
+
+    def __getattr__(name: str):
+        if name not in _HOMES:
+            raise AttributeError(f"module 'snn_helpers' has no attribute {name!r}; it has {', '.join(_HOMES)}")
+        return getattr(importlib.import_module(f"snn_helpers.{_HOMES[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*globals(), *_HOMES]

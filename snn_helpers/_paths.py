@@ -36,8 +36,9 @@ def data_home() -> Path:
     """
     if os.environ.get("SNN_DATA_DIR"):
         return user_path(os.environ["SNN_DATA_DIR"])
-    if _checkout():
-        return _checkout() / "data"
+    checkout = _checkout()
+    if checkout:
+        return checkout / "data"
     return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "snn_helpers"
 
 

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Iterable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
@@ -60,11 +59,12 @@ def _load(path: Path) -> None:
     before = sys.modules.get(name)
     if before is not None and before.source_text == text:
         return
-    if before is not None and Path(before.__file__) != path and Path(before.__file__).exists():
+    if before is not None and before.__file__ and Path(before.__file__) != path and Path(before.__file__).exists():
         raise ValueError(f"`plugins`: {path} and {before.__file__} have the same name. Give one of them another.")
-    spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
-    module = importlib.util.module_from_spec(spec)
-    module.source_text = text
+    loader = SourceFileLoader(name, str(path))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=str(path)))
+    module.__file__ = str(path)
+    vars(module)["source_text"] = text
     sys.modules[name] = module  # before it runs: dataclasses look their module up
     try:
         exec(compile(text, path, "exec"), module.__dict__)
@@ -76,8 +76,6 @@ def _load(path: Path) -> None:
 def _line(err: Exception, path: Path) -> int | str:
     """Return the line of a file at which an error arose."""
     if isinstance(err, SyntaxError) and err.filename == str(path):
-        return err.lineno
-    lines: Iterable[int] = [
-        frame.lineno for frame in traceback.extract_tb(err.__traceback__) if frame.filename == str(path)
-    ]
-    return [*lines][-1] if lines else "?"
+        return err.lineno or "?"
+    lines = [frame.lineno for frame in traceback.extract_tb(err.__traceback__) if frame.filename == str(path)]
+    return lines[-1] or "?" if lines else "?"

@@ -83,7 +83,7 @@ def check_class(cls: type) -> type:
     TypeError
         If it is not; the message names the field.
     """
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen):
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen):  # type: ignore[attr-defined]
         raise TypeError(f"settings must be a class with @dataclass(frozen=True); got {cls!r}.")
     for item in dataclasses.fields(cls):
         where = f"`{item.name}` of {cls.__qualname__}"
@@ -136,13 +136,13 @@ def _checked(item: dataclasses.Field, value: Any) -> Any:
             raise TypeError(f"`{name}` must be a path; got {value!r}.")
         return str(user_path(value))
     if told["choices"]:
-        return check_choice(name, value, choices_of(item))
+        return check_choice(name, value, choices_of(item) or ())
     if kind == "int":
         return check_int(name, value, told["low"], told["high"])
     if kind == "float":
         return check_float(name, value, told["low"], told["high"], above=told["above"])
     if not isinstance(value, KINDS[kind]):
         raise TypeError(f"`{name}` must be {'True or False' if kind == 'bool' else 'text'}; got {value!r}.")
-    for part in split_names(value) if told["names"] else ():
+    for part in split_names(str(value)) if told["names"] else ():
         check_choice(name, part, (*told["names"], "none"))
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,10 @@ from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import TrainConfig
 
 # The keys of `activity_report.FIGURES`, here so that --help does not load torch.
-ACTIVATION_FIGURES = ("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls")
-ACTIVATION_FIGURES += ("confusion", "tsne", "cost", "attribution")
+ACTIVATION_FIGURES = (
+    *("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls"),
+    *("confusion", "tsne", "cost", "attribution"),
+)
 
 # Settings of `train` that other commands choose themselves, beside those of scope "call"; and those that one protocol
 # has no use for.
@@ -54,6 +57,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0 done, 1 failed with a message, 2 the flags were wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no µ gets another sign, not an error
+            stream.reconfigure(errors="replace")
     try:
         parser = _make_parser(_model_asked_for(argv))
         args, unknown = parser.parse_known_args(argv)

@@ -85,7 +85,9 @@ def check_processor() -> Finding:
     import psutil
     import torch
 
-    usable = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
+    usable: int = (
+        len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
+    )
     vectors = torch.backends.cpu.get_cpu_capability()
     text = f"{platform.machine()}, {usable} cores, {torch.get_num_threads()} torch threads, vectors: {vectors}"
     if torch.get_num_threads() > usable:
@@ -98,12 +100,13 @@ def check_engine() -> Finding:
     import torch
 
     from snn_helpers.models.cnn import SpikingCNN
+    from snn_helpers.models.network import frame_size
 
     model = SpikingCNN().eval()
     chosen = model.engine
     with warnings.catch_warnings(record=True) as said, torch.inference_mode():
         warnings.simplefilter("always")
-        model(torch.zeros(1, 1, model.in_channels, model.image_size, model.image_size, dtype=torch.uint8))
+        model(torch.zeros(1, 1, model.in_channels, *frame_size(model.image_size), dtype=torch.uint8))
     if model.engine != chosen:
         reason = str(said[-1].message) if said else "its kernels cannot be compiled"
         return Finding(f"{model.engine} (the plain loop), not {chosen}: {reason}", _reinstall("numba", "llvmlite"))
@@ -131,7 +134,7 @@ def check_memory() -> Finding:
 
     from snn_helpers.training.estimate import free_memory
 
-    free = free_memory(torch.device("cpu"))
+    free = free_memory(torch.device("cpu")) or 0
     text = f"{free / 2**30:.1f} GiB are free"
     if free < _LEAST_MEMORY:
         smaller = "snn-helpers train --batch_size 16   # or end other programs"

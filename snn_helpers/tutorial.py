@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from snn_helpers._files import writable_folder, write_whole
+from snn_helpers._files import writable_folder, write_json, write_whole
 from snn_helpers._paths import user_path
 
 TEMPLATES = Path(__file__).parent / "notebooks"
@@ -68,7 +68,7 @@ def copy_notebooks(folder: Path) -> Copied:
             write_whole(folder / name, content.decode("utf-8"))
             written.append(name)
         copied[name] = _digest(content)
-    write_whole(folder / RECORD, json.dumps(copied, indent=1) + "\n")
+    write_json(folder / RECORD, copied)
     return Copied(tuple(folder / template.name for template in templates), tuple(written), tuple(changed))
 
 

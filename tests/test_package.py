@@ -1,5 +1,7 @@
 """The package's front door: light to open, and everything it promises is behind it."""
 
+import ast
+import importlib
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import snn_helpers
+from snn_helpers import widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "snntorch", "tonic", "sklearn", "matplotlib", "numba", "scipy", "papermill", "mlxtend", "numpy")
@@ -52,6 +55,21 @@ def test_networks_and_training_load_without_torchs_compiler():
 def test_public_names_are_there(name):
     assert getattr(snn_helpers, name).__name__ == name
     assert name in dir(snn_helpers)
+
+
+@pytest.mark.parametrize("module", ["snn_helpers", "snn_helpers.widgets"])
+def test_type_checkers_see_the_names_that_are_loaded_on_first_use(module):
+    module = importlib.import_module(module)
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {alias.asname: node.module for node in block.body for alias in node.names if alias.asname == alias.name}
+    assert seen == {name: f"{module.__name__}.{home}" for name, home in module._HOMES.items()}
+
+
+def test_what_type_checkers_read_uses_every_public_name():
+    tree = ast.parse((ROOT / "tests" / "typed_use.py").read_text(encoding="utf-8"))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert {*snn_helpers.__all__, *widgets.__all__} <= used
 
 
 def test_public_names_are_those_that_callers_rely_on():

@@ -173,10 +173,11 @@ def faithfulness(
 
     def curves(order_by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before = _share_before(counts, order_by)
-        return tuple(
+        deleted, inserted = (
             np.array([_probability(model, frames, counts * keep(before, share), attribution) for share in shares])
             for keep in (np.greater_equal, np.less)
         )
+        return deleted, inserted
 
     deletion, insertion = curves(weights)
     by_lot = [curves(rng.random(counts.shape)) for _ in range(repeats)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 from snn_helpers.over_time import InputListener, evaluating, over_time
 
@@ -132,20 +134,19 @@ def _add(count: _Count, weights: nn.Module, inputs: Tensor, times: int) -> None:
     count.spiking &= bool((inputs[live].abs() == 1).all())
 
 
-def _fan_out(weights: nn.Module, inputs: Tensor) -> tuple[Tensor, float]:
+def _fan_out(weights: Any, inputs: Tensor) -> tuple[Tensor, float]:
     """Return the weights that are not zero behind each input, in the shape of one input, and all weights together."""
     live = (weights.weight.detach() != 0).double()
     if isinstance(weights, nn.Linear):
         return live.sum(0), float(live.numel())
     shape = inputs.shape[-3:]
     like = torch.zeros(1, *shape, dtype=torch.float64, device=live.device)
-    options = {"stride": weights.stride, "padding": weights.padding, "dilation": weights.dilation}
+    options: dict[str, Any] = {"stride": weights.stride, "padding": weights.padding, "dilation": weights.dilation}
     options["groups"] = weights.groups
     if isinstance(weights.padding, str) or weights.padding_mode != "zeros":
         raise ValueError("synaptic operations of a convolution are counted for padding by a number of zeros only.")
     out = F.conv2d(like, live, **options)
     fan_out, every = (
-        torch.nn.grad.conv2d_input(like.shape, kernel, torch.ones_like(out), **options)[0]
-        for kernel in (live, torch.ones_like(live))
+        conv2d_input(like.shape, kernel, torch.ones_like(out), **options)[0] for kernel in (live, torch.ones_like(live))
     )
     return fan_out.round(), float(every.round().sum())

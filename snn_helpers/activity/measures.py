@@ -160,8 +160,8 @@ def decisions(spk_rec: np.ndarray, mem_rec: np.ndarray) -> Decisions:
     """
     spk, mem = (torch.as_tensor(np.asarray(rec, np.float32)) for rec in (spk_rec, mem_rec))
     so_far = decide_so_far(spk, mem).numpy()
-    fired = spk.numpy().any(2)
-    first_spike = np.where(fired.any(0), fired.argmax(0), len(fired))
+    fired = np.any(spk.numpy(), axis=2)
+    first_spike = np.where(np.any(fired, axis=0), fired.argmax(0), len(fired))
     changed = so_far != so_far[-1]
     settled = np.where(changed.any(0), len(so_far) - changed[::-1].argmax(0), 0)
     return Decisions(so_far, first_spike, settled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ class Recording(Mapping[str, LayerRecord]):
         self._what, self._max_neurons, self._max_bytes = what, max_neurons, max_megabytes * 1e6
         self._records: dict[str, LayerRecord] = {}
         self._bytes = 0
-        self._taps = None
+        self._taps: contextlib.ExitStack | None = None
         self.output = None
 
     def __enter__(self) -> Recording:
@@ -119,9 +120,10 @@ class Recording(Mapping[str, LayerRecord]):
         parts = {"spk": spk, "mem": mem}
         kept = {}
         for what in self._what:
-            if parts[what] is None:
+            part = parts[what]
+            if part is None:
                 raise ValueError(f"`what`: layer {name!r} hands out no membrane; record only what=('spk',).")
-            array = self._on_cpu(name, parts[what].detach(), batch_axes, chosen, what)
+            array = self._on_cpu(name, part.detach(), batch_axes, chosen, what)
             kept[what] = array if whole else array.copy()  # a step's state may be changed in place by the next
         layer = self._passes[-1].setdefault(name, _Layer(whole, chosen, {what: [] for what in self._what}))
         for what, array in kept.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from snn_helpers.activity.measures import firing_rates
@@ -27,7 +29,7 @@ def network_rows(model: nn.Module, frames: Tensor) -> list[dict]:
     """
     recording = record(model, frames, what=("spk",))
     rates = firing_rates(recording.spk)
-    rows = [(INPUT, tuple(frames.shape[2:]), 0, None, None)]
+    rows: list[tuple[Any, ...]] = [(INPUT, tuple(frames.shape[2:]), 0, None, None)]
     for name, drive in runner_of(model).drives(frames).items():
         modules = (model.get_submodule(path) for path in (drive.weights, drive.norm, drive.neurons) if path)
         parameters = sum(p.numel() for module in modules for p in module.parameters())

@@ -100,8 +100,16 @@ def _environment(attempt: Attempt, folder: Path) -> dict[str, str]:
     variables |= {"SNN_RESULTS_DIR": str(folder / "results"), "SNN_RUNS_DIR": str(folder / "checkpoints")}
     variables["SNN_LOGS_DIR"] = str(folder / "logs")
     if attempt.gpu is not None:
-        variables["CUDA_VISIBLE_DEVICES"] = str(attempt.gpu) if attempt.gpu >= 0 else ""
+        variables["CUDA_VISIBLE_DEVICES"] = visible_gpu(attempt.gpu) if attempt.gpu >= 0 else ""
     return {name: os.path.abspath(value) if name.endswith("_DIR") else value for name, value in variables.items()}
+
+
+def visible_gpu(number: int) -> str:
+    """Return how CUDA calls one of the GPUs that this process may use, of which there may be a list."""
+    names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    if names and number >= len(names):
+        raise ValueError(f"`--gpus`: CUDA_VISIBLE_DEVICES names {len(names)} GPUs; ask for no more than these.")
+    return names[number] if names else str(number)
 
 
 def _row(attempt: Attempt, outcome: Outcome, folder, target, started: float) -> dict[str, Any]:

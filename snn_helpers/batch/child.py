@@ -27,7 +27,7 @@ def main(path: str) -> int:
     keeper = _Keeper()
     signal.signal(signal.SIGTERM, lambda *_: keeper.save_and_leave())
     outcome = _run(job, keeper)
-    Path(path).with_name("outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+    Path(path).with_name("outcome.json").write_text(json.dumps(outcome, allow_nan=False), encoding="utf-8")
     return int(outcome["status"] != "done")
 
 

@@ -142,7 +142,9 @@ def make_cluster(kind: str, jobs: int, options: Mapping[str, Any]):
     if kind not in kinds:
         raise ValueError(f"`--cluster` must be one of 'local', {', '.join(map(repr, sorted(kinds)))}; got {kind!r}.")
     # `cores` is what the batch system reserves for the run's own threads; the worker itself has one.
-    asked = {"cores": 1, "processes": 1, "memory": "4GB", "scheduler_options": {"dashboard_address": ":0"}, **options}
+    # Workers of other machines reach the scheduler; the dashboard, which asks nobody who they are, is for this one.
+    asked = {"cores": 1, "processes": 1, "memory": "4GB", "scheduler_options": {"dashboard_address": "127.0.0.1:0"}}
+    asked |= options
     asked["worker_extra_args"] = [*asked.get("worker_extra_args", []), "--nthreads", "1"]
     cluster = getattr(dask_jobqueue, kinds[kind])(**asked)
     cluster.scale(jobs=jobs)

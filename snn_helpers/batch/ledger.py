@@ -10,6 +10,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from snn_helpers._files import as_json
+
 LEDGER = "runs.jsonl"
 
 
@@ -23,7 +25,7 @@ def append_row(folder: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     A worker that was believed lost may end after all: whichever comes first with its row is the one that counts.
     """
     path = Path(folder) / LEDGER
-    line = json.dumps(row, ensure_ascii=False, allow_nan=True).encode() + b"\n"
+    line = as_json(row).encode() + b"\n"
     with _lock(path), open(path, "a+b") as file:
         _mend(file, path)
         present = _find(file, row["id"], row["attempt"])

@@ -97,7 +97,7 @@ def execute(job: Job, stop: threading.Event | None = None) -> Outcome:
     file = job.folder / "job.json"
     told = {"notebook": os.path.abspath(job.notebook), "target": os.path.abspath(job.target)}
     told |= {"parameters": dict(job.parameters), "memory_mb": job.limits.memory_mb}
-    file.write_text(json.dumps(told), encoding="utf-8")
+    file.write_text(json.dumps(told, allow_nan=False), encoding="utf-8")
     environment = {**os.environ, **job.environment}
     started = time.monotonic()
     with open(job.folder / "log.txt", "w", encoding="utf-8") as log:

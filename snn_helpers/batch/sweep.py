@@ -14,9 +14,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers._files import writable_folder, write_whole
+from snn_helpers._files import writable_folder, write_json
 from snn_helpers._paths import user_path
-from snn_helpers.batch.attempts import Attempt
+from snn_helpers.batch.attempts import Attempt, visible_gpu
 from snn_helpers.batch.ledger import latest, read_rows, repair
 from snn_helpers.batch.local import LocalPool
 from snn_helpers.batch.parameters import Rules
@@ -69,6 +69,8 @@ class Workers:
         check_int("gpus", self.gpus, low=0)
         if self.threads is not None:
             check_int("threads", self.threads, low=1)
+        if self.gpus and not (self.cluster or self.scheduler):
+            visible_gpu(self.gpus - 1)
         if self.gpus and self.jobs > self.gpus:
             raise ValueError(f"`--jobs` {self.jobs} is more than `--gpus` {self.gpus}: a run needs a GPU of its own.")
 
@@ -217,7 +219,7 @@ class _Sweep:
         told = {"notebook": str(plan.notebook), "search": plan.search, "metric": plan.metric}
         told |= {"direction": plan.direction, "fixed": self.planner.fixed, "swept": list(self.planner.space)}
         told["runs"] = {run.id: dict(run.parameters) for run in self.planned.values()}
-        write_whole(self.folder / PLAN, json.dumps(told, ensure_ascii=False) + "\n")
+        write_json(self.folder / PLAN, told)
 
 
 def progress_line(number: int, total: int, row: Mapping[str, Any], planner: Planner) -> str:

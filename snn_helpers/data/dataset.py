@@ -7,6 +7,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -243,8 +244,9 @@ class EventDataset(Dataset):
     def _pooling_words(self, indices, spec: FrameSpec) -> str:
         pooled, own = self.shared_cells(indices, spec)
         width, height = self.sensor_size[:2]
+        size = spec.size or (width, height)
         return (
-            f"{width} x {height} pixels pooled to {spec.size[0]} x {spec.size[1]}: {pooled:.1%} of the events share "
+            f"{width} x {height} pixels pooled to {size[0]} x {size[1]}: {pooled:.1%} of the events share "
             f"their step, polarity and pixel with an earlier one; unpooled {own:.1%}."
         )
 
@@ -293,7 +295,7 @@ class EventDataset(Dataset):
         EventDataset.__init__(other, store, indices, provenance, frame_size or self.frame_size)
         return other
 
-    def __add__(self, other: EventDataset) -> EventDataset:
+    def __add__(self, other: EventDataset) -> EventDataset:  # type: ignore[override]
         """Return the recordings of both, these first, as torch's data sets do; of two stores, joined in memory."""
         store, moved = self._store, 0
         if (other.sensor_size, other.classes) != (self.sensor_size, self.classes):
@@ -308,7 +310,8 @@ class EventDataset(Dataset):
             field: " and ".join(dict.fromkeys((first[field], second[field])))
             for field in ("dataset", "split", "source")
         }
-        provenance = replace(self.provenance, **names, checksum=checksum_of(store))
+        changes: dict[str, Any] = {**names, "checksum": checksum_of(store)}
+        provenance = replace(self.provenance, **changes)
         return self._of(store, np.concatenate([self._indices, moved + other._indices]), provenance)
 
     def take(self, count: int | None, seed: int = 0) -> EventDataset:

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,9 +131,9 @@ def find_recordings(
     for path in dict.fromkeys(item.path for item in items):
         try:
             blocks = RecordingBlocks(path, sensor_size=sensor_size, **reading)
-            count, first, last, largest = 0, None, 0, (0, 0)
+            count, first, last, largest = 0, 0, 0, (0, 0)
             for block in blocks:
-                first = int(block["t"][0]) if first is None else first
+                first = first if count else int(block["t"][0])
                 last, count = int(block["t"][-1]), count + len(block)
                 largest = max(largest[0], int(block["x"].max())), max(largest[1], int(block["y"].max()))
             if not count:
@@ -218,7 +219,7 @@ def import_recordings(
             digest = hashlib.sha256(repr(stamps).encode()).hexdigest()
             params = {"source": source, "listing": digest, "slice_us": slice_us, "overlap": overlap}
             chunks = _chunks(part, found, slice_us, overlap, reading)
-            ensure_store(building / split, params, lambda chunks=chunks: chunks, geometry)
+            ensure_store(building / split, params, partial(iter, chunks), geometry)
         if folder.exists():
             shutil.rmtree(folder)
         building.rename(folder)
@@ -275,11 +276,12 @@ def _items_of_table(table: Path, roots: Sequence[Path]) -> list[Item]:
             times = [int(row[name]) if (row.get(name) or "").strip() else None for name in ("start_us", "stop_us")]
         except ValueError:
             raise ValueError(f"{where}: start_us and stop_us must be whole numbers of µs.") from None
-        if None not in times and times[0] >= times[1]:
-            raise ValueError(f"{where}: ends at {times[1]} µs, before it starts at {times[0]}.")
+        start, stop = times
+        if start is not None and stop is not None and start >= stop:
+            raise ValueError(f"{where}: ends at {stop} µs, before it starts at {start}.")
         if not (row["label"] or "").strip():
             raise ValueError(f"{where}: has no label.")
-        items.append(Item(path, row["label"].strip(), SPLIT_OF.get(split), *times))
+        items.append(Item(path, row["label"].strip(), SPLIT_OF[split] if split else None, start, stop))
     return items
 
 
@@ -345,10 +347,10 @@ def _part(item: Item, found: Found, reading: dict) -> Iterator[np.ndarray]:
 
 def _slices(blocks: Iterator[np.ndarray], length: int, stride: int) -> Iterator[tuple[np.ndarray, int]]:
     """Yield (events, start) of each whole slice that has events; the first starts at the first event."""
-    kept, start = None, None
+    kept, start = None, 0
     for block in blocks:
+        start = start if kept is not None else int(block["t"][0])
         kept = block if kept is None or not len(kept) else join_events([kept, block])
-        start = int(kept["t"][0]) if start is None else start
         while len(kept) and kept["t"][-1] >= start + length:
             inside = kept[: np.searchsorted(kept["t"], start + length)]
             if len(inside):

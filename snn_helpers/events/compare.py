@@ -164,7 +164,7 @@ def event_statistics(recordings: Any) -> EventStatistics:
         If an event lies outside the 34 x 34 field.
     """
     x, y, p, t = (np.asarray(getattr(recordings, name)).astype(np.int64) for name in "xypt")
-    counts = np.diff(np.asarray(recordings.offsets, dtype=np.int64))
+    counts: np.ndarray = np.diff(np.asarray(recordings.offsets, dtype=np.int64))
     num = len(counts)
     outside = np.flatnonzero((x < 0) | (x >= FIELD_PX) | (y < 0) | (y >= FIELD_PX))
     if outside.size:

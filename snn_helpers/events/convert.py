@@ -38,10 +38,10 @@ _LEAST_TO_COMPILE = 10_000  # fewer are joined sooner by NumPy than by a kernel 
 def to_events(
     events: Any = None,
     *,
-    x=None,
-    y=None,
-    t=None,
-    p=None,
+    x: Any = None,
+    y: Any = None,
+    t: Any = None,
+    p: Any = None,
     columns: str | Sequence[str] | None = None,
     unit: str | None = None,
     sensor_size: Sequence[int] | None = None,
@@ -108,7 +108,7 @@ def join_columns(events: Any, columns, unit: str | None, name: str) -> np.ndarra
         and all(values.dtype.isnative and values.dtype.kind in "iub" for values in found.values())
     ):
         joined = np.empty(len(found["t"]), EVENT_DTYPE)
-        if fill_events(*(found[field] for field in "xytp"), joined):
+        if fill_events(found["x"], found["y"], found["t"], found["p"], joined):
             return joined
     x, y = (_coordinate(field, found[field], name) for field in "xy")
     return make_events(x, y, convert_times(found["t"], unit, name), _polarity(found["p"], name))

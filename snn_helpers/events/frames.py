@@ -187,7 +187,8 @@ def _check_columns(events, offsets, indices, sensor_size) -> None:
             )
     width, height, _ = sensor_size
     for index in indices:
-        wrong = _first_fault(*events, offsets[index], offsets[index + 1], width, height)
+        start, stop = offsets[index : index + 2]
+        wrong = _first_fault(*events, start, stop, width, height)  # type: ignore[call-arg]
         if wrong >= 0:
             x, y, t, p = (int(values[wrong]) for values in events)
             raise RecordingError(

@@ -69,9 +69,9 @@ def simulate_motion(images, ids, classes, camera: Camera | None = None, seed: in
     lengths = np.array([(path.shape[1] - 1) * KNOT_US for path in paths]).reshape(-1, _PARTS)
     pieces, shifts = [], []
     for i, label in enumerate(classes):
-        order = list(ORDERS[label])
-        starts = np.concatenate([[0], np.cumsum(lengths[i, order])[:-1]])
-        for part, start in zip(order, starts):
+        parts = list(ORDERS[label])
+        starts = np.concatenate([[0], np.cumsum(lengths[i, parts])[:-1]])
+        for part, start in zip(parts, starts):
             piece = slice(made.offsets[_PARTS * i + part], made.offsets[_PARTS * i + part + 1])
             pieces.append(np.arange(piece.start, piece.stop))
             shifts.append(np.full(len(pieces[-1]), start, dtype=np.int64))

@@ -179,10 +179,10 @@ def write_events(
     events = to_events(events, unit="us", sensor_size=sensor_size, name=str(path))
     if format is not None:
         writable = {known.name: known for known in all_formats() if known.write is not None}
-        known = writable[check_choice("format", format, tuple(writable))]
+        known: Format | None = writable[check_choice("format", format, tuple(writable))]
     else:
         known = suffix_format(path)
-    if known is None:
+    if known is None or known.write is None:
         endings = ", ".join(ending for known in all_formats() if known.write for ending in known.suffixes)
         raise ValueError(f"`path`: {path.name!r} names no format that can be written. Endings that do: {endings}.")
     if not len(events):

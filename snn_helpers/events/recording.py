@@ -70,7 +70,7 @@ def decode_bin(path, raw: np.ndarray, sensor_size: tuple[int, int, int], lost_us
     if lost_us:
         events["t"] += lost_us
     if largest_y >= OVERFLOW_Y:
-        lost_us += OVERFLOW_US * np.count_nonzero(events["y"] == OVERFLOW_Y)
+        lost_us += OVERFLOW_US * int(np.count_nonzero(events["y"] == OVERFLOW_Y))
         events = _take_out_overflows(events)
     if largest_x >= sensor_size[0] or largest_y >= sensor_size[1] or backwards:
         _refuse_faults(path, events, sensor_size)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock
 
+from snn_helpers._files import write_json
 from snn_helpers._paths import user_path
 from snn_helpers.events.dtype import make_events
 
@@ -259,7 +260,7 @@ def _build(path: Path, params: dict[str, Any], chunks: Iterable[Chunk], geometry
             "dtypes": geometry.dtypes(),
             "checksums": {name: _checksum(building / f"{name}.raw") for name in geometry.dtypes()},
         }
-        (building / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        write_json(building / MANIFEST, manifest)
         outdated = building.with_name(f"{building.name}-outdated")
         if path.exists():
             os.rename(path, outdated)  # not removed in place: a kill would leave half of it under the store's name

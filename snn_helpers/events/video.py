@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numba
@@ -28,7 +30,9 @@ _ROWS = 64  # between two looks at the size of the event buffer
 _LARGEST_PX = XY_MASK + 1
 
 
-def simulate_events(frames, times_us, camera: Camera | None = None, seed: int = 0) -> np.ndarray:
+def simulate_events(
+    frames: np.ndarray, times_us: Sequence[int] | np.ndarray, camera: Camera | None = None, seed: int = 0
+) -> np.ndarray:
     """Let the simulated event camera see a video.
 
     Each pixel sees the logarithm of its grey value, plus the camera's stray light, linear in time between two pictures
@@ -136,7 +140,7 @@ def _see_rows(frames, top, table, before, after, share, key, physics, packed, co
         counts[row] = count
 
 
-def read_video(path) -> tuple[np.ndarray, np.ndarray]:
+def read_video(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     """Read a video or an animated GIF as `simulate_events` takes it.
 
     Parameters
@@ -187,10 +191,13 @@ def _read_film(path: Path) -> tuple[list, list]:
         raise ModuleNotFoundError(
             f"{path}: reading a video needs PyAV: pip install 'snn_helpers[video]' (an animated GIF needs nothing)."
         ) from None
-    pictures, times = [], []
+    pictures: list[np.ndarray] = []
+    times: list[int] = []
     try:
         with av.open(str(path)) as film:
             for frame in film.decode(video=0):
+                if frame.pts is None or frame.time_base is None:
+                    raise RecordingError(f"{path}: picture {len(pictures)} has no time.")
                 pictures.append(frame.to_ndarray(format="gray"))
                 times.append(round(float(frame.pts * frame.time_base) * 1e6))
     except (av.error.FFmpegError, IndexError, TypeError) as error:

@@ -39,7 +39,7 @@ from snn_helpers.over_time.program import Now
 DT = 1e-4  # seconds; what snnTorch's importer takes every graph to be made for
 
 
-def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: str | os.PathLike | None = None):
+def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: str | os.PathLike | None = None) -> Any:
     """Return a network as a NIR graph, exactly or not at all.
 
     Parameters

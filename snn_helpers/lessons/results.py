@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snn_helpers._files import writable_folder, write_whole
+from snn_helpers._files import writable_folder, write_json
 from snn_helpers._paths import results_home, runs_home
 from snn_helpers._versions import release
 
@@ -51,7 +51,7 @@ def write_results(notebook: str, question: str, findings: Mapping[str, Any], fac
     row = {"notebook": notebook, "question": question, "findings": dict(findings), "facts": dict(facts)}
     row |= {"profile_variable": os.environ.get("SNN_PROFILE"), "versions": versions, "machine": machine()}
     folder = writable_folder("SNN_RESULTS_DIR", results_home())
-    write_whole(folder / f"{notebook}.json", json.dumps(row, indent=1, ensure_ascii=False) + "\n")
+    write_json(folder / f"{notebook}.json", row)
 
 
 def read_results(notebook: str) -> dict[str, Any] | None:

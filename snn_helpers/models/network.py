@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,8 @@ class SpikingNetwork(nn.Module):
         """Compute one time step: a frame [B, C, H, W] to output spikes and membranes [B, num_classes]."""
         raise NotImplementedError
 
+    __call__: Callable[..., SpikeOutput]  # torch says no more than Any
+
     def forward(self, frames: Tensor) -> SpikeOutput:
         """Run the network over time.
 
@@ -137,7 +140,7 @@ class SpikingNetwork(nn.Module):
     """What is known of a network that `pretrained` gave back; see `snn_helpers.models.pretrained.Card`."""
 
     @classmethod
-    def pretrained(cls, engine: str = "auto"):
+    def pretrained(cls, engine: str = "auto") -> Self:
         """Return this network with weights that come with the package, in eval mode.
 
         `card` of what is returned says how it was trained and how often it is right; `print(model.card)`.
@@ -158,7 +161,7 @@ class SpikingNetwork(nn.Module):
             raise NotImplementedError(f"no weights of {cls.__name__} come with this package; train it.")
         return load_pretrained(cls, cls.pretrained_name, engine)
 
-    def stream(self, batch: int = 1, step_us: int | None = None, **options):
+    def stream(self, batch: int = 1, step_us: int | None = None, **options: Any) -> Any:
         """Begin a stream through this network, of frames or events as they come; see `snn_helpers.stream`."""
         from snn_helpers import stream  # through the package's front door: networks know nothing of what is above them
 

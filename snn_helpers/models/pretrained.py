@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snn_helpers._files import whole_file, write_whole
+from snn_helpers._files import whole_file, write_json
 
 FOLDER = Path(__file__).parent / "weights"
 _LARGEST = 127  # of a weight in 8 bits, either sign
@@ -128,7 +128,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor], card: Card) -> Card:
     with whole_file(path) as part, open(part, "wb") as file:
         np.savez_compressed(file, **eight_bits(state))
     card = Card(**{**asdict(card), "sha256": _checksum(path)})
-    write_whole(path.with_suffix(".json"), json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n")
+    write_json(path.with_suffix(".json"), asdict(card))
     return card
 
 

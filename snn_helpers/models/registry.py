@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from snn_helpers._checks import register
 from snn_helpers._settings import check_class, check_settings, names_of, split_names
@@ -37,10 +37,11 @@ class RegisteredModel(NamedTuple):
         return values
 
 
+T = TypeVar("T")
 MODELS: dict[str, RegisteredModel] = {}
 
 
-def register_model(name: str, settings: type, network: Any = None) -> Callable[[type], type]:
+def register_model(name: str, settings: type, network: Any = None) -> Callable[[T], T]:
     """Add a network to what can be trained: a decorator of its class, or a call with it.
 
     From then on it is a choice of `--model` and of `TrainConfig(model=...)`, and its settings are flags, parameters and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import snntorch
 import torch
@@ -16,10 +16,11 @@ from snn_helpers.neurons.hidden import HiddenState
 
 LEAST_THRESHOLD = 1e-6  # where a learned threshold stops
 
+Kind = TypeVar("Kind", bound="SpikingNeuron")
 NEURONS: dict[str, type[SpikingNeuron]] = {}  # the kinds that are registered
 
 
-def register_neuron(cls: type[SpikingNeuron]) -> type[SpikingNeuron]:
+def register_neuron(cls: type[Kind]) -> type[Kind]:
     """Add a kind of neurons under its `kind`: a decorator of a class derived from `SpikingNeuron`.
 
     Raises
@@ -93,7 +94,7 @@ class SpikingNeuron(HiddenState):
     equation: ClassVar[Callable]
     excess: ClassVar[Callable] = staticmethod(above_threshold)
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         # Kernels are found by kind: another equation under a kind that has one would be computed as that one.
         if {"equation", "excess"} & vars(cls).keys() and "kind" not in vars(cls):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import platform
 import time
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from snn_helpers._files import writable_folder, write_whole
+from snn_helpers._files import writable_folder, write_json
 from snn_helpers._paths import logs_home, runs_home
 from snn_helpers._settings import names_of
 from snn_helpers._versions import release
@@ -179,7 +178,7 @@ def _test_only(config, model, test_set, criterion, device, processes, folder, st
 
 def _finish(history, metrics, test_set, folder: Path, log_dir: Path, processes: Processes) -> TrainResult:
     if processes.first:
-        write_whole(folder / RESULT, json.dumps(metrics, indent=1) + "\n")
+        write_json(folder / RESULT, metrics)
         print(
             f"test accuracy {100 * metrics['test_accuracy']:.2f} %, 95 % interval {100 * metrics['interval_low']:.1f} "
             f"to {100 * metrics['interval_high']:.1f} % ({test_set.provenance})",

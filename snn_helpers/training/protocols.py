@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers._files import writable_folder, write_whole
+from snn_helpers._files import writable_folder, write_json
 from snn_helpers._paths import results_home, runs_home, user_path
 from snn_helpers._settings import names_of
 from snn_helpers.data import EventDataset, find_real_recordings, load_dataset, load_folds, same_recordings
@@ -88,7 +88,7 @@ def run_protocol(
     rows = [row for seed in seeds for row in _of_seed(name, replace(config, seed=seed), folds)]
     told = _summary(name, config, seeds, rows)
     path = home / f"protocol-{name}-{config.model}-{told['config']['profile']}.json"
-    write_whole(path, json.dumps(told, indent=1) + "\n")
+    write_json(path, told)
     return told
 
 

@@ -13,7 +13,7 @@ from snn_helpers._checks import check_float
 from snn_helpers.activity import decisions
 from snn_helpers.widgets.base import MAX_BYTES, Explorer, class_names
 from snn_helpers.widgets.page import within_budget
-from snn_helpers.widgets.state import Choice, Flag, Number, Numbers
+from snn_helpers.widgets.state import Choice, Field, Flag, Number, Numbers
 
 SPEEDS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 _SMALL = 10_000  # bytes of a layer's membranes that a page keeps of every recording
@@ -75,17 +75,15 @@ class ActivityExplorer(Explorer):
         state: Mapping[str, Any] | None = None,
     ):
         networks = [(spk, mem), *([other] if other else [])]
-        self._networks = [
-            tuple({k: np.asarray(v) for k, v in (part or {}).items()} for part in one) for one in networks
-        ]
-        self._frames = None if frames is None else np.asarray(frames)
-        if self._frames is None or self._frames.size == 0 or not spk:
+        self._networks = [(_as_arrays(spk), _as_arrays(mem)) for spk, mem in networks]
+        self._frames = np.asarray([] if frames is None else frames)
+        if self._frames.size == 0 or not spk:
             super().__init__({}, {"sentence": "Nothing was recorded: no frames, or no layer."}, {}, state)
             return
         _check_shapes(self._frames, self._networks)
         num_steps, samples = self._frames.shape[:2]
         self._labels = None if labels is None else [int(label) for label in labels]
-        if labels is not None and len(self._labels) != samples:
+        if self._labels is not None and len(self._labels) != samples:
             raise ValueError(f"`labels` must be as many as recordings, {samples}; got {len(self._labels)}.")
         self._layers = list(self._networks[0][0])
         outputs = self._networks[0][0][self._layers[-1]].shape[-1]
@@ -94,7 +92,7 @@ class ActivityExplorer(Explorer):
         self._step_ms = check_float("step_ms", step_ms, low=0, above=True)
         self._threshold = check_float("threshold", threshold, low=0, above=True)
         largest = max(int(np.prod(array.shape[2:])) for array in self._networks[0][0].values())
-        fields = {
+        fields: dict[str, Field] = {
             "sample": Number(0, 0, samples - 1, whole=True),
             "layer": Choice(self._layers[0], self._layers),
             "network": Choice(0, list(range(len(networks)))),
@@ -115,7 +113,7 @@ class ActivityExplorer(Explorer):
         bytes_of = {layer: self._membrane_bytes(layer) for layer in have}
         room = MAX_BYTES - self._frames[:, 0].size - sum(size // 16 + 1 for size in bytes_of.values())
         kept = []
-        for layer in sorted(have, key=bytes_of.get):
+        for layer in sorted(have, key=bytes_of.__getitem__):
             if bytes_of[layer] <= room:
                 room -= bytes_of[layer]
                 kept.append(layer)
@@ -171,7 +169,7 @@ class ActivityExplorer(Explorer):
         buffers["scales"] = np.asarray(scales, np.float32).tobytes()
         return buffers
 
-    def _page_answers(self) -> dict[str, dict[int, dict[str, Any]]]:
+    def _page_answers(self) -> dict[str, dict[Any, Mapping[str, Any]]]:
         if not self._fields:
             return {}
         shown, small = self._state["sample"], [layer for layer in self._kept if self._membrane_bytes(layer) <= _SMALL]
@@ -264,3 +262,7 @@ def mosaic(now: np.ndarray, so_far: np.ndarray) -> np.ndarray:
         top, left = channel // columns * (height + gap), channel % columns * (width + gap)
         picture[top : top + height, left : left + width] = strength[channel]
     return picture[: picture.shape[0] - gap, : picture.shape[1] - gap]
+
+
+def _as_arrays(record: Record | None) -> dict[str, np.ndarray]:
+    return {layer: np.asarray(values) for layer, values in (record or {}).items()}

@@ -58,7 +58,7 @@ def _front_class(script: str):
         # What only some widgets have; an empty value costs nothing.
         points = traitlets.Bytes(b"").tag(sync=True)
         opened = traitlets.Dict().tag(sync=True)
-        rows = traitlets.List().tag(sync=True)
+        rows: Any = traitlets.List().tag(sync=True)
         status = traitlets.Dict().tag(sync=True)
 
     return Front
@@ -120,7 +120,7 @@ class Explorer:
     ):
         self._fields, self._facts, self._buffers = fields, facts, buffers
         self._state = check_state(state, fields)
-        self._front = None
+        self._front: Any = None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -210,12 +210,13 @@ class Explorer:
 
     def _bundle(self, provenance: str = "", alt: str = "") -> dict[str, Any]:
         """Return the widget, and the figure beside it for places that show no widgets: exports, code hosts."""
-        bundle = {"text/plain": type(self).__name__, "image/png": self._png(provenance)}
+        png = self._png(provenance)
+        bundle: dict[str, Any] = {"text/plain": type(self).__name__, "image/png": png}
         if has_front_end():
             bundle.update(self.front._repr_mimebundle_()[0])
             bundle["text/plain"] = type(self).__name__
         elif widget_setting() == "page":
-            bundle["text/html"] = self._page(bundle["image/png"], alt)
+            bundle["text/html"] = self._page(png, alt)
         return bundle
 
     def _page(self, png: bytes, alt: str) -> str:
@@ -231,7 +232,7 @@ class Explorer:
             alt=alt or type(self).__name__,
         )
 
-    def _page_answers(self) -> dict[str, dict[Any, dict[str, Any]]]:
+    def _page_answers(self) -> dict[str, dict[Any, Mapping[str, Any]]]:
         """Return {field: {value: traits}}: what Python would answer to changes of the fields in `asks`."""
         return {}
 

@@ -12,7 +12,7 @@ from snn_helpers import plots
 from snn_helpers.widgets.base import MAX_BYTES, Explorer, class_names
 from snn_helpers.widgets.event_player import pack_recording
 from snn_helpers.widgets.page import within_budget
-from snn_helpers.widgets.state import Choice, Number, Numbers
+from snn_helpers.widgets.state import Choice, Field, Number, Numbers
 
 COLOURS = ("label", "prediction", "error", "confidence")
 
@@ -75,7 +75,7 @@ class EmbeddingExplorer(Explorer):
         self._get = events if callable(events) or events is None else events.__getitem__
         self._sensor_size = sensor_size
         known = {"labels": labels, "predictions": predictions, "confidence": confidence}
-        facts = {name: _plain(name, values, samples) for name, values in known.items()}
+        facts: dict[str, Any] = {name: _plain(name, values, samples) for name, values in known.items()}
         names = [str(name) for name in (frame_names if frame_names is not None else range(frames))]
         if len(names) != frames:
             raise ValueError(f"`frame_names` must be as many as frames, {frames}; got {len(names)}.")
@@ -90,7 +90,7 @@ class EmbeddingExplorer(Explorer):
         colour_by = [name for name in COLOURS if can[name]] or ["label"]
         facts |= {"samples": samples, "frames": frames, "frame_word": frame_word, "frame_names": names}
         facts |= {"colour_by": colour_by, "note": "" if events is not None else "No recordings were given to open."}
-        fields = {
+        fields: dict[str, Field] = {
             "colour": Choice(colour_by[0], colour_by),
             "frame": Number(float(frames - 1), 0, frames - 1),
             "opened": Number(-1, -1, samples - 1, whole=True),
@@ -114,7 +114,7 @@ class EmbeddingExplorer(Explorer):
         facts, buffers = pack_recording(events, self._sensor_size, ())
         return {"index": index, **facts}, buffers
 
-    def _page_answers(self) -> dict[str, dict[int, dict[str, Any]]]:
+    def _page_answers(self) -> dict[str, dict[Any, Mapping[str, Any]]]:
         if not self._fields:
             return {}
         samples, opened = self._facts["samples"], max(self._state["opened"], 0)

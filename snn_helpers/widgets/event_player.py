@@ -10,7 +10,7 @@ import numpy as np
 from snn_helpers import plots
 from snn_helpers._checks import check_choice
 from snn_helpers.widgets.base import Explorer
-from snn_helpers.widgets.state import Choice, Flag, Number
+from snn_helpers.widgets.state import Choice, Field, Flag, Number
 
 BIN_WIDTHS_MS = (1, 2, 5, 10, 20, 50, 100)
 SPEEDS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -63,11 +63,12 @@ class EventPlayer(Explorer):
         self._events = events
         if events is None or len(events) == 0:
             sentence = "There is no recording to play." if events is None else "This recording has no events to play."
-            facts, buffers, end_ms = {"sentence": sentence}, {}, float(_LONGEST_MS)
+            facts: dict[str, Any] = {"sentence": sentence}
+            buffers: dict[str, bytes] = {}
         else:
             facts, buffers = pack_recording(events, sensor_size, saccades_ms)
-            end_ms = facts["end_ms"]
-        fields = {
+        end_ms = float(facts.get("end_ms", _LONGEST_MS))
+        fields: dict[str, Field] = {
             "time_ms": Number(min(60.0, end_ms / 2), 0, end_ms),
             "bin_ms": Choice(20, BIN_WIDTHS_MS),
             "mode": Choice("bin", MODES),

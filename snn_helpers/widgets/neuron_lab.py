@@ -14,9 +14,10 @@ from snn_helpers._checks import check_float, check_int
 from snn_helpers.engine import Neuron
 from snn_helpers.neurons import ALIF, Leaky, Synaptic
 from snn_helpers.widgets.base import Explorer
-from snn_helpers.widgets.state import Choice, Number, Numbers
+from snn_helpers.widgets.state import Choice, Field, Number, Numbers
 
-KINDS = {"leaky": Leaky, "synaptic": Synaptic, "alif": ALIF}  # what the browser's module knows, too
+# What the browser's module knows, too.
+KINDS: dict[str, Any] = {"leaky": Leaky, "synaptic": Synaptic, "alif": ALIF}
 RESETS = ("subtract", "zero", "none")
 MOST_INPUTS = 40
 _RANGES = {  # least, most, step of the slider
@@ -56,9 +57,11 @@ class NeuronLab(Explorer):
         self._num_steps = check_int("num_steps", num_steps, low=2, high=2000)
         end_ms = (num_steps - 1) * step_ms
         third = [round(share * num_steps) * step_ms for share in (0.15, 0.3, 0.45)]
-        fields = {name: Number(_DEFAULTS[name], low, high) for name, (low, high, _) in _RANGES.items()}
+        fields: dict[str, Field] = {
+            name: Number(_DEFAULTS[name], low, high) for name, (low, high, _) in _RANGES.items()
+        }
         fields |= {
-            "kind": Choice("leaky", KINDS),
+            "kind": Choice("leaky", tuple(KINDS)),
             "reset": Choice("subtract", RESETS),
             "inputs_ms": Numbers(third, 0, end_ms, MOST_INPUTS),
         }
@@ -120,7 +123,7 @@ def respond(cur: np.ndarray, neuron: Neuron, reset: str = "subtract") -> dict[st
     currents = torch.from_numpy(np.asarray(cur, np.float32))
     numbers, zero = neuron.tensors(currents), torch.zeros(())
     spk, state = zero, dict.fromkeys(neuron.states, zero)
-    record = {"cur": currents.numpy(), "mem": [], "spk": [], "theta": []}
+    record: dict[str, list[float]] = {"mem": [], "spk": [], "theta": []}
     for current in currents:
         if reset == "zero":
             state["mem"] = state["mem"] * (1 - spk)
@@ -129,4 +132,4 @@ def respond(cur: np.ndarray, neuron: Neuron, reset: str = "subtract") -> dict[st
         theta = numbers["threshold"] + (numbers["adaptation"] * state["adapted"] if neuron.kind == "alif" else 0)
         for name, value in (("mem", state["mem"]), ("spk", spk), ("theta", theta)):
             record[name].append(value.item())
-    return {name: np.asarray(values, np.float32) for name, values in record.items()}
+    return {"cur": currents.numpy()} | {name: np.asarray(values, np.float32) for name, values in record.items()}

@@ -20,7 +20,9 @@ class Number:
 
     def check(self, name: str, value: Any) -> float:
         """Return the value, checked."""
-        return (check_int if self.whole else check_float)(name, value, self.low, self.high)
+        if self.whole:
+            return check_int(name, value, int(self.low), int(self.high))
+        return check_float(name, value, self.low, self.high)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def read_table(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows = [_row(place, row, columns, names, plan["swept"]) for place, row in enumerate(table, 1)]
     chosen = kept(rows, table, plan["metric"], plan["direction"] == "maximize")
     bad = [sum(matches(row["cells"][2], "not well") for row in some) for some in (chosen, rows)]
-    told = {"columns": columns, "results": names, "counts": dict(Counter(row["status"] for row in table))}
+    told: dict[str, Any] = {"columns": columns, "results": names}
+    told["counts"] = dict(Counter(row["status"] for row in table))
     told |= {"total": len(table), "metric": plan["metric"], "note": "", "grows": plan.get("search") == "optuna"}
     if len(chosen) < len(rows):
         told["note"] = (

@@ -17,7 +17,7 @@ from snn_helpers._paths import user_path
 from snn_helpers.batch.ledger import LEDGER, LedgerError
 from snn_helpers.batch.sweep import PLAN
 from snn_helpers.widgets.base import Explorer, has_front_end, hear_while_busy
-from snn_helpers.widgets.state import Choice, Flag, Text
+from snn_helpers.widgets.state import Choice, Field, Flag, Text
 from snn_helpers.widgets.sweep_rows import PLACE, SHOWN_STATUSES, counts_line, draw_table, read_table, select
 
 _POLL_S = 1.0
@@ -63,7 +63,7 @@ class SweepTable(Explorer):
 
     def __init__(self, folder: str | os.PathLike, *, state: Mapping[str, Any] | None = None):
         self.folder = user_path(folder)
-        fields = {
+        fields: dict[str, Field] = {
             "sort": Text(PLACE),
             "descending": Flag(False),
             "filter": Text(""),
@@ -192,7 +192,7 @@ class SweepTable(Explorer):
 
 def _stamp(folder: Path) -> list:
     """Return what changes when a sweep's files do."""
-    found = []
+    found: list[tuple[int, int, int] | None] = []
     for name in (PLAN, LEDGER):
         try:
             told = (folder / name).stat()

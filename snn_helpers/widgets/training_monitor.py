@@ -141,7 +141,7 @@ def _is_number(value: Any) -> bool:
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row that JSON can carry: plain numbers and words; what is not finite is None."""
-    plain = {}
+    plain: dict[str, Any] = {}
     for name, value in row.items():
         if _is_number(value):
             whole = isinstance(value, numbers.Integral)

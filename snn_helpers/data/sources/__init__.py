@@ -41,7 +41,9 @@ def register_source(name: str) -> Callable[[Source], Source]:
     return enter
 
 
-def load_dataset(name: str | os.PathLike = "simulated", data_dir: str | os.PathLike | None = None, split="train"):
+def load_dataset(
+    name: str | os.PathLike = "simulated", data_dir: str | os.PathLike | None = None, split: str = "train"
+) -> EventDataset:
     """Open a split of a data set, building its event store on first use.
 
     Parameters
@@ -91,7 +93,7 @@ def load_dataset(name: str | os.PathLike = "simulated", data_dir: str | os.PathL
                 f"{name} --out NAME`, then use NAME."
             )
         check_dataset(str(name))
-    return load_imported(folder, str(name), split)
+    return load_imported(folder, str(name), split)  # type: ignore[arg-type]  # without a folder it was refused
 
 
 def dataset_home(data_dir: str | os.PathLike | None):

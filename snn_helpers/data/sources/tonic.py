@@ -48,7 +48,7 @@ def load_tonic(name: str, data_dir: str | os.PathLike | None, split: str) -> Eve
     title = name.removeprefix(PREFIX)
     cls = _class_of(title)
     folder = str(user_path(data_dir) if data_dir else data_home() / "tonic")
-    names = [item for item in inspect.signature(cls.__init__).parameters if item in ("train", "split")]
+    names = [item for item in inspect.signature(cls).parameters if item in ("train", "split")]
     has_test = bool(names)
     part = "test" if has_test and split == "test" else "train"
     path = data_home() / "stores" / f"tonic-{title}-{part}"
@@ -122,7 +122,7 @@ def _without_words(words: list[str]) -> list[str]:
 
 
 def _rows(events: np.ndarray) -> np.ndarray:
-    return events["y"] if "y" in events.dtype.names else np.zeros(len(events), np.int64)
+    return events["y"] if "y" in (events.dtype.names or ()) else np.zeros(len(events), np.int64)
 
 
 def _chunks(recordings, labels: np.ndarray) -> Iterator[Chunk]:

@@ -105,7 +105,7 @@ def _find(path: Path, file, options: Options) -> str:
             return place
         if isinstance(item, h5py.Dataset) and (item.dtype.names or (item.ndim == 2 and item.shape[1] == 4)):
             return place
-    names = []
+    names: list[str] = []
     file.visit(lambda name: names.append(name) if len(names) < 12 else None)
     raise RecordingError(
         f"{path}: no events in this HDF5 file. Expected x, y, t, p in events/, CD/events or at the root; found "

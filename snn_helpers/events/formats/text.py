@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -106,7 +107,7 @@ def _blocks(path: Path, skip: int, comma: str | None, names, width: int, length:
             yield dict(zip(names, table.T)) if names else table
 
 
-def _plain_blocks(path: Path, skip: int, mark: str, names, width: int, lines: int) -> Iterator:
+def _plain_blocks(path: Path, skip: int, mark: str, names, width: int, lines: int) -> Generator[Any, None, int | None]:
     """Yield blocks of lines as programs write them; return where others begin, which np.loadtxt may read, or None."""
     with open(path, "rb") as file:
         head = b"".join(file.readline() for _ in range(skip))
