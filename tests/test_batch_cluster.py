@@ -40,16 +40,16 @@ def scheduler(tmp_path, ran):
         process.wait()
 
 
-def test_a_thousand_runs_are_each_run_once(tmp_path, job):
+def test_hundreds_of_runs_are_each_run_once(tmp_path, job):
     listed = tmp_path / "listed.txt"
     command = ("/bin/sh", "-c", f'echo "$0" >> {listed}')
-    plan = SweepPlan(job, {"seed": "0..999"}, metric="score")
+    plan = SweepPlan(job, {"seed": "0..299"}, metric="score")
     rows = run_sweep(plan, tmp_path / "sweep", Workers(jobs=2, cluster="local", command=command), say=quiet)
-    assert len(rows) == 1000
+    assert len(rows) == 300
     assert {row["status"] for row in rows.values()} == {"done"}
     started = listed.read_text().split()
-    assert len(started) == len(set(started)) == 1000
-    assert len(read_rows(tmp_path / "sweep")) == 1000
+    assert len(started) == len(set(started)) == 300
+    assert len(read_rows(tmp_path / "sweep")) == 300
 
 
 def test_runs_of_a_killed_worker_go_elsewhere_and_the_ledger_is_that_of_one_machine(
