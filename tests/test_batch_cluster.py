@@ -40,16 +40,16 @@ def scheduler(tmp_path, ran):
         process.wait()
 
 
-def test_a_thousand_runs_are_each_run_once(tmp_path, job):
+def test_hundreds_of_runs_are_each_run_once(tmp_path, job):
     listed = tmp_path / "listed.txt"
     command = ("/bin/sh", "-c", f'echo "$0" >> {listed}')
-    plan = SweepPlan(job, {"seed": "0..999"}, metric="score")
+    plan = SweepPlan(job, {"seed": "0..299"}, metric="score")
     rows = run_sweep(plan, tmp_path / "sweep", Workers(jobs=2, cluster="local", command=command), say=quiet)
-    assert len(rows) == 1000
+    assert len(rows) == 300
     assert {row["status"] for row in rows.values()} == {"done"}
     started = listed.read_text().split()
-    assert len(started) == len(set(started)) == 1000
-    assert len(read_rows(tmp_path / "sweep")) == 1000
+    assert len(started) == len(set(started)) == 300
+    assert len(read_rows(tmp_path / "sweep")) == 300
 
 
 def test_runs_of_a_killed_worker_go_elsewhere_and_the_ledger_is_that_of_one_machine(
@@ -87,7 +87,8 @@ def test_runs_of_a_killed_worker_go_elsewhere_and_the_ledger_is_that_of_one_mach
     assert list(far) == list(near)
 
 
-def test_run_that_kills_every_worker_is_a_row_and_the_others_go_on(tmp_path, job, ran, stand_in):
+def test_run_that_kills_every_worker_is_a_row_and_the_others_go_on(tmp_path, job, ran, stand_in, monkeypatch):
+    monkeypatch.setattr("snn_helpers.batch.cluster.LOSSES", 1)
     killer = tmp_path / "killer.py"
     killer.write_text(
         "import json, os, signal, sys\njob = json.load(open(sys.argv[1]))\n"
@@ -97,7 +98,7 @@ def test_run_that_kills_every_worker_is_a_row_and_the_others_go_on(tmp_path, job
     rows = run_sweep(SweepPlan(job, {"seed": "0..3"}, metric="score"), tmp_path / "sweep", workers, say=quiet)
     by_seed = {row["parameters"]["seed"]: row for row in rows.values()}
     assert [by_seed[seed]["status"] for seed in range(4)] == ["done", "killed", "done", "done"]
-    assert "its worker was lost" in by_seed[1]["error"]
+    assert "its worker was lost 2 times" in by_seed[1]["error"]
 
 
 def test_workers_that_dask_gives_up_are_replaced(tmp_path, job, ran, monkeypatch):

@@ -11,7 +11,7 @@ from snn_helpers.training import protocols
 from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.protocols import run_protocol
 
-SMALL = {"profile": "smoke", "num_samples": 30, "time_steps": 2, "epochs": 1, "batch_size": 15}
+SMALL = {"profile": "smoke", "num_samples": 30, "time_steps": 2, "epochs": 1, "batch_size": 15, "init_rate": 0.0}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -22,10 +23,17 @@ COLUMNS = ["epoch", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_a
 COLUMNS += ["hidden_spike_fraction"]
 
 
-@pytest.fixture
-def folder(make_folder, data_home):
+pytestmark = pytest.mark.usefixtures("runs_home")
+SHORT = {"dataset": "nmnist", "time_steps": 3, "batch_size": 16, "epochs": 2, "event_drop": 0.1, "init_rate": 0.0}
+
+
+@pytest.fixture(scope="module")
+def folder(make_folder_at, tmp_path_factory):
     """Return a folder with six Train recordings of each digit, one of them for validation, and one Test."""
-    return make_folder(per_class={"Train": 6, "Test": 1}, count=300)
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SNN_DATA_DIR", str(home / "data"))
+        yield make_folder_at(home / "NMNIST", {"Train": 6, "Test": 1}, count=300)
 
 
 @pytest.fixture
@@ -33,19 +41,31 @@ def make_config(folder, tmp_path):
     """Return a maker of tiny runs: make(name of the save_dir, other settings)."""
 
     def make(name="run", **changes):
-        settings = {
-            "dataset": "nmnist",
-            "data_dir": folder,
-            "time_steps": 3,
-            "batch_size": 16,
-            "epochs": 2,
-            "event_drop": 0.1,
-            "init_rate": 0.0,
-            "save_dir": tmp_path / name,
-        }
-        return TrainConfig(**{**settings, **changes})
+        return TrainConfig(**(SHORT | {"data_dir": folder, "save_dir": tmp_path / name} | changes))
 
     return make
+
+
+def trained_once(folder, place, **changes):
+    return train(TrainConfig(**(SHORT | {"data_dir": folder, "save_dir": place} | changes)))
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """Return the result of a run, for all tests that only look at it; see `copied`."""
+    return trained_once(folder, tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.fixture(scope="module")
+def other(folder, tmp_path_factory):
+    """Return the result of a run with other settings, one epoch long."""
+    changes = {"epochs": 1, "beta": 0.75, "threshold": 1.5, "lr": 0.004, "seed": 2}
+    return trained_once(folder, tmp_path_factory.mktemp("other") / "run", **changes)
+
+
+def copied(result, tmp_path):
+    """Return a copy of a run's folder, for a test that writes to it."""
+    return shutil.copytree(result.paths["save_dir"], tmp_path / "run")
 
 
 def weights(path):
@@ -63,11 +83,10 @@ def seen(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def test_train_writes_checkpoints_history_and_result(make_config, tmp_path):
-    result = train(make_config())
-    folder = tmp_path / "run"
+def test_train_writes_checkpoints_history_and_result(finished):
+    result, folder = finished, finished.paths["save_dir"]
     assert seen(folder) == ["best.pt", "history.csv", "last.pt", "logs", "previous.pt", "result.json"]
-    assert result.paths["save_dir"] == folder
+    assert folder.name == "run"
     assert list(result.paths["log_dir"].glob("events.out.tfevents.*"))
 
     with open(folder / "history.csv", newline="") as file:
@@ -89,42 +108,39 @@ def test_train_writes_checkpoints_history_and_result(make_config, tmp_path):
     assert told["provenance"]["train"]["recordings"] == 50
 
 
-def test_checkpoints_hold_plain_values_and_every_part(make_config, tmp_path):
-    result = train(make_config())
-    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+def test_checkpoints_hold_plain_values_and_every_part(finished):
+    state = torch.load(finished.paths["last"], weights_only=True)
     assert {"model", "optimizer", "scheduler", "epoch", "config", "history", "rng"} <= state.keys()
     assert state["epoch"] == 2
-    assert state["history"] == result.history
+    assert state["history"] == finished.history
     assert TrainConfig.from_params(state["config"]).time_steps == 3
     assert not [name for name in state["model"] if "mem" in name or "spk" in name]
 
 
-def test_test_accuracy_is_that_of_the_best_checkpoint(make_config, tmp_path, folder):
-    result = train(make_config(epochs=3))
-    model, config = load_model(tmp_path / "run" / "best.pt")
+def test_test_accuracy_is_that_of_the_best_checkpoint(finished, folder):
+    model, config = load_model(finished.paths["best"])
     assert not model.training
     dataset = load_dataset("nmnist", folder, "test")
     frames = torch.from_numpy(dataset.frames(range(10), config.time_steps))
     with torch.no_grad():
         answers = decide(model(frames))
-    assert result.metrics["test_accuracy"] == (answers.numpy() == dataset.labels).mean()
-    epoch = torch.load(tmp_path / "run" / "best.pt", weights_only=True)["epoch"]
-    accuracies = [row["valid_accuracy"] for row in result.history]
+    assert finished.metrics["test_accuracy"] == (answers.numpy() == dataset.labels).mean()
+    epoch = torch.load(finished.paths["best"], weights_only=True)["epoch"]
+    accuracies = [row["valid_accuracy"] for row in finished.history]
     assert accuracies.index(max(accuracies)) == epoch - 1
 
 
-def test_equal_settings_give_equal_runs(make_config, tmp_path):
-    torch.manual_seed(1)
-    first = train(make_config("one"))
+def test_equal_settings_give_equal_runs(finished, make_config):
     torch.manual_seed(2)  # what the caller did with torch's generator makes no difference
-    second = train(make_config("two"))
-    assert first.history == second.history
-    assert_same_weights(tmp_path / "one" / "last.pt", tmp_path / "two" / "last.pt")
-    assert (tmp_path / "one" / "history.csv").read_bytes() == (tmp_path / "two" / "history.csv").read_bytes()
+    second = train(make_config())
+    assert finished.history == second.history
+    assert_same_weights(finished.paths["last"], second.paths["last"])
+    one, two = (result.paths["save_dir"] / "history.csv" for result in (finished, second))
+    assert one.read_bytes() == two.read_bytes()
 
 
-def test_another_seed_gives_another_run(make_config):
-    assert train(make_config("one", epochs=1)).history != train(make_config("two", epochs=1, seed=1)).history
+def test_another_seed_gives_another_run(finished, make_config):
+    assert train(make_config(seed=1)).history != finished.history
 
 
 def test_resume_keeps_the_data_and_the_profile_of_the_run(make_config, tmp_path, folder):
@@ -135,8 +151,8 @@ def test_resume_keeps_the_data_and_the_profile_of_the_run(make_config, tmp_path,
     assert (told["dataset"], told["data_dir"]) == ("nmnist", str(folder))
 
 
-def test_resume_of_a_finished_run_changes_nothing(make_config, tmp_path):
-    first = train(make_config())
+def test_resume_of_a_finished_run_changes_nothing(finished, tmp_path):
+    first, _ = finished, copied(finished, tmp_path)
     before = weights(tmp_path / "run" / "last.pt")
     (tmp_path / "run" / "history.csv").unlink()  # as if it had been killed just before it wrote that
     again = train(TrainConfig(resume=tmp_path / "run" / "last.pt"))
@@ -156,19 +172,17 @@ def test_resume_of_a_finished_run_changes_nothing(make_config, tmp_path):
         ({"model": "resnet"}, "model 'cnn', not 'resnet'"),
         ({"threshold": 2.0}, "threshold 1.5, not 2.0"),
         ({"epochs": 7}, "epochs 1, not 7"),
-        ({"seed": 3, "lr": 0.5}, "lr 0.004, not 0.5; seed 0, not 3"),
+        ({"seed": 3, "lr": 0.5}, "lr 0.004, not 0.5; seed 2, not 3"),
     ],
 )
-def test_resume_refuses_other_settings(make_config, tmp_path, changes, message):
-    train(make_config(epochs=1, beta=0.75, threshold=1.5, lr=0.004))
+def test_resume_refuses_other_settings(other, changes, message):
     with pytest.raises(CheckpointError, match=f"last.pt: was made with {message}. Leave these flags out") as refused:
-        train(TrainConfig(resume=tmp_path / "run" / "last.pt", **changes))
+        train(TrainConfig(resume=other.paths["last"], **changes))
     assert ("begin another run from its weights: --init_from" in str(refused.value)) == ("epochs" in changes)
 
 
-def test_flag_typed_at_its_default_is_refused_where_the_run_was_made_with_another(make_config, tmp_path, capsys):
-    train(make_config(epochs=1, beta=0.75))
-    command = ["train", "--resume", str(tmp_path / "run")]
+def test_flag_typed_at_its_default_is_refused_where_the_run_was_made_with_another(other, tmp_path, capsys):
+    command = ["train", "--resume", str(copied(other, tmp_path))]
     assert main([*command, "--beta", str(TrainConfig().beta)]) == 1
     assert "was made with beta 0.75, not 0.9. Leave these flags out." in capsys.readouterr().err
     assert main([*command, "--beta", "0.75"]) == 0
@@ -182,11 +196,10 @@ def test_resume_names_a_damaged_checkpoint_before_any_work(make_config, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_test_only_scores_a_folder_with_test_only(make_config, make_folder, tmp_path, capsys):
-    trained = train(make_config())
+def test_test_only_scores_a_folder_with_test_only(finished, make_folder, tmp_path, capsys):
     only_test = make_folder("only-test", {"Test": 3}, seed=4, count=300)
     config = TrainConfig(
-        resume=tmp_path / "run" / "best.pt",
+        resume=finished.paths["best"],
         test_only=True,
         dataset="nmnist",
         data_dir=only_test,
@@ -201,36 +214,34 @@ def test_test_only_scores_a_folder_with_test_only(make_config, make_folder, tmp_
     assert told["config"]["time_steps"] == 3
     assert f"test accuracy {100 * told['test_accuracy']:.2f} %" in capsys.readouterr().out
     # The checkpoint of the best epoch knows of the epochs up to it.
-    assert result.history == trained.history[: len(result.history)]
+    assert result.history == finished.history[: len(result.history)]
 
 
-def test_test_only_gives_the_accuracy_of_the_run(make_config, tmp_path):
-    trained = train(make_config())
-    tested = train(TrainConfig(resume=tmp_path / "run" / "best.pt", test_only=True, save_dir=tmp_path / "test"))
-    assert tested.metrics["test_accuracy"] == trained.metrics["test_accuracy"]
-    assert tested.metrics["provenance"]["test"] == trained.metrics["provenance"]["test"]
+def test_test_only_gives_the_accuracy_of_the_run(finished, tmp_path):
+    tested = train(TrainConfig(resume=finished.paths["best"], test_only=True, save_dir=tmp_path / "test"))
+    assert tested.metrics["test_accuracy"] == finished.metrics["test_accuracy"]
+    assert tested.metrics["provenance"]["test"] == finished.metrics["provenance"]["test"]
     assert set(tested.paths) == {"save_dir", "log_dir", "result"}
 
 
-def test_test_only_of_a_folder_takes_the_network_that_the_run_tested_and_says_how_it_was_made(make_config, tmp_path):
-    train(make_config(seed=3, lr=0.004, epochs=1))
-    (tmp_path / "run" / "last.pt").rename(tmp_path / "run" / "other.pt")
-    train(make_config("other", seed=4))
-    (tmp_path / "other" / "last.pt").rename(tmp_path / "run" / "last.pt")  # so that last and best differ
-    tested = train(TrainConfig(resume=tmp_path / "run", test_only=True, data_dir=make_config().data_dir))
+def test_test_only_of_a_folder_takes_the_network_that_the_run_tested_and_says_how_it_was_made(
+    finished, other, folder, tmp_path
+):
+    run = copied(other, tmp_path)
+    shutil.copy(finished.paths["last"], run / "last.pt")  # so that last and best differ
+    tested = train(TrainConfig(resume=run, test_only=True, data_dir=folder))
     assert tested.metrics["config"]["resume"].endswith("best.pt")
     told = {name: tested.metrics["config"][name] for name in ("seed", "lr", "epochs")}
-    assert told == {"seed": 3, "lr": 0.004, "epochs": 1}
-    last = train(TrainConfig(resume=tmp_path / "run", test_only=True, select="last"))
+    assert told == {"seed": 2, "lr": 0.004, "epochs": 1}
+    last = train(TrainConfig(resume=run, test_only=True, select="last"))
     assert last.metrics["config"]["resume"].endswith("last.pt")
     with pytest.raises(CheckpointError, match=r"was made with lr 0\.004, not 0\.5"):
-        train(TrainConfig(resume=tmp_path / "run", test_only=True, lr=0.5))
+        train(TrainConfig(resume=run, test_only=True, lr=0.5))
 
 
-def test_new_run_takes_weights_of_a_network_with_the_same_neurons_only(make_config, tmp_path):
-    train(make_config(epochs=1))
+def test_new_run_takes_weights_of_a_network_with_the_same_neurons_only(finished, make_config, tmp_path):
     with pytest.raises(CheckpointError, match=r"its network has beta 0\.9, not 0\.2; threshold 0\.1, not 1\.0\. Give"):
-        train(make_config("other", init_from=tmp_path / "run" / "last.pt", beta=0.2, threshold=1.0))
+        train(make_config("other", init_from=finished.paths["last"], beta=0.2, threshold=1.0))
     assert not (tmp_path / "other").exists()
 
 
@@ -239,11 +250,10 @@ def test_normalisation_of_single_values_is_refused_before_any_work(make_config):
         train(make_config(batch_size=1, time_steps=1))
 
 
-def test_test_only_leaves_the_checkpoint_as_it_was(make_config, tmp_path):
-    train(make_config())
-    before = (tmp_path / "run" / "best.pt").read_bytes()
-    train(TrainConfig(resume=tmp_path / "run" / "best.pt", test_only=True))
-    assert (tmp_path / "run" / "best.pt").read_bytes() == before
+def test_test_only_leaves_the_checkpoint_as_it_was(finished):
+    before = finished.paths["best"].read_bytes()
+    train(TrainConfig(resume=finished.paths["best"], test_only=True))
+    assert finished.paths["best"].read_bytes() == before
 
 
 def test_test_only_needs_a_checkpoint(make_config):
@@ -251,8 +261,8 @@ def test_test_only_needs_a_checkpoint(make_config):
         train(make_config(test_only=True))
 
 
-def test_save_dir_that_holds_another_run_is_refused(make_config, tmp_path):
-    train(make_config(epochs=1))
+def test_save_dir_that_holds_another_run_is_refused(finished, make_config, tmp_path):
+    copied(finished, tmp_path)
     before = (tmp_path / "run" / "last.pt").read_bytes()
     with pytest.raises(ValueError, match=r"`--save_dir`: .*run holds another run\. Choose a new folder"):
         train(make_config(epochs=1))
@@ -437,8 +447,9 @@ def test_training_starts_from_layers_that_fire_at_the_share_asked_for(make_confi
     assert resumed.metrics["initial_firing"] == told
 
 
-def test_no_share_leaves_the_weights_alone(make_config):
-    assert train(make_config(epochs=1, init_rate=0.0)).metrics["initial_firing"] == {}
+def test_no_share_leaves_the_weights_alone(finished):
+    assert finished.metrics["config"]["init_rate"] == 0
+    assert finished.metrics["initial_firing"] == {}
 
 
 def test_neurons_numbers_are_spared_from_weight_decay():

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
+
+from snn_helpers.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -20,14 +23,12 @@ def run(*arguments, env, cwd):
 
 
 @pytest.fixture
-def environment(tmp_path):
+def environment(tmp_path, monkeypatch):
     """Return variables under which a run keeps its results in tmp_path; built data are shared, as for a user."""
-    return {
-        **os.environ,
-        "SNN_RESULTS_DIR": str(tmp_path / "results"),
-        "SNN_RUNS_DIR": str(tmp_path / "runs"),
-        "SNN_PROFILE": "smoke",
-    }
+    monkeypatch.setenv("SNN_RESULTS_DIR", str(tmp_path / "results"))
+    monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("SNN_PROFILE", "smoke")
+    return dict(os.environ)
 
 
 def test_notebooks_run_in_the_smoke_profile_and_end_with_a_table(tmp_path, environment):
@@ -46,7 +47,7 @@ def test_notebooks_run_in_the_smoke_profile_and_end_with_a_table(tmp_path, envir
 
 
 def test_training_in_the_notebook_equals_the_command_line(tmp_path, environment):
-    settings = {"epochs": 1, "num_samples": 256, "time_steps": 4}
+    settings = {"epochs": 1, "num_samples": 64, "time_steps": 2}
     parameters = [part for name, value in settings.items() for part in ("-p", name, str(value))]
     flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
     cut = nbformat.read(ROOT / "notebooks/06_training.ipynb", as_version=4)
@@ -69,32 +70,15 @@ def test_training_in_the_notebook_equals_the_command_line(tmp_path, environment)
     assert results[0]["test_accuracy"] == results[1]["test_accuracy"]
 
 
-def test_wrong_parameter_is_refused_before_anything_runs(tmp_path, environment):
-    done = run(
-        "snn_helpers",
-        "run",
-        NOTEBOOKS[0],
-        "--out",
-        tmp_path / "out",
-        "-p",
-        "profil",
-        "smoke",
-        env=environment,
-        cwd=ROOT,
-    )
-    assert done.returncode == 1
-    assert "'profile'" in done.stderr
+def test_wrong_parameter_is_refused_before_anything_runs(tmp_path, environment, capsys):
+    assert main(["run", str(NOTEBOOKS[0]), "--out", str(tmp_path / "out"), "-p", "profil", "smoke"]) == 1
+    assert "'profile'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_wrong_value_stops_the_notebook_in_its_second_cell(tmp_path, environment):
-    done = run(
-        "papermill", ROOT / "notebooks/06_training.ipynb", tmp_path / "out.ipynb", "-p", "beta", "1.5",
-        env=environment, cwd=ROOT,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "`beta` must be a number in [0, 1]; got 1.5." in done.stderr
-    executed = [
-        cell for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells if cell.get("execution_count")
-    ]
+    path, out = ROOT / "notebooks/06_training.ipynb", tmp_path / "out.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError, match=r"`beta` must be a number in \[0, 1\]; got 1\.5\."):
+        papermill.execute_notebook(path, out, {"beta": 1.5}, progress_bar=False, cwd=str(ROOT))
+    executed = [cell for cell in nbformat.read(out, as_version=4).cells if cell.get("execution_count")]
     assert len(executed) <= 3
