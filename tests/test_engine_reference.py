@@ -101,14 +101,15 @@ def test_step_gradients_are_right_for_a_smooth_spike(kind):
     """
     torch.manual_seed(2)
     cur, spk, mem, extra = torch.rand(4, 2, 3, dtype=torch.float64)
-    neuron = NEURONS[kind]().neuron()
-    numbers = 0.2 + 0.7 * torch.rand(len(neuron.numbers), dtype=torch.float64)
+    neuron = NEURONS[kind](*[3] * (kind == "rleaky")).neuron()
+    names = [*neuron.numbers, *["drive"] * (neuron.recurrence is not None)]
+    numbers = 0.2 + 0.7 * torch.rand(len(names), dtype=torch.float64)
 
     def step(cur, mem, extra, numbers):
         state = neuron.equation(
-            cur, spk, *(mem if name == "mem" else extra for name in neuron.states), **dict(zip(neuron.numbers, numbers))
+            cur, spk, *(mem if name == "mem" else extra for name in neuron.states), **dict(zip(names, numbers))
         )
-        excess = neuron.excess(**dict(zip(neuron.states, state)), **dict(zip(neuron.numbers, numbers)))
+        excess = neuron.excess(**dict(zip(neuron.states, state)), **dict(zip(names, numbers)))
         return torch.sigmoid(3 * excess), *state
 
     inputs = [tensor.clone().requires_grad_() for tensor in (cur, mem, extra, numbers)]
