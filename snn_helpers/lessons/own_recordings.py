@@ -94,7 +94,7 @@ def split_rows(rows: Sequence[Mapping[str, str]], grouped_split: Callable, seed:
         here = parts == part
         count = len(np.unique(groups[here]))
         if count < 3:
-            what = f"class {part!r} has" if one_class else "there are"
+            what = f"class '{part}' has" if one_class else "there are"
             raise ValueError(
                 f"{what} {count} files or groups; to learn, validate and test, three are needed. Bring more recordings."
             )

@@ -189,9 +189,9 @@ def class_gallery(images: Mapping[str, np.ndarray], columns: int = 6) -> Figure:
 
 
 def groups_by_split(groups: Sequence[str], splits: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Draw how many recordings of each group (down) are in each split (across), as a table of counts."""
+    """Draw how many recordings of each group (down) are in train, valid and test (across), as a table of counts."""
     ax = make_axes(ax)
-    names, parts = sorted(set(groups)), list(dict.fromkeys(("train", *splits)))
+    names, parts = sorted(set(groups)), [part for part in ("train", "valid", "test") if part in splits]
     counts = np.zeros((len(names), len(parts)), int)
     np.add.at(counts, ([names.index(group) for group in groups], [parts.index(split) for split in splits]), 1)
     ax.imshow(counts > 0, cmap=mpl.colors.ListedColormap([paper(ax), ON]), alpha=0.25, aspect="auto", vmin=0, vmax=1)
