@@ -21,6 +21,7 @@ _PAUSE_US = 40_000  # between two gestures of a session
 _SUFFIXES = (".raw", ".raw", ".aedat", ".raw", ".aedat", ".csv")
 _GROUND, _SHIRT, _SKIN = 70, 45, 215  # grey values
 _DAMAGED_TO = 0.6  # share of the damaged file that is there
+_CAMERA = Camera(hot_pixel_milli_hz=0, leak_milli_octave_per_s=30, noise_milli_hz=10)  # with little noise
 
 # Where each hand is, in units of the reach, at phase phi: (left x, left y, right x, right y); y points down, so that a
 # growing angle turns clockwise.
@@ -114,7 +115,7 @@ def _session(number: int, seconds: float, seed: int) -> Iterator[tuple[str, int,
     start_us = int(rng.integers(2_000_000, 9_000_000))  # a camera's clock does not begin with the first gesture
     for place, label in enumerate(rng.permutation(list(GESTURES))):
         frames, times = film(subject, label, seconds, rng)
-        events = simulate_events(frames, times, Camera(hot_pixel_milli_hz=0), seed=seed + 1_000 * number + place)
+        events = simulate_events(frames, times, _CAMERA, seed=seed + 1_000 * number + place)
         events["t"] += start_us
         yield str(label), start_us, start_us + int(times[-1]), events
         start_us += int(times[-1]) + _PAUSE_US
