@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snn_helpers._checks import check_choice
-from snn_helpers._paths import imported_names
+from snn_helpers._paths import imported_folder, imported_names
 
 DATASETS = ("simulated", "motion", "nmnist")
 """Those of this package: each is a file of `data/sources/`, which registers it when one is asked for."""
@@ -23,5 +23,7 @@ def dataset_names() -> tuple[str, ...]:
 
 
 def check_dataset(name: str) -> str:
-    """Return a name of a data set, or raise a ValueError that says which there are."""
-    return name if str(name).startswith(PREFIX) else check_choice("dataset", name, dataset_names())
+    """Return a data set's name, or the folder of an imported one, or raise a ValueError that says which there are."""
+    if str(name).startswith(PREFIX) or imported_folder(name):
+        return name
+    return check_choice("dataset", name, dataset_names())

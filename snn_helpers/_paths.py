@@ -52,6 +52,14 @@ def imported_names() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in imports_home().glob("*") if (path / "train").is_dir()))
 
 
+def imported_folder(name: str | os.PathLike) -> Path | None:
+    """Return the folder of an imported data set, given its name or the folder itself; None if there is none."""
+    for folder in (imports_home() / str(name), user_path(name)):
+        if any((folder / split / "manifest.json").is_file() for split in ("train", "valid", "test")):
+            return folder
+    return None
+
+
 def results_home() -> Path:
     """Return the folder of the notebooks' findings: SNN_RESULTS_DIR, else `results/` of the project."""
     return user_path(os.environ.get("SNN_RESULTS_DIR") or project_root() / "results")

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from snn_helpers._paths import imported_names, imports_home, user_path
+from snn_helpers._paths import imported_folder, user_path
 from snn_helpers._plugins import load_plugins
 from snn_helpers._settings import KINDS, kind_of
 from snn_helpers.batch import Rules, SweepPlan, Workers, run_sweep
@@ -50,8 +50,8 @@ def _source(profile: str | None, dataset: str | None, data_dir: str | None, _: s
     files = ""
     if config.dataset == "nmnist" and config.data_dir:
         files = _listing(os.path.abspath(config.data_dir))
-    elif config.dataset in imported_names():
-        files = _manifests(imports_home() / config.dataset)
+    elif folder := imported_folder(config.dataset):
+        files = _manifests(folder)
     return " ".join(filter(None, (config.profile, config.dataset, files)))
 
 

@@ -1,17 +1,18 @@
 """Anyone's recordings come in: found, told about, written whole, split without leaks, and used by name."""
 
+import csv
 import json
 import re
 
 import numpy as np
 import pytest
 
-from snn_helpers import accelerate
+from snn_helpers import TrainConfig, accelerate
 from snn_helpers.cli import main
 from snn_helpers.data import EventsPooledWarning, load_dataset
 from snn_helpers.data.importing import find_recordings, import_recordings
 from snn_helpers.events.dtype import make_events
-from snn_helpers.events.read import write_events
+from snn_helpers.events.read import read_events, write_events
 
 SIZE = (60, 40)
 
@@ -149,6 +150,35 @@ def test_files_that_cannot_be_read_are_named_and_left_out_only_when_asked(folder
     assert "1 files cannot be read; they are named above. Add --skip" in told.err
     assert main(["import", str(folder), "--out", "mine", "--skip"]) == 0
     assert sum(len(load_dataset("mine", split=split)) for split in ("train", "valid", "test")) == 10
+
+
+def test_a_folder_of_ones_own_is_a_data_set_everywhere(folder, tmp_path, data_home):
+    home = import_recordings(find_recordings([folder]), tmp_path / "out" / "mine")
+    assert home == tmp_path / "out" / "mine"
+    assert not (data_home / "imported").exists()
+    assert TrainConfig(dataset=str(home), profile="smoke").resolve().dataset == str(home)
+    dataset = load_dataset(str(home), split="test")
+    assert dataset.provenance.dataset == "mine"
+    assert "imported mine" in str(dataset.provenance)
+    with pytest.raises(ValueError, match="there is a data set"):
+        import_recordings(find_recordings([folder]), home)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match="is there already and holds no imported recordings"):
+        import_recordings(find_recordings([folder]), tmp_path / "photos", replace_it=True)
+
+
+def test_every_slice_says_which_part_of_which_file_it_is(folder, tmp_path):
+    home = import_recordings(find_recordings([folder]), tmp_path / "out", slice_us=20_000, overlap=0.5)
+    with open(home / "recordings.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for split in ("train", "valid", "test"):
+        dataset = load_dataset(str(home), split=split)
+        of_split = [row for row in rows if row["split"] == split]
+        assert [int(row["index"]) for row in of_split] == list(range(len(dataset)))
+        for index, row in enumerate(of_split):
+            assert row["label"] == dataset.classes[dataset.labels[index]]
+            whole = read_events(row["file"])
+            assert np.array_equal(part_of(whole, int(row["start_us"]), 20_000), dataset.events(index))
 
 
 @pytest.mark.parametrize("name", ["simulated", "a b", "../up", ""])

@@ -413,3 +413,17 @@ def test_seed_accuracies_draw_an_interval_where_there_are_several_seeds():
     low, high = ends[0]
     assert 0 <= low < 50 < 90 < high <= 100
     assert sum(len(line) == 2 and line[0] != line[1] for line in ends) == 1  # no interval of one value
+
+
+def test_groups_by_split_counts_recordings_in_the_order_of_splits():
+    groups, splits = ["b", "a", "a", "a"], ["test", "train", "train", "test"]
+    ax = plots.groups_by_split(np.array(groups), np.array(splits))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["train", "test"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in ax.texts] == ["2", "1", "-", "1"]
+
+
+def test_class_gallery_draws_one_named_image_a_class():
+    images = {name: np.ones((2, 4, 5)) for name in "abc"}
+    figure = plots.class_gallery(images, columns=2)
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b", "c"]

@@ -16,9 +16,8 @@ import numpy as np
 
 from snn_helpers._checks import check_int
 from snn_helpers._datasets import DATASETS
-from snn_helpers._paths import imports_home, user_path
+from snn_helpers._paths import imported_folder, imports_home, user_path
 from snn_helpers.data.sources import SPLITS, split_indices
-from snn_helpers.data.sources.imported import folder_of
 from snn_helpers.events.convert import find_sensor_size
 from snn_helpers.events.dtype import RecordingError, join_events
 from snn_helpers.events.read import RecordingBlocks
@@ -160,7 +159,7 @@ def find_recordings(
 
 def import_recordings(
     found: Found,
-    name: str,
+    name: str | Path,
     slice_us: int | None = None,
     overlap: float = 0.0,
     replace_it: bool = False,
@@ -172,8 +171,9 @@ def import_recordings(
     ----------
     found : Found
         From `find_recordings`.
-    name : str
-        Letters, digits, `-` and `_`: what `load_dataset` and `--dataset` take from now on.
+    name : str or Path
+        Letters, digits, `-` and `_`: what `load_dataset` and `--dataset` take from now on. A Path is the folder to make
+        for it, anywhere, which they take as well.
     slice_us : int or None
         Cut recordings into slices of this length in µs; a rest that is shorter is left out. All slices of a recording
         come into one split.
@@ -187,27 +187,34 @@ def import_recordings(
     Returns
     -------
     Path
-        The data set's folder.
+        The data set's folder. In it, beside the splits, `recordings.csv` says where each recording comes from: split,
+        index in it, file, label, start_us.
 
     Raises
     ------
     ValueError
         If the name is taken or no name, or a recording is too long to be kept whole or too short for a slice.
     """
-    if not re.fullmatch(r"[A-Za-z][\w-]*", name) or name in DATASETS:
+    is_name = not isinstance(name, Path)
+    if is_name and (not re.fullmatch(r"[A-Za-z][\w-]*", name) or name in DATASETS):
         raise ValueError(f"`name`: {name!r} cannot be the name of a data set. Take letters, digits, - and _.")
     if slice_us is not None:
         check_int("slice_us", slice_us, low=1)
     if not 0 <= overlap <= 0.9:
         raise ValueError(f"`overlap` must be in [0, 0.9]; got {overlap}.")
-    folder = imports_home() / name
-    if folder_of(folder) and not replace_it:
-        raise ValueError(f"there is a data set {name!r} already ({folder}). Choose another name, or add --replace.")
+    folder = imports_home() / name if is_name else user_path(name)
+    if imported_folder(folder) and not replace_it:
+        raise ValueError(
+            f"there is a data set {str(name)!r} already ({folder}). Choose another name, or add --replace."
+        )
+    if not is_name and folder.exists() and not imported_folder(folder):
+        raise ValueError(f"`name`: {folder} is there already and holds no imported recordings. Name a new folder.")
     items = _with_splits(found)
     geometry = Geometry(found.sensor_size, found.classes)
-    source = f"imported {name} ({', '.join(found.formats)})"
-    building = folder.with_name(f".{name}.importing")
+    source = f"imported {folder.name} ({', '.join(found.formats)})"
+    building = folder.with_name(f".{folder.name}.importing")
     shutil.rmtree(building, ignore_errors=True)
+    rows = []  # of recordings.csv
     try:
         for split in SPLITS:
             part = [item for item in items if item.split == split]
@@ -218,8 +225,10 @@ def import_recordings(
             ]
             digest = hashlib.sha256(repr(stamps).encode()).hexdigest()
             params = {"source": source, "listing": digest, "slice_us": slice_us, "overlap": overlap}
-            chunks = _chunks(part, found, slice_us, overlap, reading)
+            chunks = _chunks(part, found, slice_us, overlap, reading, starts := [])
             ensure_store(building / split, params, partial(iter, chunks), geometry)
+            rows += [(split, index, item.path, item.label, start) for index, (item, start) in enumerate(starts)]
+        _write_origins(building / "recordings.csv", rows)
         if folder.exists():
             shutil.rmtree(folder)
         building.rename(folder)
@@ -299,8 +308,18 @@ def _with_splits(found: Found) -> list[Item]:
     return given
 
 
-def _chunks(items, found: Found, slice_us: int | None, overlap: float, reading: dict) -> Iterator[Chunk]:
-    """Yield the recordings, or their slices, never more than a block of a file and a slice in memory."""
+def _write_origins(path: Path, rows: Sequence[tuple]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("split", "index", "file", "label", "start_us"))
+        writer.writerows(rows)
+
+
+def _chunks(items, found: Found, slice_us: int | None, overlap: float, reading: dict, starts: list) -> Iterator[Chunk]:
+    """Yield the recordings, or their slices, never more than a block of a file and a slice in memory.
+
+    (item, start in µs) of each recording is appended to `starts`.
+    """
     for item in items:
         label, count = found.classes.index(item.label), 0
         if slice_us is None:
@@ -316,11 +335,13 @@ def _chunks(items, found: Found, slice_us: int | None, overlap: float, reading: 
                 count += len(block)
             if not count:
                 raise ValueError(f"{item.path}: has no events between {item.start_us} and {item.stop_us} µs.")
+            starts.append((item, first))
             yield _ending(count, label)
             continue
         for events, start in _slices(_part(item, found, reading), slice_us, max(1, round(slice_us * (1 - overlap)))):
             t = events["t"] - start
             yield Chunk(events["x"], events["y"], t, events["p"], np.array([len(t)]), np.array([label]))
+            starts.append((item, start))
             count += 1
         if not count:
             raise ValueError(f"{item.path}: is shorter than a slice of {slice_us} µs. Choose shorter slices.")

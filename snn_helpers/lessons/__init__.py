@@ -13,6 +13,7 @@ from snn_helpers.lessons.any_data import nominal_step_ms as nominal_step_ms
 from snn_helpers.lessons.any_data import three_parts as three_parts
 from snn_helpers.lessons.any_data import within_five_bytes as within_five_bytes
 from snn_helpers.lessons.figures import show as show
+from snn_helpers.lessons.gestures import record_gestures as record_gestures
 from snn_helpers.lessons.gpu_times import stored_gpu_times as stored_gpu_times
 from snn_helpers.lessons.looks import Look as Look
 from snn_helpers.lessons.looks import look as look
@@ -25,6 +26,11 @@ from snn_helpers.lessons.membranes import spike_times_ms as spike_times_ms
 from snn_helpers.lessons.networks import faulty_copy as faulty_copy
 from snn_helpers.lessons.networks import network_to_look_inside as network_to_look_inside
 from snn_helpers.lessons.networks import trained_network as trained_network
+from snn_helpers.lessons.own_recordings import grade as grade
+from snn_helpers.lessons.own_recordings import labelled_rows as labelled_rows
+from snn_helpers.lessons.own_recordings import slice_groups as slice_groups
+from snn_helpers.lessons.own_recordings import split_rows as split_rows
+from snn_helpers.lessons.own_recordings import write_rows as write_rows
 from snn_helpers.lessons.predictions import reveal as reveal
 from snn_helpers.lessons.pulses import pulse_counts as pulse_counts
 from snn_helpers.lessons.pulses import readout_errors as readout_errors

@@ -46,11 +46,13 @@ from snn_helpers.plots.neurons import draw_responses as draw_responses
 from snn_helpers.plots.neurons import draw_time_constants as draw_time_constants
 from snn_helpers.plots.neurons import rc_circuit as rc_circuit
 from snn_helpers.plots.recordings import SACCADES_MS as SACCADES_MS
+from snn_helpers.plots.recordings import class_gallery as class_gallery
 from snn_helpers.plots.recordings import draw_recording_sheet as draw_recording_sheet
 from snn_helpers.plots.recordings import event_cloud as event_cloud
 from snn_helpers.plots.recordings import event_rate as event_rate
 from snn_helpers.plots.recordings import frame as frame
 from snn_helpers.plots.recordings import frames_strip as frames_strip
+from snn_helpers.plots.recordings import groups_by_split as groups_by_split
 from snn_helpers.plots.recordings import pixel_trace as pixel_trace
 from snn_helpers.plots.recordings import polarity_image as polarity_image
 from snn_helpers.plots.recordings import polarity_legend as polarity_legend

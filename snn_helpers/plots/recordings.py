@@ -176,6 +176,32 @@ def rate_curves(curves: Mapping[str, np.ndarray], ax: Axes | None = None, bin_ms
     return ax
 
 
+def class_gallery(images: Mapping[str, np.ndarray], columns: int = 6) -> Figure:
+    """Draw {name: event counts [2, H, W]} as a grid of small images, each under its name."""
+    rows = -(-len(images) // columns)
+    figure, axes = new_figure(rows, columns, width=9, height=1.65 * rows, squeeze=False)
+    for ax in axes.flat[len(images) :]:
+        ax.remove()
+    for (name, counts), ax in zip(images.items(), axes.flat):
+        frame(counts, ax)
+        ax.set_title(name, fontsize=8)
+    return figure
+
+
+def groups_by_split(groups: Sequence[str], splits: Sequence[str], ax: Axes | None = None) -> Axes:
+    """Draw how many recordings of each group (down) are in train, valid and test (across), as a table of counts."""
+    ax = make_axes(ax)
+    names, parts = sorted(set(groups)), [part for part in ("train", "valid", "test") if part in splits]
+    counts = np.zeros((len(names), len(parts)), int)
+    np.add.at(counts, ([names.index(group) for group in groups], [parts.index(split) for split in splits]), 1)
+    ax.imshow(counts > 0, cmap=mpl.colors.ListedColormap([paper(ax), ON]), alpha=0.25, aspect="auto", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        ax.text(column, row, counts[row, column] or "-", ha="center", va="center", fontsize=8, color=ink(ax))
+    ax.set_xticks(range(len(parts)), parts)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    return ax
+
+
 def twin_frames(maps: Mapping[str, np.ndarray], labels: np.ndarray, columns: int = 5) -> Figure:
     """Draw images of the same digits above each other: {row's name: event counts [N, 2, H, W]}, with labels [N].
 

@@ -349,7 +349,7 @@ def _run_folder(config: TrainConfig) -> Path:
         return Path(config.resume).parent
     purpose = "test" if config.test_only else "train"
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{purpose}-{config.model}-{config.dataset}-{stamp}-{os.getpid()}"
+    name = f"{purpose}-{config.model}-{Path(config.dataset).name}-{stamp}-{os.getpid()}"
     again = itertools.count(2)  # a process may begin several runs in a second
     folder = runs_home() / name
     while folder.exists():

@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_helpers._checks import check_choice, register
 from snn_helpers._datasets import DATASETS, PREFIX, REGISTERED, check_dataset
-from snn_helpers._paths import data_home, user_path
+from snn_helpers._paths import data_home, imported_folder, user_path
 from snn_helpers.data.dataset import EventDataset
 
 SPLITS = ("train", "valid", "test")
@@ -83,9 +83,9 @@ def load_dataset(
         return load_tonic(str(name), data_dir, split)
     if isinstance(name, str) and name in REGISTERED:
         return REGISTERED[name](data_dir, split)
-    from snn_helpers.data.sources.imported import folder_of, load_imported
+    from snn_helpers.data.sources.imported import load_imported
 
-    folder = folder_of(name)
+    folder = imported_folder(name)
     if folder is None:
         if user_path(name).is_dir():
             raise ValueError(

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
-from snn_helpers._paths import imports_home, user_path
 from snn_helpers.data.dataset import EventDataset, Provenance, checksum_of
 from snn_helpers.events.store import MANIFEST, open_store
 
 SPLITS = ("train", "valid", "test")
-
-
-def folder_of(name: str | os.PathLike) -> Path | None:
-    """Return the folder of an imported data set, given its name or the folder itself; None if there is none."""
-    for folder in (imports_home() / str(name), user_path(name)):
-        if any((folder / split / MANIFEST).is_file() for split in SPLITS):
-            return folder
-    return None
 
 
 def load_imported(folder: Path, name: str, split: str) -> EventDataset:
