@@ -16,11 +16,14 @@ from snn_helpers.lessons.costs import ENERGY_SOURCES as ENERGY_SOURCES
 from snn_helpers.lessons.costs import colleagues_network as colleagues_network
 from snn_helpers.lessons.costs import colleagues_rounding as colleagues_rounding
 from snn_helpers.lessons.costs import cost_budget as cost_budget
+from snn_helpers.lessons.costs import cost_row as cost_row
 from snn_helpers.lessons.costs import multiplications as multiplications
 from snn_helpers.lessons.costs import network_to_measure as network_to_measure
 from snn_helpers.lessons.costs import operations_by_step as operations_by_step
 from snn_helpers.lessons.costs import ordinary_answers as ordinary_answers
+from snn_helpers.lessons.costs import spiking_answers as spiking_answers
 from snn_helpers.lessons.costs import stacked_frames as stacked_frames
+from snn_helpers.lessons.costs import stop_early as stop_early
 from snn_helpers.lessons.costs import train_ordinary as train_ordinary
 from snn_helpers.lessons.figures import show as show
 from snn_helpers.lessons.gpu_times import stored_gpu_times as stored_gpu_times

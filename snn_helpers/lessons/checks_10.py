@@ -11,7 +11,7 @@ from snn_helpers.lessons.answers import as_numbers, ask, exercise, refuse_if
 
 
 def count_operations(spk, channels_out):
-    """Return the synaptic operations that spikes [T, C, H, W] cause in a 3 x 3 convolution."""
+    """Return the operations that spikes [T, C, H, W] cause in a 3 x 3 convolution."""
     height, width = spk.shape[2:]
     rows = 3 - (np.arange(height) == 0) - (np.arange(height) == height - 1)
     columns = 3 - (np.arange(width) == 0) - (np.arange(width) == width - 1)
@@ -51,7 +51,7 @@ def check_count_operations(answer: Callable) -> str:
 
 
 def energy_nj(counts, picojoules):
-    """Return the energy in nJ of counted operations; both are {kind of operation: number}."""
+    """Return the energy in nJ; both are {kind of operation: number}."""
     return sum(counts[kind] * picojoules[kind] for kind in counts) / 1000
 
 
@@ -78,7 +78,7 @@ def check_energy_nj(answer: Callable) -> str:
 
 
 def round_weights(weight, bits):
-    """Return weights [outputs, ...] rounded to whole multiples of one scale per output channel."""
+    """Return weights [outputs, ...] rounded, with one scale per output channel."""
     largest = weight.abs().flatten(1).amax(1)  # one number for each output channel
     levels = 2 ** (bits - 1) - 1  # whole numbers from -levels to levels
     scale = (largest / levels).clamp_min(1e-12).reshape(-1, *[1] * (weight.dim() - 1))

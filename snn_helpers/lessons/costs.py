@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_helpers._checks import check_choice
-from snn_helpers.activity import synaptic_operations
+from snn_helpers.activity import Decisions, anytime, decisions, synaptic_operations
 from snn_helpers.data import EventDataset
 from snn_helpers.events.frames import Augment
 from snn_helpers.lessons.networks import trained_network
 from snn_helpers.lessons.results import check_results_home
+from snn_helpers.stats import wilson_interval
 from snn_helpers.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -209,6 +210,81 @@ def train_ordinary(network: nn.Module, images: Sequence[Tensor], labels: np.ndar
 def ordinary_answers(network: nn.Module, images: Tensor) -> np.ndarray:
     """Return the class that an ordinary network gives each image, int64 [N]."""
     return network(images.float().sqrt()).argmax(1).numpy()
+
+
+@torch.inference_mode()
+def spiking_answers(network: nn.Module, frames: Tensor) -> np.ndarray:
+    """Return the class that a spiking network answers for each of the recordings [T, N, ...], int64 [N]."""
+    return _decided(network, frames).final
+
+
+@torch.inference_mode()
+def _decided(network: nn.Module, frames: Tensor) -> Decisions:
+    out = network(frames)
+    return decisions(out.spk_rec.numpy(), out.mem_rec.numpy())
+
+
+def cost_row(
+    network: nn.Module, bits: int, frames: Tensor, labels: np.ndarray, counted: int
+) -> tuple[float, float, float, float, float]:
+    """Return accuracy, its 95 % interval, kilobytes of weights, and operations, for `plots.draw_bits`.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Spiking.
+    bits : int
+        Of a weight.
+    frames : Tensor [T, N, ...]
+        Recordings.
+    labels : ndarray [N]
+        Their classes.
+    counted : int
+        Recordings, the first ones, to count operations in.
+    """
+    hits = int((spiking_answers(network, frames) == labels).sum())
+    weights = sum(weight.numel() for weight in network.parameters() if weight.dim() > 1)
+    costs = synaptic_operations(network, frames[:, :counted]).values()
+    share, bounds = hits / len(labels), wilson_interval(hits, len(labels))
+    return share, *bounds, weights * bits / 8e3, sum(cost.operations for cost in costs)
+
+
+@torch.inference_mode()
+def stop_early(
+    network: nn.Module, frames: Tensor, labels: np.ndarray, lead: float, step_ms: float
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Stop each recording as soon as the first class leads the second by so many output spikes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Spiking.
+    frames : Tensor [T, N, ...]
+        Recordings.
+    labels : ndarray [N]
+        Their classes.
+    lead : float
+        Spikes; a recording that never gets there is seen to its end.
+    step_ms : float
+        Length of a step.
+
+    Returns
+    -------
+    right : bool ndarray [N]
+        Whether the answer at that step is the class.
+    stop : int64 ndarray [N]
+        The last step that was computed.
+    curve : (elapsed_ms, accuracy, low, high), each [T]
+        Of all recordings, if time ended earlier.
+    """
+    out = network(frames)
+    first, second = out.spk_rec.cumsum(0).topk(2).values.unbind(-1)
+    sure = (first - second >= lead).numpy()
+    stop = np.where(sure.any(0), sure.argmax(0), len(sure) - 1)
+    decided = decisions(out.spk_rec.numpy(), out.mem_rec.numpy())
+    curve = anytime(decided, labels, step_ms)
+    right = decided.so_far[stop, np.arange(len(stop))] == labels
+    return right, stop, (curve.elapsed_ms, curve.accuracy, curve.low, curve.high)
 
 
 class _OnePass(nn.Module):
