@@ -21,10 +21,12 @@ from snn_helpers.lessons.costs import multiplications as multiplications
 from snn_helpers.lessons.costs import network_to_measure as network_to_measure
 from snn_helpers.lessons.costs import operations_by_step as operations_by_step
 from snn_helpers.lessons.costs import ordinary_answers as ordinary_answers
+from snn_helpers.lessons.costs import spikes_that_differ as spikes_that_differ
 from snn_helpers.lessons.costs import spiking_answers as spiking_answers
 from snn_helpers.lessons.costs import stacked_frames as stacked_frames
 from snn_helpers.lessons.costs import stop_early as stop_early
 from snn_helpers.lessons.costs import train_ordinary as train_ordinary
+from snn_helpers.lessons.costs import with_average_pools as with_average_pools
 from snn_helpers.lessons.figures import show as show
 from snn_helpers.lessons.gpu_times import stored_gpu_times as stored_gpu_times
 from snn_helpers.lessons.looks import Look as Look

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -302,7 +302,7 @@ def multiplications(network: nn.Module, images: Tensor) -> float:
     return sum(cost.dense for cost in costs.values())
 
 
-def colleagues_network(model: SpikingNetwork, factor: float = 100.0) -> tuple[SpikingNetwork, str]:
+def colleagues_network(model: SpikingNetwork, factor: float = 400.0) -> tuple[SpikingNetwork, str]:
     """Return a copy that fires as the network does, with one channel's weights many times larger, and that layer.
 
     A normalisation behind the weights undoes the factor. A network without normalisations is copied as it is.
@@ -326,3 +326,42 @@ def colleagues_rounding(weight: Tensor, bits: int) -> Tensor:
     """Round weights as the colleague of notebook 10 does: the planted fault is one scale for all of a layer."""
     scale = weight.abs().amax() / (2 ** (bits - 1) - 1)
     return torch.round(weight / scale) * scale
+
+
+def with_average_pools(model: nn.Module) -> nn.Module:
+    """Return a copy in which average pools stand where the max-pools were: another network, which NIR can say."""
+    copied = copy.deepcopy(model)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.MaxPool2d):
+            copied.set_submodule(name, nn.AvgPool2d(module.kernel_size, module.stride, module.padding))
+    return copied
+
+
+@torch.inference_mode()
+def spikes_that_differ(ways: Mapping[str, tuple[Callable[[], Tensor], nn.Module]], frames: Tensor) -> dict[str, int]:
+    """Compare a network's output spikes with those of its other forms, and say how many differ, or why there are none.
+
+    Parameters
+    ----------
+    ways : mapping of name to (function, network)
+        What runs the other form, and the spiking network that it was made from. What refuses raises an ImportError,
+        for a package that is not installed, or a ValueError.
+    frames : Tensor [T, B, ...]
+        What the network is run on.
+
+    Returns
+    -------
+    dict of name to int
+        Output spikes that differ, for each form that ran.
+    """
+    differ = {}
+    for name, (run, network) in ways.items():
+        try:
+            spk = run()
+        except (ImportError, ValueError) as refusal:
+            print(f"{name}: refused: {refusal}")
+            continue
+        if isinstance(spk, Tensor):
+            differ[name] = int((spk != network(frames).spk_rec).sum())
+            print(f"{name}: {differ[name]} output spikes differ")
+    return differ

@@ -35,7 +35,7 @@ def draw_operations_by_step(
     right.axhline(dense, color=OFF, linestyle="--", label="dense network, each step")
     right.set(xlabel="time, ms", ylabel="operations in a step", yscale="log")
     right.set_ylim(max(1.0, 0.3 * float(np.min(operations))), 8 * dense)
-    right.legend(loc="upper left", ncols=2, fontsize=8)
+    right.legend(loc="upper left", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
@@ -66,7 +66,7 @@ def draw_contenders(
     for (name, operations), style in zip(passes.items(), ("--", ":")):
         ax.axvline(operations, color=GREY, linestyle=style, linewidth=1.2, label=name)
     ax.set(xscale="log", xlabel="operations an answer", ylabel="accuracy, %")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
     return figure
 
 
@@ -85,7 +85,7 @@ def draw_energy(rows: Mapping[str, Mapping[str, float | None]]) -> Figure:
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set(xscale="log", xlabel="energy an answer, nJ")
     ax.invert_yaxis()
-    ax.legend(loc="lower left", ncols=len(networks), borderaxespad=0, bbox_to_anchor=(0, 1), fontsize=8)
+    ax.legend(loc="lower left", ncols=len(networks), borderaxespad=0, bbox_to_anchor=(0, 1), fontsize=8, frameon=False)
     return figure
 
 
@@ -102,9 +102,10 @@ def draw_bits(rows: Sequence[tuple[str, float, float, float, float, float]]) -> 
     places = np.arange(len(rows))
     accuracy, low, high = (100 * np.asarray(part) for part in (accuracy, low, high))
     axes[0].errorbar(accuracy, places, xerr=[accuracy - low, high - accuracy], fmt="D", color=ON, capsize=3)
-    for ax, values, label in ((axes[1], size, "weights, KB"), (axes[2], operations, "operations an answer")):
+    millions = 1e-6 * np.asarray(operations)
+    for ax, values, label in ((axes[1], size, "weights, KB"), (axes[2], millions, "million operations an answer")):
         bars = ax.barh(places, values, color=GREY, height=0.6)
-        ax.bar_label(bars, [f" {value:,.0f}" for value in values], fontsize=8, color=ink(ax))
+        ax.bar_label(bars, [f" {value:,.3g}" for value in values], fontsize=8, color=ink(ax))
         ax.set(xlabel=label)
         ax.margins(x=0.35)
         ax.locator_params(axis="x", nbins=3)
@@ -128,7 +129,7 @@ def draw_levels(values: Mapping[str, np.ndarray], accuracy: Mapping[str, float])
     for (name, levels), colour, marker in zip(values.items(), (ON, OFF), ("D", "o")):
         left.plot(np.arange(len(levels)), levels, marker, color=colour, markersize=4, label=name)
     left.set(xlabel="output channel", ylabel="different weights", yscale="log")
-    left.legend(loc="lower left", ncols=2, borderaxespad=0, bbox_to_anchor=(0, 1), fontsize=8)
+    left.legend(loc="lower left", ncols=2, borderaxespad=0, bbox_to_anchor=(0, 1), fontsize=8, frameon=False)
     names, shares = list(accuracy), [100 * share for share in accuracy.values()]
     bars = right.barh(names, shares, color=[ON if name in values else GREY for name in names])
     right.bar_label(bars, [f" {share:.1f} %" for share in shares], fontsize=9)
@@ -155,10 +156,12 @@ def draw_early_answers(
     """
     figure, (left, right) = new_figure(1, 2, width=9.0, height=2.9)
     anytime_curve({"": curve}, left)
-    right.plot(curve[0], operations, "o-", color=ON, markersize=3.5)
+    right.plot(curve[0], 1e-6 * np.asarray(operations), "o-", color=ON, markersize=3.5)
     for (name, (time, accuracy, spent)), colour in zip(points.items(), (OFF, HIGHLIGHT)):
         left.plot(time, 100 * accuracy, "*", color=colour, markersize=13, label=name)
-        right.plot(time, spent, "*", color=colour, markersize=13)
-    left.legend(loc="lower right", fontsize=8)
-    right.set(xlabel="seen of the recording, ms", ylabel="operations until then", xlim=(0, None), ylim=(0, None))
+        right.plot(time, 1e-6 * spent, "*", color=colour, markersize=13)
+    left.legend(loc="lower right", fontsize=8, frameon=False)
+    right.set(
+        xlabel="seen of the recording, ms", ylabel="million operations\nuntil then", xlim=(0, None), ylim=(0, None)
+    )
     return figure

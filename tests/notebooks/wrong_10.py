@@ -97,7 +97,7 @@ WRONG = {
         (rounding(right_levels, of_all), "a scale of its own"),
         (rounding(right_levels, back=False), "multiply them by the scale again"),
         (rounding(unsigned_levels), "one of the bits is the sign"),
-        (rounding(one_too_many), "2 ** (bits - 1) - 1"),
+        (rounding(one_too_many), "the largest weight is 7 scales"),
         (rounding(right_levels, nearest=torch.floor), "cutting off the rest"),
         (rounding(right_levels), "gives nan"),
     ],
