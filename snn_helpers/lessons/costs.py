@@ -64,7 +64,7 @@ class CostBudget:
 
 _BUDGETS = {
     "smoke": CostBudget(40, 8, 100, (2, 4), 2, 1, 50, 2, {"num_samples": 50, "epochs": 1, "batch_size": 25}),
-    "teach": CostBudget(500, 32, 4000, (2, 4, 8), 3, 8, 700, 10, {"num_samples": 1000, "epochs": 3}),
+    "teach": CostBudget(500, 32, 4000, (2, 4, 8), 3, 6, 700, 10, {"num_samples": 1000, "epochs": 3}),
     "full": CostBudget(1000, 64, 4000, (2, 3, 4, 6, 8, 12), 5, 12, 4000, 100, {"num_samples": 4000, "epochs": 8}),
 }
 
