@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from snn_helpers.plots.costs import draw_bits as draw_bits
+from snn_helpers.plots.costs import draw_contenders as draw_contenders
+from snn_helpers.plots.costs import draw_early_answers as draw_early_answers
+from snn_helpers.plots.costs import draw_energy as draw_energy
+from snn_helpers.plots.costs import draw_levels as draw_levels
+from snn_helpers.plots.costs import draw_operations_by_step as draw_operations_by_step
 from snn_helpers.plots.depth import depth_curves as depth_curves
 from snn_helpers.plots.depth import depth_panels as depth_panels
 from snn_helpers.plots.depth import seed_accuracies as seed_accuracies
