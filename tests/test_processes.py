@@ -25,12 +25,33 @@ def folder(make_folder, data_home):
     return make_folder(per_class={"Train": 7, "Test": 1}, count=300)
 
 
-def start(number, folder, save_dir, **more):
-    """Train in so many processes."""
+# What torchrun gives two processes, forked from one that has loaded the packages: that takes longer than the training.
+FORKED = """
+import os, socket, sys
+import torch._dynamo
+import snn_helpers.training.loop
+from snn_helpers.cli import main
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+born = []
+for rank in "01":
+    os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+    born.append(os.fork())
+    if born[-1] == 0:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+        os._exit(code)
+sys.exit(max(os.waitpid(one, 0)[1] for one in born) > 0)
+"""
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "snn_helpers")
+
+
+def start_two(folder, save_dir, launcher=LAUNCHER, **more):
+    """Train in two processes."""
     settings = SETTINGS | {"data_dir": folder, "save_dir": save_dir} | more
     flags = [f"--{name}={value}" for name, value in settings.items()]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={number}"]
-    command = [sys.executable, *launcher, "-m", "snn_helpers", "train", *flags]
+    command = [sys.executable, *launcher, "train", *flags]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -38,7 +59,7 @@ def start(number, folder, save_dir, **more):
 
 def test_two_processes_train_the_network_of_one(folder, tmp_path):
     alone = train(TrainConfig(**SETTINGS, data_dir=folder, save_dir=tmp_path / "alone"))
-    done = start(2, folder, tmp_path / "both")
+    done = start_two(folder, tmp_path / "both")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test accuracy") == 1  # one of them speaks, one of them writes
     assert done.stdout.count("epoch 1/2") == 1
@@ -53,7 +74,7 @@ def test_two_processes_train_the_network_of_one(folder, tmp_path):
 
 def test_run_of_two_processes_is_resumed_by_one(folder, tmp_path):
     # 49 recordings: the last one of three batches of 16 is left out, however many processes there are.
-    done = start(2, folder, tmp_path / "run", dropout=0.2, norm="batch", save_every=2, num_samples=49)
+    done = start_two(folder, tmp_path / "run", ("-c", FORKED), dropout=0.2, norm="batch", save_every=2, num_samples=49)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("expected: ") == 1
     inside = load_checkpoint(tmp_path / "run" / "previous.pt")
@@ -66,7 +87,7 @@ def test_run_of_two_processes_is_resumed_by_one(folder, tmp_path):
 
 def test_setting_that_cannot_be_met_ends_all_processes_with_its_message(folder, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    done = start(2, folder, tmp_path / "file" / "run")
+    done = start_two(folder, tmp_path / "file" / "run")
     assert done.returncode != 0
     assert "`--save_dir`: cannot write to" in done.stderr
 
