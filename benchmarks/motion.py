@@ -3,6 +3,9 @@
 Run `python benchmarks/motion.py` (`--seeds 5` takes about an hour). All learn from the same 1,500 recordings and are
 tested on the same 1,000 others, T = 24 frames: SpikingCNN by the teach profile's recipe, the others with its batches,
 epochs, learning rate and schedule. Nothing is chosen by the test.
+
+`python benchmarks/motion.py --memories --seeds 5` is the study of notebook 09: small networks that differ in where they
+keep what they have seen, on `motion` and on the same recordings with longer rests. It writes docs/motion.json.
 """
 
 from __future__ import annotations
@@ -10,9 +13,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
+import platform
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,10 +29,15 @@ from torch.nn import functional as F
 
 from snn_helpers import Splits, TrainConfig, load_dataset, train
 from snn_helpers._files import write_whole
+from snn_helpers._versions import release
 from snn_helpers.activity.controls import shuffle_time
 from snn_helpers.data import EventDataset
-from snn_helpers.events.frames import Augment, FrameSpec
-from snn_helpers.events.motion import CLASSES
+from snn_helpers.data.sources.motion import simulated_chunks
+from snn_helpers.events.camera import Camera
+from snn_helpers.events.frames import Augment, FrameSpec, bin_frames
+from snn_helpers.events.motion import CLASSES, REST_MS
+from snn_helpers.events.recording import SENSOR_SIZE
+from snn_helpers.lessons.memories import STEP_MS, MemoryNetwork, answers_so_far, scores_over_time, train_memory
 from snn_helpers.stats import mean_interval, wilson_interval
 from snn_helpers.training.recipes import recipe
 
@@ -165,12 +177,131 @@ def accuracy(make: Callable[[], nn.Module], seed: int, data: list, epochs: int =
     return right / len(test_labels)
 
 
+MEMORIES_PATH = Path(__file__).resolve().parents[1] / "docs/motion.json"
+COUNTS = {"train": 1_500, "valid": 500, "test": 1_000}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the study of memories: a network and how it is trained; learning rates are chosen on validation."""
+
+    setting: str
+    name: str
+    memory: str
+    lr: float = 0.01
+    epochs: int = 10
+    delays: tuple[int, ...] | None = None
+    shuffle: bool = False
+
+
+SETTINGS = {"short gaps": (REST_MS, 24), "long gaps": ((240, 280), 54)}
+"""Rest after an excursion in ms, and time steps."""
+
+STUDY = (
+    Row("short gaps", "summed frames", "sum"),
+    Row("short gaps", "no memory", "none"),
+    Row("short gaps", "short memory", "short"),
+    Row("short gaps", "leaky, shuffled time", "leaky", shuffle=True),
+    Row("short gaps", "leaky", "leaky"),
+    Row("short gaps", "mixed", "mixed"),
+    Row("short gaps", "adaptive", "adaptive"),
+    Row("short gaps", "recurrent", "recurrent"),
+    Row("short gaps", "delayed", "delayed"),
+    Row("short gaps", "GRU", "GRU"),
+    Row("long gaps", "leaky", "leaky"),
+    Row("long gaps", "recurrent", "recurrent"),
+    Row("long gaps", "delayed", "delayed"),
+    Row("long gaps", "delayed, to fit", "delayed", delays=(0, 11, 22, 34, 45)),
+    Row("long gaps", "GRU", "GRU"),
+)
+
+
+def frames_of(split: str, setting: str) -> tuple[Tensor, Tensor]:
+    """Return frames uint8 [T, N, 2, 34, 34] of STEP_MS each, and labels, of the first recordings of a split."""
+    rest_ms, steps = SETTINGS[setting]
+    spec, parts, labels, missing = FrameSpec(steps, window_us=1_000 * STEP_MS), [], [], COUNTS[split]
+    for chunk in simulated_chunks(split, Camera(), rest_ms):
+        offsets = np.concatenate([[0], np.cumsum(chunk.counts)])
+        chosen = np.arange(min(missing, len(chunk.labels)))
+        events = chunk.x, chunk.y, chunk.t, chunk.p
+        parts.append(bin_frames(events, offsets, chosen, SENSOR_SIZE, spec, checked=True))
+        labels.append(chunk.labels[chosen])
+        missing -= len(chosen)
+        if not missing:
+            break
+    return torch.from_numpy(np.concatenate(parts, 1)), torch.from_numpy(np.concatenate(labels).astype(np.int64))
+
+
+class OneSum(Summed):
+    """`Summed`, whose answer comes in the form of the others: one step, [1, B, classes]."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return scores [1, B, classes]."""
+        return super().forward(frames)[None]
+
+
+def measure_memory(row: Row, seed: int, data: dict, score: str = "test") -> dict:
+    """Train one network of the study; return its right answers, parameters and CPU seconds."""
+    frames, labels = data[row.setting, "train"]
+    torch.manual_seed(seed)
+    net = OneSum() if row.memory == "sum" else MemoryNetwork(row.memory, delays=row.delays)
+    if row.memory == "sum":
+        net(frames[:, :2])  # lazy layers learn their size
+    start = time.process_time()
+    spoil = shuffle_time if row.shuffle else None
+    train_memory(net, frames, labels, epochs=row.epochs, lr=row.lr, seed=seed, spoil=spoil)
+    seconds = time.process_time() - start
+    frames, labels = data[row.setting, score]
+    if row.shuffle:
+        frames = torch.from_numpy(shuffle_time(frames.numpy(), np.random.default_rng(seed)))
+    right = int((answers_so_far(scores_over_time(net, frames))[-1] == labels).sum())
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    return {"right": right, "parameters": parameters, "cpu_seconds": round(seconds, 1)}
+
+
+def study_memories(seeds: int, only: str, score: str) -> None:
+    """Run the study, a seed after the other, and keep it in docs/motion.json after each."""
+    rows = [row for row in STUDY if only in f"{row.setting}: {row.name}"]
+    splits = [(row.setting, split) for row in rows for split in ("train", score)]
+    data = {(setting, split): frames_of(split, setting) for setting, split in dict.fromkeys(splits)}
+    found = [
+        {"setting": row.setting, "network": row.name, "learning rate": row.lr, "epochs": row.epochs, "right": []}
+        | {"delays, steps": row.delays or "", "cpu seconds": []}
+        for row in rows
+    ]
+    for seed in range(seeds):
+        for row, kept in zip(rows, found):
+            one = measure_memory(row, seed, data, score)
+            kept["right"].append(one["right"])
+            kept["cpu seconds"].append(one["cpu_seconds"])
+            kept["parameters"] = one["parameters"]
+            print(f"{row.setting}: {row.name}, seed {seed}, {score}: {one}", flush=True)
+        facts = {
+            "what": "right answers of each seed on recordings of motion; `python benchmarks/motion.py --memories`",
+            "split": score, "n": COUNTS[score], "recordings to learn from": COUNTS["train"],
+            "classes": len(CLASSES), "step, ms": STEP_MS,
+            "rest after an excursion, ms, and time steps": SETTINGS,
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} thread",
+            "versions": {name: release(name) for name in ("snn_helpers", "torch", "snntorch", "numpy")},
+            "rows": found,
+        }  # fmt: skip
+        if score == "test" and not only:
+            write_whole(MEMORIES_PATH, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+
 def main() -> None:
     """Print the table and keep it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1, help="from 0; one by default")
     parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--memories", action="store_true", help="the study of notebook 09, kept in docs/motion.json")
+    parser.add_argument(
+        "--valid", action="store_true", help="with --memories: score the validation split, keep nothing"
+    )
     given = parser.parse_args()
+    if given.memories:
+        study_memories(given.seeds, given.only, "valid" if given.valid else "test")
+        return
     data = []
     for split, count in (("train", TRAIN), ("test", None)):
         dataset = load_dataset("motion", split=split).take(count)

@@ -22,6 +22,11 @@ from snn_helpers.lessons.membranes import cortical_membrane as cortical_membrane
 from snn_helpers.lessons.membranes import cortical_rates as cortical_rates
 from snn_helpers.lessons.membranes import run_neuron as run_neuron
 from snn_helpers.lessons.membranes import spike_times_ms as spike_times_ms
+from snn_helpers.lessons.memories import MEMORIES as MEMORIES
+from snn_helpers.lessons.memories import MemoryNetwork as MemoryNetwork
+from snn_helpers.lessons.memories import answers_so_far as answers_so_far
+from snn_helpers.lessons.memories import scores_over_time as scores_over_time
+from snn_helpers.lessons.memories import train_memory as train_memory
 from snn_helpers.lessons.networks import faulty_copy as faulty_copy
 from snn_helpers.lessons.networks import network_to_look_inside as network_to_look_inside
 from snn_helpers.lessons.networks import trained_network as trained_network
