@@ -7,7 +7,9 @@ readout is averaged over time. Neither of the other two parts knows the order of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_helpers._checks import check_choice, check_int
+from snn_helpers.stats import wilson_interval
 
 STEP_MS = 15
 """Length of a time step of the networks in the study, in ms."""
+
+MOTION_STEPS = 24
+"""Time steps of a recording of `motion`."""
 
 _MAPS, _KERNEL, _STRIDE = 12, 5, 3
 _SHORT, _LONG = 0.5, 0.95  # decays per step
@@ -119,15 +125,19 @@ class MemoryNetwork(nn.Module):
         currents = self.norm(self.convolution(frames.float().flatten(0, 1)))
         return 4 * self.pool(self.spike(currents - 1)).unflatten(0, frames.shape[:2])
 
-    def inputs(self, frames: Tensor) -> Tensor:
-        """Return what arrives at the memory, [T, B, maps h w]: each group of maps after its delay."""
-        features, groups = self.features(frames), len(self.delays)
+    def inputs(self, features: Tensor) -> Tensor:
+        """Return what arrives at the memory, [T, B, maps h w]: each group of maps of the features after its delay."""
+        groups = len(self.delays)
         parts = [self.delay_line(features[:, :, group::groups], steps) for group, steps in enumerate(self.delays)]
         return torch.cat(parts, 2).flatten(2)
 
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the scores of each step, [T, B, classes], from the front end's features."""
+        return _GAIN * self.readout(self.memory(self.inputs(features)))
+
     def forward(self, frames: Tensor) -> Tensor:
         """Return the scores of each step, [T, B, classes]; the network's answer is the largest mean over time."""
-        return _GAIN * self.readout(self.memory(self.inputs(frames)))
+        return self.scores(self.features(frames))
 
 
 def memory_layer(memory: str, inputs: int, beta: float | None = None) -> nn.Module:
@@ -166,7 +176,8 @@ def memory_layer(memory: str, inputs: int, beta: float | None = None) -> nn.Modu
         cells = snn.RLeaky(beta=decay, linear_features=neurons, **options)
     else:
         cells = snn.Leaky(beta=decay, **options)
-    return accelerate(nn.Sequential(nn.Linear(inputs, neurons), NormOverTime(neurons), cells))
+    layers = {"weights": nn.Linear(inputs, neurons), "norm": NormOverTime(neurons), "neurons": cells}
+    return accelerate(nn.Sequential(OrderedDict(layers)))
 
 
 class _FirstOutput(nn.Module):
@@ -246,3 +257,101 @@ def scores_over_time(network: nn.Module, frames: Tensor) -> Tensor:
 def answers_so_far(scores: Tensor) -> Tensor:
     """Return the class [T, N] that a network would answer after each step, from its scores [T, N, classes]."""
     return scores.cumsum(0).argmax(-1)
+
+
+def motion_frames(split: str, count: int) -> tuple[Tensor, Tensor, str]:
+    """Return the first recordings of a split of `motion` in steps of `STEP_MS`.
+
+    Parameters
+    ----------
+    split : {"train", "valid", "test"}
+    count : int
+        Recordings, at most.
+
+    Returns
+    -------
+    frames : uint8 Tensor [T, N, 2, 34, 34]
+    labels : int64 Tensor [N]
+    provenance : str
+        In words.
+
+    Notes
+    -----
+    The longest recordings end a little later than the frames, after their last excursion: the few noise events there
+    are left out without a warning.
+    """
+    from snn_helpers.data import load_dataset
+    from snn_helpers.events.frames import EventsLostWarning
+
+    dataset = load_dataset("motion", split=split)
+    dataset = dataset.subset(range(min(count, len(dataset))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EventsLostWarning)
+        frames = dataset.frames(range(len(dataset)), MOTION_STEPS, window_us=1_000 * STEP_MS)
+    return torch.from_numpy(frames), torch.from_numpy(dataset.labels), str(dataset.provenance)
+
+
+def fading_copy(frames: Tensor, seed: int = 0) -> Tensor:
+    """Return frames uint8 [T, N, P, H, W] of a camera that loses sensitivity: the last step keeps 40 % of it."""
+    kept = np.linspace(1.0, 0.4, len(frames)).reshape(-1, 1, 1, 1, 1)
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.binomial(frames.numpy(), kept).astype(np.uint8))
+
+
+def one_digit_in_all_orders(digit: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return one recording of `motion` in all six orders: {class: (events, their counts [2, H, W])}.
+
+    Parameters
+    ----------
+    digit : int
+        Which of the package's images of digits, and the id of the recording.
+    """
+    from snn_helpers.events.digits import mnist_digits
+    from snn_helpers.events.dtype import make_events
+    from snn_helpers.events.motion import CLASSES, simulate_motion
+    from snn_helpers.events.recording import SENSOR_SIZE
+
+    images, orders = mnist_digits()[0], np.arange(len(CLASSES))
+    made = simulate_motion(images[[digit] * len(orders)], np.full(len(orders), digit), orders)
+    recordings = {}
+    for order, name in enumerate(CLASSES):
+        part = slice(made.offsets[order], made.offsets[order + 1])
+        events = make_events(made.x[part], made.y[part], made.t[part], made.p[part])
+        counts = np.zeros(SENSOR_SIZE[::-1], np.int64)
+        np.add.at(counts, (events["p"], events["y"], events["x"]), 1)
+        recordings[name] = (events, counts)
+    return recordings
+
+
+def accuracy_over_time(scores: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return (elapsed ms, accuracy, low, high), each [T], of answers after each step; bounds are Wilson's, 95 %.
+
+    Parameters
+    ----------
+    scores : Tensor [T, N, classes]
+        Of steps of `STEP_MS`.
+    labels : int64 Tensor [N]
+    """
+    right = (answers_so_far(scores) == labels).numpy()
+    bounds = [wilson_interval(int(row.sum()), len(row)) for row in right]
+    low, high = np.transpose(bounds)
+    return STEP_MS * np.arange(1.0, len(right) + 1), right.mean(1), low, high
+
+
+def accuracy_rows(right: Mapping[str, np.ndarray]) -> list[tuple[str, float, float, float]]:
+    """Return (name, accuracy, low, high), with Wilson's 95 % bounds, of {name: one bool a recording}."""
+    return [(name, float(hits.mean()), *wilson_interval(int(hits.sum()), len(hits))) for name, hits in right.items()]
+
+
+def print_accuracies(right: Mapping[str, np.ndarray], classes: int) -> None:
+    """Print accuracies of one seed with their 95 % confidence intervals, the number of recordings, and chance.
+
+    Examples
+    --------
+    >>> print_accuracies({"mine": np.array([True, True, False, True])}, classes=2)
+    mine: 75.0 % (95 % confidence interval 30.1 to 95.4 %)
+    n = 4, one seed, chance 50.0 %
+    """
+    for name, share, low, high in accuracy_rows(right):
+        print(f"{name}: {100 * share:.1f} % (95 % confidence interval {100 * low:.1f} to {100 * high:.1f} %)")
+    print(f"n = {len(next(iter(right.values())))}, one seed, chance {100 / classes:.1f} %")

@@ -51,7 +51,7 @@ def draw_decays(betas: Sequence[float], step_ms: float, gap_ms: tuple[float, flo
         tau_ms = -step_ms / np.log(beta)
         ax.plot(steps * step_ms, 100 * beta**steps, "o-", color=colour, markersize=3.5,
                 label=f"β = {beta:g}, τ = {tau_ms:.0f} ms")  # fmt: skip
-    ax.axvspan(*gap_ms, color=GREY, alpha=0.2, linewidth=0, label="from one excursion\nto the next")
+    ax.axvspan(*gap_ms, color=GREY, alpha=0.2, linewidth=0, label="pause between\ntwo excursions")
     ax.set(xlabel="time since the input, ms", ylabel="left in the membrane, %", ylim=(0, 102), xlim=(0, end_ms))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -84,6 +84,8 @@ def draw_suspects(
     """
     figure, (left, right) = new_figure(1, 2, width=9.6, height=2.6, width_ratios=[1.4, 1])
     rate_curves(rates, left, step_ms)
+    left.set(ylim=(0, 1.35 * left.get_ylim()[1]))  # room for the legend above the curves
+    left.legend(loc="upper right", ncols=len(rates))
     accuracy_bars(rows, right).axvline(100 * chance, color=GREY, linestyle=":")
     right.set_title("summed frames (chance dotted)", loc="left", fontsize=10)
     return figure
