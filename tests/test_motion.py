@@ -92,6 +92,24 @@ def test_excursions_go_out_and_back_within_the_field():
         assert len(set(corners)) == 1
 
 
+def test_longer_rests_change_nothing_but_the_end_of_an_excursion():
+    for part in range(3):
+        short, long = excursion(2, part, 0), excursion(2, part, 0, (240, 280))
+        np.testing.assert_array_equal(long[:, : short.shape[1]], short)
+        assert 200 <= (long.shape[1] - short.shape[1]) * KNOT_US / 1_000 <= 250
+
+
+def test_longer_rests_keep_the_classes_apart_in_time_alone(images):
+    made = [simulate_motion(images[:1], [2], [label], rest_ms=(100, 120)) for label in (0, 5)]
+    np.testing.assert_array_equal(*(picture(one.x, one.y, one.p) for one in made))
+    assert all(500_000 < one.t.max() < 650_000 for one in made)
+
+
+def test_rests_that_end_before_they_begin_are_refused(images):
+    with pytest.raises(ValueError, match=r"`rest_ms` must be \(least, greatest\), in this order; got \(5, 4\)"):
+        simulate_motion(images[:1], [2], [0], rest_ms=(5, 4))
+
+
 def test_names_of_the_classes():
     assert len(set(CLASSES)) == 6
     assert CLASSES[0] == "right, up, down-left"

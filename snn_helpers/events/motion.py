@@ -29,12 +29,17 @@ _CENTRE_MILLI_PX = 3_000  # the digit's corner in the middle of the field
 _PARTS = len(EXCURSIONS)
 _ONE = 1 << 10  # of the way out
 
+REST_MS = (32, 40)
+"""Range of the rest after an excursion; longer ones ask for a longer memory."""
+
 # What is drawn, and its range: ms, or 1/1000 px.
-_PAUSE, _OUT, _HOLD, _BACK, _REST = (32, 40), (18, 26), (0, 6), (18, 26), (32, 40)
+_PAUSE, _OUT, _HOLD, _BACK = (32, 40), (18, 26), (0, 6), (18, 26)
 _LENGTH, _BEND, _OFFSET = (3_500, 5_000), (-500, 500), (-1_000, 1_000)
 
 
-def simulate_motion(images, ids, classes, camera: Camera | None = None, seed: int = 0) -> Recordings:
+def simulate_motion(
+    images, ids, classes, camera: Camera | None = None, seed: int = 0, rest_ms: tuple[int, int] = REST_MS
+) -> Recordings:
     """Record each digit while it makes its three excursions in the order of its class.
 
     Parameters
@@ -48,11 +53,14 @@ def simulate_motion(images, ids, classes, camera: Camera | None = None, seed: in
     camera : Camera or None
         Its path plays no part.
     seed : int, not negative
+    rest_ms : (int, int)
+        Least and greatest rest after an excursion. Nothing else that is drawn depends on it: with another range, the
+        same excursions come at other times.
 
     Returns
     -------
     Recordings
-        N recordings of about 350 ms, events sorted by time.
+        N recordings, by default of about 350 ms, events sorted by time.
 
     Raises
     ------
@@ -63,7 +71,10 @@ def simulate_motion(images, ids, classes, camera: Camera | None = None, seed: in
     if classes.shape != ids.shape or (classes.size and not 0 <= classes.min() <= classes.max() < len(ORDERS)):
         raise ValueError(f"`classes` must hold one of 0 .. {len(ORDERS) - 1} a recording, shape {list(ids.shape)}.")
     seed = check_int("seed", seed, 0, 2**63 - 1)
-    paths = [excursion(int(i), part, seed) for i in ids for part in range(_PARTS)]
+    low, high = (check_int("rest_ms", bound, 0, 10_000) for bound in rest_ms)
+    if low > high:
+        raise ValueError(f"`rest_ms` must be (least, greatest), in this order; got {tuple(rest_ms)}.")
+    paths = [excursion(int(i), part, seed, (low, high)) for i in ids for part in range(_PARTS)]
     part_ids = (np.asarray(ids, dtype=np.int64)[:, None] * _PARTS + np.arange(_PARTS)).ravel()
     made = simulate(np.repeat(images, _PARTS, axis=0), part_ids, camera, seed, paths)
     lengths = np.array([(path.shape[1] - 1) * KNOT_US for path in paths]).reshape(-1, _PARTS)
@@ -80,7 +91,7 @@ def simulate_motion(images, ids, classes, camera: Camera | None = None, seed: in
     return Recordings(made.x[order], made.y[order], made.p[order], made.t[order] + shift, made.offsets[::_PARTS])
 
 
-def excursion(recording: int, part: int, seed: int) -> np.ndarray:
+def excursion(recording: int, part: int, seed: int, rest_ms: tuple[int, int] = REST_MS) -> np.ndarray:
     """Return the path of one excursion of a recording, int64 [2, K]: pause, out, hold, back, pause.
 
     The way out and back is a smoothstep in time, and bent a little to one side. All three excursions of a recording
@@ -89,7 +100,7 @@ def excursion(recording: int, part: int, seed: int) -> np.ndarray:
     place = _draws(recording, _PARTS, seed)
     draw = _draws(recording, part, seed)
     centre = [_CENTRE_MILLI_PX + place(_OFFSET), _CENTRE_MILLI_PX + place(_OFFSET)]
-    pause, out, hold, back, rest = (1_000 * draw(span) for span in (_PAUSE, _OUT, _HOLD, _BACK, _REST))
+    pause, out, hold, back, rest = (1_000 * draw(span) for span in (_PAUSE, _OUT, _HOLD, _BACK, rest_ms))
     length, bend = draw(_LENGTH), draw(_BEND)
     end = -(-(pause + out + hold + back + rest) // KNOT_US)
     now = np.arange(end + 1, dtype=np.int64) * KNOT_US

@@ -51,6 +51,11 @@ from snn_helpers.plots.neurons import draw_membrane as draw_membrane
 from snn_helpers.plots.neurons import draw_responses as draw_responses
 from snn_helpers.plots.neurons import draw_time_constants as draw_time_constants
 from snn_helpers.plots.neurons import rc_circuit as rc_circuit
+from snn_helpers.plots.order import draw_controls as draw_controls
+from snn_helpers.plots.order import draw_decays as draw_decays
+from snn_helpers.plots.order import draw_orders as draw_orders
+from snn_helpers.plots.order import draw_seeds as draw_seeds
+from snn_helpers.plots.order import draw_suspects as draw_suspects
 from snn_helpers.plots.recordings import SACCADES_MS as SACCADES_MS
 from snn_helpers.plots.recordings import class_gallery as class_gallery
 from snn_helpers.plots.recordings import draw_recording_sheet as draw_recording_sheet

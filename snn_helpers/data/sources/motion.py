@@ -11,7 +11,7 @@ import numpy as np
 
 from snn_helpers.data.dataset import EventDataset, Provenance, checksum_of
 from snn_helpers.data.sources import dataset_home, register_source
-from snn_helpers.events.motion import CLASSES, simulate_motion
+from snn_helpers.events.motion import CLASSES, REST_MS, simulate_motion
 from snn_helpers.events.recording import SENSOR_SIZE
 from snn_helpers.events.store import Chunk, Geometry, ensure_store
 
@@ -30,13 +30,14 @@ def load_motion(data_dir: str | os.PathLike | None, split: str) -> EventDataset:
     camera = Camera()
     params = {"source": "motion", "split": split, "seed": _SEED, "size": SIZES[split], "camera": asdict(camera)}
     home = dataset_home(data_dir) / f"motion-{split}"
-    store = ensure_store(home, params, lambda: _chunks(split, camera), GEOMETRY)
+    store = ensure_store(home, params, lambda: simulated_chunks(split, camera), GEOMETRY)
     return EventDataset(
         store, np.arange(len(store)), Provenance("motion", split, "simulated motion", len(store), checksum_of(store))
     )
 
 
-def _chunks(split: str, camera) -> Iterator[Chunk]:
+def simulated_chunks(split: str, camera, rest_ms: tuple[int, int] = REST_MS) -> Iterator[Chunk]:
+    """Yield the recordings of a split, or the same with other rests between the excursions."""
     from tqdm import tqdm
 
     from snn_helpers.events.digits import digit_indices, mnist_digits
@@ -53,5 +54,5 @@ def _chunks(split: str, camera) -> Iterator[Chunk]:
     for start in tqdm(range(0, len(numbers), _RECORDINGS_PER_CHUNK), desc=text, disable=None, leave=False):
         part = numbers[start : start + _RECORDINGS_PER_CHUNK]
         labels = part % len(CLASSES)
-        made = simulate_motion(images[shown[part]], _FIRST_ID[split] + part, labels, camera, _SEED)
+        made = simulate_motion(images[shown[part]], _FIRST_ID[split] + part, labels, camera, _SEED, rest_ms)
         yield Chunk(made.x, made.y, made.t, made.p, np.diff(made.offsets), labels)
