@@ -224,7 +224,7 @@ def test_network_for_a_notebook_is_named_left_or_trained(tmp_path, monkeypatch):
     lessons.write_results("06_training", "", {}, {"checkpoint": str(other)})
     left, config, words = lessons.trained_network(None, asked, short)
     assert (left, config.time_steps) == (other, 3)
-    assert words.startswith("the network that notebook 06 left: cnn, simulated, T = 3, 1 epochs, seed 1")
+    assert words.startswith("the network that notebook 06 left: cnn, simulated, T = 3, 1 epoch, seed 1")
     assert lessons.trained_network(str(path), asked, short)[0] == path
     other.write_bytes(b"damaged")
     assert lessons.trained_network(None, asked, short)[1].time_steps == 2
