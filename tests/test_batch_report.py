@@ -29,7 +29,7 @@ def sweep(tmp_path):
         for seed, value in enumerate(values):
             run_id = f"{beta}-{lr}-{seed}"
             runs[run_id] = {"beta": beta, "lr": lr, "seed": seed}
-            results = {"valid_accuracy": value, "test_accuracy": value - 0.01}
+            results = {"valid_accuracy": value, "test_accuracy": value - 0.01, "n_test": 500}
             results["output_spikes"] = 100 * value + 10 * (lr == 0.2)
             rows.append({"id": run_id, "attempt": 1, "status": "done", "seconds": 10 * beta, "results": results,
                          "error": None, "cell": None, "output": f"runs/{run_id}/1/job.ipynb"})  # fmt: skip
@@ -65,7 +65,8 @@ def test_best_setting_is_chosen_in_validation_and_says_how_sure(sweep):
     assert best.test_accuracy == pytest.approx(0.69)
     assert report.stays_best == 1.0, "it is the best with every seed"
     (line,) = [line for line in summary_lines(report) if line.startswith("best:")]
-    assert "test accuracy of that setting 0.6900" in line
+    low, high = mean_interval([0.59, 0.71, 0.77])[1:]
+    assert f"test accuracy of that setting 0.6900, 95 % interval {low:.4f} to {high:.4f} (n = 500)" in line
     (line,) = [line for line in summary_lines(make_report(sweep, "test_accuracy")) if line.startswith("best:")]
     assert "chosen on the test split" in line
 

@@ -1,6 +1,8 @@
+import inspect
 import json
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -222,7 +224,7 @@ def test_network_for_a_notebook_is_named_left_or_trained(tmp_path, monkeypatch):
     lessons.write_results("06_training", "", {}, {"checkpoint": str(other)})
     left, config, words = lessons.trained_network(None, asked, short)
     assert (left, config.time_steps) == (other, 3)
-    assert words.startswith("the network that notebook 06 left: cnn, simulated, T = 3, 1 epochs, seed 1")
+    assert words.startswith("the network that notebook 06 left: cnn, simulated, T = 3, 1 epoch, seed 1")
     assert lessons.trained_network(str(path), asked, short)[0] == path
     other.write_bytes(b"damaged")
     assert lessons.trained_network(None, asked, short)[1].time_steps == 2
@@ -248,6 +250,20 @@ def test_synaptic_operations_are_the_additions_of_events_and_spikes(make_folder_
     cells = (valid.frames(range(len(valid)), 5) > 0).sum() / len(valid)
     spikes = facts["hidden_spike_fraction"] * 5 * 30
     assert facts["synaptic_operations"] == pytest.approx(cells * 30 + spikes * 10)
+
+
+def test_small_job_has_the_parameters_of_the_training_and_the_cell_between(tmp_path):
+    first, between, last = nbformat.read(lessons.write_small_job(tmp_path, "print(beta)"), as_version=4).cells
+    parameters = {}
+    exec(first.source, parameters)
+    wanted = inspect.signature(lessons.train_small).parameters
+    assert wanted.keys() == parameters.keys() - {"__builtins__"}
+    assert {name: parameters[name] for name in wanted if name != "dataset"} == {
+        name: parameter.default for name, parameter in wanted.items() if name != "dataset"
+    }
+    assert first.metadata["tags"] == ["parameters"]
+    assert between.source == "print(beta)"
+    assert "train_small(dataset, data_dir" in last.source
 
 
 def test_folder_of_a_notebook_is_new_and_can_be_chosen(runs_home, tmp_path):

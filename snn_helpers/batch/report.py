@@ -44,6 +44,10 @@ class Setting:
         Mean of each cost over the seeds.
     test_accuracy : float or None
         Mean over the seeds.
+    test_interval : (float, float) or None
+        95 % interval of that mean; nan for one seed.
+    n_test : int or None
+        Test recordings of each run.
     """
 
     knobs: Mapping[str, Any]
@@ -53,6 +57,8 @@ class Setting:
     high: float
     costs: Mapping[str, float]
     test_accuracy: float | None
+    test_interval: tuple[float, float] | None = None
+    n_test: int | None = None
 
     @property
     def name(self) -> str:
@@ -195,9 +201,18 @@ def _settings(table: Sequence[Mapping[str, Any]], swept: Sequence[str], metric: 
         costs[SECONDS] = fmean(row[SECONDS] for row in rows)
         knob_values = {name: rows[0][name] for name in knobs}
         interval = mean_interval(list(by_seed.values()))
-        settings.append(Setting(knob_values, by_seed, *interval, costs, _mean(rows, "test_accuracy")))
+        settings.append(Setting(knob_values, by_seed, *interval, costs, *_tested(rows)))
     # Of equals, the one seen with more seeds, then the one that comes first in the plan.
     return sorted(settings, key=lambda one: (-one.mean if direction == "maximize" else one.mean, -len(one.by_seed)))
+
+
+def _tested(rows: Sequence[Mapping[str, Any]]) -> tuple[float | None, tuple[float, float] | None, int | None]:
+    """Return the mean test accuracy of a setting's runs, its interval over them, and the recordings of each run."""
+    if _mean(rows, "test_accuracy") is None:
+        return None, None, None
+    mean, *bounds = mean_interval([row["results"]["test_accuracy"] for row in rows])
+    sizes = {row["results"].get("n_test") for row in rows}
+    return mean, tuple(bounds), sizes.pop() if len(sizes) == 1 else None
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
@@ -331,6 +346,10 @@ def best_line(report: SweepReport) -> str:
         line += f"; it stays the best in {100 * report.stays_best:.0f} % of resamples of the seeds"
     if best.test_accuracy is not None and not report.metric.startswith("test"):
         line += f"; test accuracy of that setting {best.test_accuracy:.4f}"
+        if best.test_interval is not None and not math.isnan(best.test_interval[0]):
+            line += f", 95 % interval {best.test_interval[0]:.4f} to {best.test_interval[1]:.4f}"
+        if best.n_test is not None:
+            line += f" (n = {best.n_test})"
     if report.metric.startswith("test"):
         line += "; chosen on the test split, so that this number flatters"
     return line

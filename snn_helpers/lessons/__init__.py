@@ -70,5 +70,6 @@ from snn_helpers.lessons.results import new_folder as new_folder
 from snn_helpers.lessons.results import read_results as read_results
 from snn_helpers.lessons.results import write_results as write_results
 from snn_helpers.lessons.small_network import train_small as train_small
+from snn_helpers.lessons.small_network import write_small_job as write_small_job
 from snn_helpers.lessons.timing import layer_times as layer_times
 from snn_helpers.lessons.timing import times_in_turns as times_in_turns

@@ -47,7 +47,8 @@ def trained_network(
         path = train(TrainConfig(**{**asked, **short})).paths["best"]
         words = "a network trained here for a moment, since notebook 06 has left none that fits"
     config = TrainConfig.from_params(load_checkpoint(path)["config"])
-    words += f": {config.model}, {config.dataset}, T = {config.time_steps}, {config.epochs} epochs, seed {config.seed}"
+    passes = f"{config.epochs} epoch" + "s" * (config.epochs != 1)
+    words += f": {config.model}, {config.dataset}, T = {config.time_steps}, {passes}, seed {config.seed}"
     return Path(path), config, words
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +14,19 @@ TIME_STEPS = 5
 _SIDE = 17  # pixels along the longer side of its frames
 _BATCH = 25
 _SCORED = 500  # recordings of a split to score, at most
+_JOB_PARAMETERS = """\
+beta = 0.9  # decay of the membranes per time step
+hidden = 50  # hidden neurons
+seed = 0  # seed of the first weights and of the order of recordings
+num_samples = 500  # recordings to learn from
+epochs = 5  # passes over them
+dataset = "simulated"  # name of the data set
+data_dir = None  # folder of recordings"""
+_JOB_BODY = """\
+from snn_helpers import lessons
+facts = lessons.train_small(dataset, data_dir, beta=beta, hidden=hidden, seed=seed,
+                            num_samples=num_samples, epochs=epochs)
+lessons.write_results("job", "How good, for how many operations?", {}, facts)"""
 
 
 class SmallNetwork(nn.Module):
@@ -71,9 +86,9 @@ def train_small(
     Returns
     -------
     dict
-        "valid_accuracy" and "test_accuracy", shares of at most 500 recordings; "n_valid"; "synaptic_operations", the
-        additions that events and spikes cause for one validation recording; "hidden_spike_fraction", spikes of a
-        hidden neuron and step.
+        "valid_accuracy" and "test_accuracy", shares of at most 500 recordings; "n_valid" and "n_test", how many;
+        "synaptic_operations", the additions that events and spikes cause for one validation recording;
+        "hidden_spike_fraction", spikes of a hidden neuron and step.
     """
     frames, labels, classes = _frames(load_dataset(dataset, data_dir, "train"), num_samples)
     torch.manual_seed(seed)
@@ -91,11 +106,36 @@ def train_small(
         with torch.no_grad():
             scores, spikes = network(frames)
         facts[f"{split}_accuracy"] = (scores.argmax(-1) == labels).float().mean().item()
-    facts["n_valid"] = len(labels)
+        facts[f"n_{split}"] = len(labels)
     events, spiked = (frames > 0).sum().item() / len(labels), spikes.sum().item() / len(labels)
     facts["synaptic_operations"] = events * hidden + spiked * classes
     facts["hidden_spike_fraction"] = spikes.mean().item()
     return facts
+
+
+def write_small_job(folder: Path, before: str = "") -> Path:
+    """Write the notebook `job.ipynb`, a job for a sweep: parameters, one call of `train_small`, its results.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to write it.
+    before : str
+        Code of a cell between the parameters and the training.
+
+    Returns
+    -------
+    Path
+        Of the notebook.
+    """
+    import nbformat
+
+    cells = [nbformat.v4.new_code_cell(text) for text in (_JOB_PARAMETERS, before, _JOB_BODY)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = Path(folder) / "job.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
 
 
 def _frames(dataset: EventDataset, most: int) -> tuple[Tensor, Tensor, int]:
