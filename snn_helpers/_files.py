@@ -25,6 +25,10 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield part
         os.replace(part, path)
+    except OSError as err:
+        if err.errno and err.filename is None:  # a full disk is told without the file that found no room
+            raise OSError(err.errno, err.strerror, str(path)) from err
+        raise
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
