@@ -527,7 +527,7 @@ def terms(notebook):
 def widgets(notebook):
     """At least one widget: its state is a parameter, and a still figure of it is stored.
 
-    A training monitor has nothing to choose: it draws a run, by `live` instead of `show`.
+    A training monitor has nothing to choose: it draws a run, by `live` instead of `show`, as a table of runs may.
     """
     names = {alias for cell in code_cells(notebook) for alias in _imported_widgets(cell)}
     shown = [cell for cell in code_cells(notebook) if any(calls(cell, name) for name in names)]
@@ -540,7 +540,8 @@ def widgets(notebook):
         runs = bool(calls(cell, "TrainingMonitor"))
         if not runs and (not states or not set(states) <= known):
             faults.append(f"the state of the widget is no parameter in the cell that starts: {start}")
-        if not calls(cell, "live" if runs else "show") or not _has_image(cell):
+        live = calls(cell, "live") if runs or calls(cell, "SweepTable") else []
+        if not (live or (not runs and calls(cell, "show"))) or not _has_image(cell):
             faults.append(f"no still figure is stored beside the widget in the cell that starts: {start}")
     return faults
 
