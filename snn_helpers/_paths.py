@@ -55,9 +55,14 @@ def imported_names() -> tuple[str, ...]:
 def imported_folder(name: str | os.PathLike) -> Path | None:
     """Return the folder of an imported data set, given its name or the folder itself; None if there is none."""
     for folder in (imports_home() / str(name), user_path(name)):
-        if any((folder / split / "manifest.json").is_file() for split in ("train", "valid", "test")):
+        if holds_imported(folder):
             return folder
     return None
+
+
+def holds_imported(folder: Path) -> bool:
+    """Whether this very folder is one of imported recordings."""
+    return any((folder / split / "manifest.json").is_file() for split in ("train", "valid", "test"))
 
 
 def results_home() -> Path:

@@ -167,6 +167,25 @@ def test_a_folder_of_ones_own_is_a_data_set_everywhere(folder, tmp_path, data_ho
         import_recordings(find_recordings([folder]), tmp_path / "photos", replace_it=True)
 
 
+def test_no_folder_of_anything_else_is_replaced(folder, tmp_path, data_home, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    import_recordings(find_recordings([folder]), "mine")
+    files = sorted(folder.rglob("*.*"))
+    # A data set has the name of the folder of the recordings themselves, which a Path means.
+    with pytest.raises(ValueError, match="is there already and holds no imported recordings"):
+        import_recordings(find_recordings([folder]), folder.relative_to(tmp_path), replace_it=True)
+    raw = data_home / "imported" / "raw"
+    folder.rename(raw)
+    with pytest.raises(ValueError, match="is there already and holds no imported recordings"):
+        import_recordings(find_recordings([raw]), "raw")
+    assert sorted(raw.rglob("*.*")) == [raw / path.relative_to(folder) for path in files]
+    inside = data_home / "imported" / "mine" / "more"
+    raw.rename(inside)
+    with pytest.raises(ValueError, match="itself, which would be lost"):
+        import_recordings(find_recordings([inside]), "mine", replace_it=True)
+    assert len([*inside.rglob("*.*")]) == len(files)
+
+
 def test_every_slice_says_which_part_of_which_file_it_is(folder, tmp_path):
     home = import_recordings(find_recordings([folder]), tmp_path / "out", slice_us=20_000, overlap=0.5)
     with open(home / "recordings.csv", newline="", encoding="utf-8") as stream:

@@ -16,7 +16,7 @@ import numpy as np
 
 from snn_helpers._checks import check_int
 from snn_helpers._datasets import DATASETS
-from snn_helpers._paths import imported_folder, imports_home, user_path
+from snn_helpers._paths import holds_imported, imports_home, user_path
 from snn_helpers.data.sources import SPLITS, split_indices
 from snn_helpers.events.convert import find_sensor_size
 from snn_helpers.events.dtype import RecordingError, join_events
@@ -203,12 +203,15 @@ def import_recordings(
     if not 0 <= overlap <= 0.9:
         raise ValueError(f"`overlap` must be in [0, 0.9]; got {overlap}.")
     folder = imports_home() / name if is_name else user_path(name)
-    if imported_folder(folder) and not replace_it:
+    if holds_imported(folder) and not replace_it:
         raise ValueError(
             f"there is a data set {str(name)!r} already ({folder}). Choose another name, or add --replace."
         )
-    if not is_name and folder.exists() and not imported_folder(folder):
-        raise ValueError(f"`name`: {folder} is there already and holds no imported recordings. Name a new folder.")
+    if folder.exists() and not holds_imported(folder):
+        raise ValueError(f"`name`: {folder} is there already and holds no imported recordings. Choose another name.")
+    inside = [item.path for item in found.items if item.path.resolve().is_relative_to(folder.resolve())]
+    if inside:
+        raise ValueError(f"`name`: {folder} holds {inside[0]} itself, which would be lost. Choose another name.")
     items = _with_splits(found)
     geometry = Geometry(found.sensor_size, found.classes)
     source = f"imported {folder.name} ({', '.join(found.formats)})"
