@@ -285,3 +285,15 @@ def test_network_that_was_trained_for_other_bits_is_refused():
         quantisation_aware(layered(), 2)
     with pytest.raises(ValueError, match="Leaky has no convolution and no linear layer"):
         quantisation_aware(Leaky(**HIDDEN))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_type_are_trained_as_they_are_rounded(dtype):
+    torch.manual_seed(0)
+    aware = quantisation_aware(nn.Sequential(nn.Linear(50, 30), nn.Linear(30, 4)).to(dtype), bits=4)
+    rounded = quantise(aware, bits=4)
+    for mine, theirs in zip(rounded.network, aware):
+        assert theirs.weight.dtype == dtype
+        assert torch.equal(mine.weight, theirs.weight)
+    aware[0].weight.sum().backward()
+    assert torch.equal(aware[0].parametrizations.weight.original.grad, torch.ones(30, 50, dtype=dtype))

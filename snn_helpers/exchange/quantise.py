@@ -202,7 +202,8 @@ class RoundedWeights(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Round weights [outputs, ...]."""
         kept = weight.detach()
-        return _rounded(kept, self.bits).dequantised() + (weight - kept)  # zeros, which carry the gradient
+        rounded = _rounded(kept.float(), self.bits).dequantised().to(kept.dtype)  # in float32, as `quantise` rounds
+        return rounded + (weight - kept)  # zeros, which carry the gradient
 
 
 def _copy_with_weights(net: nn.Module, bits: int) -> nn.Module:
