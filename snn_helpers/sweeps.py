@@ -16,7 +16,7 @@ from snn_helpers._settings import KINDS, kind_of
 from snn_helpers.batch import Rules, SweepPlan, Workers, run_sweep
 from snn_helpers.batch.plan import digest_of_files
 from snn_helpers.models.registry import MODELS
-from snn_helpers.training.config import PROFILE_VARIABLE, TrainConfig
+from snn_helpers.training.config import TrainConfig
 
 
 def training_rules() -> Rules:
@@ -41,11 +41,10 @@ def _data_of(values: Mapping[str, Any]) -> str:
     asked = [values.get(name) for name in ("profile", "dataset", "data_dir")]
     paths = [Path(name) for name in (load_plugins(values.get("plugins")) or "").split(",") if name]
     plugins = digest_of_files({path.name: path for path in paths}) if paths else ""
-    return " ".join(filter(None, (_source(*asked, os.environ.get(PROFILE_VARIABLE)), plugins)))
+    return " ".join(filter(None, (_source(*asked), plugins)))
 
 
-@cache
-def _source(profile: str | None, dataset: str | None, data_dir: str | None, _: str | None) -> str:
+def _source(profile: str | None, dataset: str | None, data_dir: str | None) -> str:
     config = TrainConfig(profile=profile, dataset=dataset, data_dir=data_dir).resolve()
     files = ""
     if config.dataset == "nmnist" and config.data_dir:
@@ -61,6 +60,7 @@ def _manifests(folder: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+@cache
 def _listing(folder: str) -> str:
     root = Path(folder)
     files = sorted((str(path.relative_to(root)), path.stat().st_size) for path in root.rglob("*.bin"))

@@ -265,13 +265,12 @@ def test_smaller_frames_say_what_share_of_events_meets_another(tmp_path, data_ho
 
 
 def test_runs_of_a_sweep_are_of_the_recordings_that_were_imported(folder, data_home):
-    from snn_helpers.sweeps import _data_of, _source
+    from snn_helpers.sweeps import _data_of
 
     import_recordings(find_recordings([folder]), "mine")
     before = _data_of({"profile": "smoke", "dataset": "mine"})
     write_events(folder / "left" / "0.h5", recording(99), SIZE)
     import_recordings(find_recordings([folder]), "mine", replace_it=True)
-    _source.cache_clear()
     assert _data_of({"profile": "smoke", "dataset": "mine"}) != before
 
 
