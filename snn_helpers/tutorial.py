@@ -60,6 +60,8 @@ def copy_notebooks(folder: Path) -> Copied:
     copied, written, changed = _read_record(folder), [], []
     for template in templates:
         name, content = template.name, template.read_bytes()
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise ValueError(f"`--out`: {folder / name} is no file, where a notebook belongs. Choose another folder.")
         present = (folder / name).read_bytes() if (folder / name).exists() else None
         if present is not None and present != content and copied.get(name) != _digest(present):
             changed.append(name)

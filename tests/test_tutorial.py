@@ -91,6 +91,13 @@ def test_folder_that_holds_the_originals_is_refused(templates, capsys):
     assert not (templates / tutorial.RECORD).exists()
 
 
+def test_folder_in_the_place_of_a_notebook_is_told(templates, capsys):
+    (Path("mine") / "01_second.ipynb").mkdir(parents=True)
+    assert main(["tutorial", "--out", "mine"]) == 1
+    told = "`--out`: mine/01_second.ipynb is no file, where a notebook belongs. Choose another folder."
+    assert capsys.readouterr().err == f"snn-helpers: {told}\n"
+
+
 def test_package_without_notebooks_says_so(templates, capsys):
     for path in templates.glob("*.ipynb"):
         path.unlink()
