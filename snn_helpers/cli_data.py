@@ -48,11 +48,13 @@ def add_data_commands(commands) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from snn_helpers.data.importing import find_recordings, import_recordings
+    from snn_helpers.data.importing import check_import, find_recordings, import_recordings
     from snn_helpers.data.sources import SPLITS
     from snn_helpers.data.sources.imported import load_imported
     from snn_helpers.events.store import MANIFEST
 
+    if not args.dry_run:
+        check_import(args.out, args.slice_us, args.overlap, args.replace)
     reading = {"unit": args.unit, "sort": args.sort}
     found = find_recordings(args.sources, args.labels, args.sensor_size, **reading)
     print(found, flush=True)

@@ -186,6 +186,26 @@ def test_no_folder_of_anything_else_is_replaced(folder, tmp_path, data_home, mon
     assert len([*inside.rglob("*.*")]) == len(files)
 
 
+def test_no_recording_comes_twice(folder, tmp_path, capsys):
+    assert main(["import", str(folder), f"{folder}/../mine", "--out", "mine"]) == 1
+    assert "comes twice, and may stand once" in capsys.readouterr().err
+    (folder / "left" / "again.h5").symlink_to(folder / "left" / "0.h5")
+    with pytest.raises(ValueError, match="comes twice"):
+        find_recordings([folder])
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,start_us,stop_us\n" + 2 * "left/0.h5,a,0,9\n" + "right/0.h5,b,0,9\n")
+    with pytest.raises(ValueError, match=r"left.0\.h5: comes twice"):
+        find_recordings([folder], table)
+
+
+@pytest.mark.parametrize("flags", [("--out", "a b"), ("--slice_us", "0"), ("--overlap", "nan")])
+def test_flags_are_checked_before_recordings_are_read(folder, capsys, flags):
+    assert main(["import", str(folder), "--out", "mine", *flags]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+
+
 def test_every_slice_says_which_part_of_which_file_it_is(folder, tmp_path):
     home = import_recordings(find_recordings([folder]), tmp_path / "out", slice_us=20_000, overlap=0.5)
     with open(home / "recordings.csv", newline="", encoding="utf-8") as stream:

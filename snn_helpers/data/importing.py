@@ -126,6 +126,7 @@ def find_recordings(
             f"{', '.join(map(str, roots))}: no recordings found. Expected files in <split>/<class>/ or <class>/, or "
             "files and a table of labels (--labels)."
         )
+    _refuse_twins(items)
     sizes, origins, formats, problems, seconds, events = [], set(), set(), {}, 0.0, 0
     for path in dict.fromkeys(item.path for item in items):
         try:
@@ -195,20 +196,7 @@ def import_recordings(
     ValueError
         If the name is taken or no name, or a recording is too long to be kept whole or too short for a slice.
     """
-    is_name = not isinstance(name, Path)
-    if is_name and (not re.fullmatch(r"[A-Za-z][\w-]*", str(name)) or name in DATASETS):
-        raise ValueError(f"`name`: {name!r} cannot be the name of a data set. Take letters, digits, - and _.")
-    if slice_us is not None:
-        check_int("slice_us", slice_us, low=1)
-    if not 0 <= overlap <= 0.9:
-        raise ValueError(f"`overlap` must be in [0, 0.9]; got {overlap}.")
-    folder = imports_home() / name if is_name else user_path(name)
-    if holds_imported(folder) and not replace_it:
-        raise ValueError(
-            f"there is a data set {str(name)!r} already ({folder}). Choose another name, or add --replace."
-        )
-    if folder.exists() and not holds_imported(folder):
-        raise ValueError(f"`name`: {folder} is there already and holds no imported recordings. Choose another name.")
+    folder = check_import(name, slice_us, overlap, replace_it)
     inside = [item.path for item in found.items if item.path.resolve().is_relative_to(folder.resolve())]
     if inside:
         raise ValueError(f"`name`: {folder} holds {inside[0]} itself, which would be lost. Choose another name.")
@@ -239,6 +227,35 @@ def import_recordings(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder
+
+
+def check_import(name: str | Path, slice_us: int | None = None, overlap: float = 0.0, replace_it: bool = False) -> Path:
+    """Return the folder of an import, or raise the ValueError of `import_recordings` before anything is read."""
+    is_name = not isinstance(name, Path)
+    if is_name and (not re.fullmatch(r"[A-Za-z][\w-]*", str(name)) or name in DATASETS):
+        raise ValueError(f"`name`: {name!r} cannot be the name of a data set. Take letters, digits, - and _.")
+    if slice_us is not None:
+        check_int("slice_us", slice_us, low=1)
+    if not 0 <= overlap <= 0.9:
+        raise ValueError(f"`overlap` must be in [0, 0.9]; got {overlap}.")
+    folder = imports_home() / name if is_name else user_path(name)
+    if holds_imported(folder) and not replace_it:
+        raise ValueError(
+            f"there is a data set {str(name)!r} already ({folder}). Choose another name, or add --replace."
+        )
+    if folder.exists() and not holds_imported(folder):
+        raise ValueError(f"`name`: {folder} is there already and holds no imported recordings. Choose another name.")
+    return folder
+
+
+def _refuse_twins(items: Sequence[Item]) -> None:
+    """Refuse a recording that comes twice: its twins would lie in two splits."""
+    seen = set()
+    for item in items:
+        recording = item.path.resolve(), item.start_us, item.stop_us
+        if recording in seen:
+            raise ValueError(f"{item.path}: comes twice, and may stand once. Name each folder, link and row once.")
+        seen.add(recording)
 
 
 def _items(root: Path) -> list[Item]:
