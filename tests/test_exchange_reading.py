@@ -26,7 +26,9 @@ class Tutorial(nn.Module):
         if self.way == "charged":
             mem1 = torch.ones(frames.shape[1], 8)
         spk_rec, mem_rec, spk1 = [], [], torch.zeros(frames.shape[1], 8)
+        mean = frames.mean(0) if self.way == "centred" else 0
         for frame in frames.flip(0) if self.way == "backwards" else frames:
+            frame = frame - mean if self.way == "centred" else frame
             cur1 = self.fc1(frame) + (spk1 if self.way == "feedback" else 0)
             spk1, mem1 = self.lif1(cur1, mem1)
             cur2 = self.fc2(spk1)
@@ -75,6 +77,11 @@ def test_loop_of_a_network_is_read_as_its_step():
 def test_loop_that_is_more_than_its_steps_is_refused(way, message):
     with pytest.raises(ValueError, match=f"Tutorial: its loop over time cannot be read as steps.*: {message}"):
         read_step(Tutorial(way).eval(), (6,))
+
+
+def test_what_was_computed_before_the_loop_is_in_no_step():
+    with pytest.raises(ValueError, match=r"`sub`.* takes what was computed before the loop over time"):
+        export_step(Tutorial("centred").eval(), (6,))
 
 
 def test_network_with_a_loop_runs_in_whole_numbers_alone():

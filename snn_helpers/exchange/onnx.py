@@ -176,6 +176,7 @@ class _Step(nn.Module):
         self._neurons: dict[int, Neuron] = {}
         self.names: list[str] = []
         for index, op in enumerate(self._steps):
+            self._refuse_computed(op)
             module = net.get_submodule(op.target) if op.kind == "call_module" else None
             if module is not None and is_spiking(module):
                 self._neurons[index] = _plain(op.target, module)
@@ -186,6 +187,17 @@ class _Step(nn.Module):
             raise ValueError(f"{type(net).__name__}: what it returns first are no spikes.")
         has_mem = isinstance(leaves[0].val, tuple) or kinds[1:] == ["membrane"]
         self.answers = ["spk", "mem"] if has_mem else ["spk"]
+
+    def _refuse_computed(self, op: Op) -> None:
+        """Refuse an operation on what was computed before the loop, of which a step knows nothing."""
+
+        def check(item: Any) -> Any:
+            if isinstance(item, Fixed) and item.node.op != "get_attr" and item.node.target not in self._constants:
+                raise ValueError(f"`{name_of(op)}`{op.line}: takes what was computed before the loop over time.")
+            return item
+
+        if op.kind != "series":
+            map_aggregate((op.args, op.kwargs), check)
 
     def zeros(self, frame: Tensor) -> list[Tensor]:
         """Return states before the first step."""
