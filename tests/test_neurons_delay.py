@@ -112,6 +112,9 @@ def test_networks_with_delays_run_over_time_as_their_loop(engine):
         ([1, 1], ValueError, r"all different, such as \(0, 2, 4\); got \[1, 1\]"),
         ([-1], ValueError, "`delays` must be a whole number >= 0; got -1"),
         ([0.5], TypeError, "`delays` must be a whole number"),
+        (3, ValueError, "`delays` must be numbers of steps, all different"),
+        (None, ValueError, "`delays` must be numbers of steps, all different"),
+        ("0,2", ValueError, "`delays` must be numbers of steps, all different"),
     ],
 )
 def test_delays_that_are_none_are_refused(delays, error, message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,7 +42,8 @@ class Delay(HiddenState):
 
     def __init__(self, delays: Sequence[int]):
         super().__init__()
-        self.delays = tuple(check_int("delays", delay, low=0) for delay in delays)
+        listed = delays if isinstance(delays, Iterable) and not isinstance(delays, str) else ()
+        self.delays = tuple(check_int("delays", delay, low=0) for delay in listed)
         if not self.delays or len(set(self.delays)) < len(self.delays):
             raise ValueError(f"`delays` must be numbers of steps, all different, such as (0, 2, 4); got {delays!r}.")
 
