@@ -234,3 +234,8 @@ def test_threads_share_out_the_cores_and_gpus_are_one_a_run(monkeypatch):
     assert Workers(jobs=2, threads=3).threads_each == 3
     with pytest.raises(ValueError, match="a run needs a GPU of its own"):
         Workers(jobs=3, gpus=2)
+
+
+def test_code_too_deep_to_be_parsed_counts_as_it_is():
+    source = b"x = " + b" + ".join([b"1"] * 5000) + b"  # long"
+    assert plans._code_of(source) == source

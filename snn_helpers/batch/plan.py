@@ -259,12 +259,12 @@ def _code_of(source: bytes) -> bytes:
     """Return Python code as text without comments, docstrings and layout; what is not Python alone as it is."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # a cell with IPython's own commands
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                node.body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+        return ast.dump(tree).encode()
+    except (SyntaxError, ValueError, RecursionError):  # a cell with IPython's own commands, or a sum of thousands
         return source
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
-    return ast.dump(tree).encode()
 
 
 def _digest(content: bytes) -> str:
