@@ -50,7 +50,7 @@ def _source(profile: str | None, dataset: str | None, data_dir: str | None, _: s
     files = ""
     if config.dataset == "nmnist" and config.data_dir:
         files = _listing(os.path.abspath(config.data_dir))
-    elif folder := imported_folder(config.dataset):
+    elif folder := imported_folder(str(config.dataset)):
         files = _manifests(folder)
     return " ".join(filter(None, (config.profile, config.dataset, files)))
 

@@ -196,7 +196,7 @@ def import_recordings(
         If the name is taken or no name, or a recording is too long to be kept whole or too short for a slice.
     """
     is_name = not isinstance(name, Path)
-    if is_name and (not re.fullmatch(r"[A-Za-z][\w-]*", name) or name in DATASETS):
+    if is_name and (not re.fullmatch(r"[A-Za-z][\w-]*", str(name)) or name in DATASETS):
         raise ValueError(f"`name`: {name!r} cannot be the name of a data set. Take letters, digits, - and _.")
     if slice_us is not None:
         check_int("slice_us", slice_us, low=1)
@@ -225,7 +225,8 @@ def import_recordings(
             ]
             digest = hashlib.sha256(repr(stamps).encode()).hexdigest()
             params = {"source": source, "listing": digest, "slice_us": slice_us, "overlap": overlap}
-            chunks = _chunks(part, found, slice_us, overlap, reading, starts := [])
+            starts: list[tuple] = []
+            chunks = _chunks(part, found, slice_us, overlap, reading, starts)
             ensure_store(building / split, params, partial(iter, chunks), geometry)
             rows += [(split, index, item.path, item.label, start) for index, (item, start) in enumerate(starts)]
         _write_origins(building / "recordings.csv", rows)

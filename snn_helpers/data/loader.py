@@ -14,6 +14,7 @@ from snn_helpers.events.frames import Augment, FrameSpec
 
 if TYPE_CHECKING:
     from snn_helpers.data.dataset import EventDataset
+    from snn_helpers.engine.cuda.frames import DeviceEvents
 
 
 class FrameLoader:
@@ -46,7 +47,7 @@ class FrameLoader:
         self.part = part
         self.least = check_int("least", least, low=1)
         self.epoch = 0
-        self.events = None  # on a device, see `on_device`
+        self.events: DeviceEvents | None = None  # on a device, see `on_device`
 
     def on_device(self, device: torch.device | str) -> FrameLoader:
         """Return a loader of the same batches, whose events are kept on a GPU and binned there, bit for bit as here.
@@ -104,11 +105,11 @@ class FrameLoader:
             if self.events is None:
                 yield torch.from_numpy(self.dataset.binned(chosen, self.spec, self.augment, augment_seed)), labels
             else:
-                yield self._bin_on_device(chosen, augment_seed), labels.to(self.events.device)
+                yield self._bin_on_device(self.events, chosen, augment_seed), labels.to(self.events.device)
 
-    def _bin_on_device(self, chosen: np.ndarray, seed: int) -> torch.Tensor:
-        device, dataset = self.events.device, self.dataset
+    def _bin_on_device(self, events: DeviceEvents, chosen: np.ndarray, seed: int) -> torch.Tensor:
+        device, dataset = events.device, self.dataset
         places, draws = (torch.from_numpy(one).to(device) for one in (dataset._indices[chosen], chosen))
         width_us = -1 if self.spec.window == "tonic" else 0
         changes = {} if self.augment is None else vars(self.augment)
-        return self.events.frames(places, self.spec.num_steps, width_us=width_us, seed=seed, draws=draws, **changes)
+        return events.frames(places, self.spec.num_steps, width_us=width_us, seed=seed, draws=draws, **changes)

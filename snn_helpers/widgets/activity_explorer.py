@@ -144,7 +144,7 @@ class ActivityExplorer(Explorer):
         output, decided, settled = self._layers[-1], [], []
         for spk, mem in self._networks:
             found = decisions(spk[output], mem.get(output, np.zeros(spk[output].shape)))
-            known = spk[output].any((0, 2)) | (output in mem)
+            known = np.asarray(spk[output].any((0, 2)) | (output in mem))
             decided.append([int(one) if is_known else None for one, is_known in zip(found.final, known)])
             settled.append((found.settled + 1).tolist())
         return {"decided": decided, "settled": settled}
