@@ -4,7 +4,7 @@ Run `python benchmarks/zoo.py [NAME...] [--quick] [--activity SHARE]`; the names
 `--quick` takes the sizes of the tests and one round, `--activity` lets layers fire at about that share of steps, as
 those of trained networks do. Each network runs beside its own plain loop, interleaved: a train step and a forward pass.
 Peak memory of a train step is that of a process of its own, above what stands before it. `--keep FILE` writes the table
-into a JSON file under the activity asked for; `docs/zoo.json`, from which `docs/speed.md` quotes, was made so.
+into a JSON file, under the activity asked for.
 """
 
 from __future__ import annotations

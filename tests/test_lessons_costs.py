@@ -149,4 +149,8 @@ def test_prices_follow_from_their_sources():
     assert (float_add, float_mac) == (activity.costs.PICOJOULES_PER_SPIKE[0], activity.costs.PICOJOULES_PER_MAC)
     assert (small - int_add, small_mac - int_mac) == pytest.approx((10 / 8, 10 / 8))  # 8 of 64 bits
     assert (large - float_add, large_mac - float_mac) == pytest.approx((100 / 2, 100 / 2))  # 32 of 64 bits
-    assert all(None in source.picojoules.values() for source in ENERGY_SOURCES if "measured" in source.name)
+    odin, loihi, eyeriss = ENERGY_SOURCES[4:]
+    assert all(None in chip.picojoules.values() for chip in (odin, loihi, eyeriss))
+    assert (odin.addition, loihi.addition) == (12.7, activity.costs.PICOJOULES_PER_SPIKE[1])
+    assert "simulated" in loihi.name  # its table is of simulations before the chip was made
+    assert eyeriss.multiplication == pytest.approx(1e12 * 278e-3 / 35 / 666e6, rel=0.01)

@@ -2,12 +2,16 @@
 
 import hashlib
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numba
 import numpy as np
 import pytest
 
+from snn_helpers.events import simulate as module
 from snn_helpers.events.camera import Camera
 from snn_helpers.events.pixel import log2_table
 from snn_helpers.events.simulate import Recordings, simulate
@@ -70,13 +74,24 @@ def test_simulate_recording_depends_on_its_own_id_only(images, recordings):
         assert_same(one(apart, position), one(recordings, i))
 
 
-def test_simulate_is_the_same_for_any_number_of_threads(images, recordings):
-    threads = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        assert_same(simulate(images, np.arange(20)), recordings)
-    finally:
-        numba.set_num_threads(threads)
+def test_simulate_is_the_same_for_any_number_of_threads(images, recordings, monkeypatch):
+    def call_on_one(kernel, *args):
+        numba.set_num_threads(1)  # of the thread that calls
+        kernel(*args)
+
+    call_parallel = module.call_parallel
+    monkeypatch.setattr(module, "call_parallel", lambda *args: call_parallel(call_on_one, *args))
+    assert_same(simulate(images, np.arange(20)), recordings)
+
+
+def test_simulate_leaves_torch_the_threads_that_it_has():
+    code = (
+        "import torch, numpy as np; from snn_helpers.events.simulate import simulate; before = torch.get_num_threads();"
+        "simulate(np.zeros((1, 28, 28), np.uint8), np.arange(1)); print(before, torch.get_num_threads())"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert run.stdout.split() == ["1", "1"]
 
 
 def test_simulate_is_the_same_across_blocks(images):

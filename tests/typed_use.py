@@ -11,7 +11,12 @@ from torch import Tensor, nn
 import snn_helpers
 from snn_helpers import (
     ALIF,
+    Delay,
+    DelayedSNN,
     Leaky,
+    MixedSNN,
+    RecurrentSNN,
+    RLeaky,
     SpikingCNN,
     SpikingNeuron,
     SpikingResNet,
@@ -21,9 +26,11 @@ from snn_helpers import (
     accelerate,
     balance_firing,
     diagnose,
+    export_step,
     from_nir,
     load_dataset,
     load_model,
+    quantisation_aware,
     quantise,
     read_events,
     read_video,
@@ -72,7 +79,10 @@ assert_type(result, TrainResult)
 assert_type(result.history, list[dict[str, float]])
 assert_type(load_model(result.paths["best"]), tuple[nn.Module, TrainConfig])
 
-net = nn.Sequential(nn.Linear(4, 4), Leaky(0.9, init_hidden=True), Synaptic(0.5, 0.9), ALIF(0.9))
+net = nn.Sequential(
+    nn.Linear(4, 4), Leaky(0.9, init_hidden=True), Synaptic(0.5, 0.9), ALIF(0.9), Delay((0, 2)), RLeaky(8)
+)
+networks = [RecurrentSNN(), DelayedSNN(delays=(0, 4)), MixedSNN(tau_max=8.0)]
 assert_type(accelerate(net), Accelerated)
 assert_type(accelerate(net).explain(), str)
 assert_type(record(model, frames), Recording)
@@ -81,6 +91,8 @@ assert_type(diagnose(model, (frames, torch.zeros(2))), Diagnosis)
 
 assert_type(stream(net), Stream)
 assert_type(quantise(net, bits=8), Quantised)
+assert_type(quantisation_aware(net, bits=4), nn.Module)
+assert_type(export_step(net, (2, 34, 34))[1], list[str])
 assert_type(to_onnx(net, (2, 34, 34), "step.onnx"), list[str])
 assert_type(from_nir(to_nir(net, sample_shape=(2, 34, 34))), nn.Module)
 

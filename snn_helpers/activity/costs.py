@@ -16,7 +16,7 @@ from snn_helpers.over_time import InputListener, evaluating, over_time
 
 PICOJOULES_PER_SPIKE = (0.9, 23.6)
 """Energy of one synaptic operation, in pJ: from the addition alone, 32-bit float in 45 nm (M. Horowitz, ISSCC 2014,
-fig. 1.1.9), to what Loihi takes, memory and routing included (M. Davies et al., IEEE Micro 38(1), 2018, table 1)."""
+fig. 1.1.9), to the least that Loihi takes, simulated before it was made (M. Davies et al., IEEE Micro 38(1), 2018)."""
 PICOJOULES_PER_MAC = 4.6
 """Energy of a 32-bit float multiplication and addition alone in 45 nm, in pJ (Horowitz 2014)."""
 
@@ -109,7 +109,7 @@ def estimate_energy(costs: Mapping[str, LayerCost]) -> Energy:
     operations = sum(cost.operations for cost in costs.values())
     low, high = (1e-3 * picojoules * operations for picojoules in PICOJOULES_PER_SPIKE)
     caveat = (
-        "low: additions alone, 45 nm (Horowitz 2014); high: 23.6 pJ an operation, measured on Loihi (Davies et al. "
+        "low: additions alone, 45 nm (Horowitz 2014); high: 23.6 pJ an operation, simulated for Loihi (Davies et al. "
         "2018); dense: multiplications and additions alone. Neuron updates, memory for states and the camera are not "
         "in it."
     )

@@ -13,6 +13,7 @@ from numba import njit
 
 from snn_helpers._checks import check_int
 from snn_helpers.events.camera import DIGIT_PX, FIELD_PX, KNOT_US, PATH_RANGE_MILLI_PX, STEP_US, Camera
+from snn_helpers.events.parallel import call_parallel
 from snn_helpers.events.pixel import (
     FINER,
     GROUND,
@@ -116,7 +117,8 @@ def simulate(
         parts = np.stack([starts[block], ends[block]], axis=1)
         while True:
             packed = np.empty((len(images[block]), room), dtype=np.int64)
-            _simulate_block(images[block], keys[block], log2, knots, parts, physics, packed, counts[block])
+            args = images[block], keys[block], log2, knots, parts, physics, packed, counts[block]
+            call_parallel(_simulate_block, *args)
             if counts[block].max() <= room:
                 break
             room = int(counts[block].max())

@@ -14,6 +14,7 @@ from snn_helpers._checks import check_int
 from snn_helpers._paths import user_path
 from snn_helpers.events.camera import STEP_US, Camera
 from snn_helpers.events.dtype import RecordingError, make_events
+from snn_helpers.events.parallel import call_parallel
 from snn_helpers.events.pixel import (
     FINER,
     GROUND,
@@ -83,7 +84,7 @@ def simulate_events(
         counts = np.zeros(rows.shape[1], dtype=np.int64)
         while True:
             packed = np.empty((rows.shape[1], room), dtype=np.int64)
-            _see_rows(rows, top, table, before, after, share, key, physics, packed, counts)
+            call_parallel(_see_rows, rows, top, table, before, after, share, key, physics, packed, counts)
             if counts.max() <= room:
                 break
             room = int(counts.max())

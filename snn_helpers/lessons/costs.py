@@ -89,26 +89,42 @@ ENERGY_SOURCES = (
     EnergySource("32-bit float, arithmetic", 0.9, 4.6, f"{_HOROWITZ}: addition 0.9 pJ, multiplication 3.7 pJ"),
     EnergySource("8-bit weights, arithmetic", 0.1, 0.3, f"{_HOROWITZ}: 32-bit sum 0.1 pJ, 8-bit multiplication 0.2 pJ"),
     EnergySource(
-        "8-bit weights, 8 KB memory", 1.35, 1.55, f"{_HOROWITZ}: as above, and 10 pJ for 64 bits read from 8 KB"
+        "8-bit weights, 8 KB memory",
+        1.35,
+        1.55,
+        f"{_HOROWITZ}: as above, and an eighth of the 10 pJ that reading 64 bits from 8 KB takes",
     ),
     EnergySource(
-        "32-bit float, 1 MB memory", 50.9, 54.6, f"{_HOROWITZ}: as the first row, and 100 pJ for 64 bits from 1 MB"
+        "32-bit float, 1 MB memory",
+        50.9,
+        54.6,
+        f"{_HOROWITZ}: as the first row, and half of the 100 pJ that reading 64 bits from 1 MB takes",
     ),
     EnergySource(
-        "ODIN, measured", 12.7, None, "C. Frenkel et al., IEEE TBioCAS 13(1), 2019: 28 nm, a synaptic operation"
+        "ODIN, measured",
+        12.7,
+        None,
+        "C. Frenkel et al., IEEE TBioCAS 13(1), 2019: 28 nm, at least 12.7 pJ a synaptic operation",
     ),
     EnergySource(
-        "Loihi, measured", 23.6, None, "M. Davies et al., IEEE Micro 38(1), 2018: 14 nm, a synaptic operation, at least"
+        "Loihi, simulated",
+        23.6,
+        None,
+        "M. Davies et al., IEEE Micro 38(1), 2018: 14 nm, at least 23.6 pJ a synaptic operation, simulated before the "
+        "chip was made",
     ),
     EnergySource(
         "Eyeriss, measured",
         None,
         12.0,
         "Y.-H. Chen et al., IEEE JSSC 52(1), 2017: 65 nm, AlexNet's convolutions, 278 mW at 35 images/s of 666 million "
-        "multiplications, memory on the chip included",
+        "multiplications, so about 12 pJ each, memory outside the chip not included",
     ),
 )
-"""Energy of an operation by source, without neurons, camera and idle power; no two rows are of the same machine."""
+"""Energy of an operation by source, without camera and memory outside a chip; rows of different sources do not compare.
+
+Loihi's number is from simulations before the chip was made, "consistent with early post-silicon characterization".
+"""
 
 
 def cost_budget(profile: str) -> CostBudget:
