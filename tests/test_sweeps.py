@@ -15,6 +15,7 @@ from snn_helpers.sweeps import sweep, training_rules
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 # What `TrainConfig` has no word for, beside the states of widgets.
 OWN = {"digit", "num_steps", "step_ms", "tau_ms", "learning_rate", "jobs", "checkpoint", "sample"}
+OWN |= {"margin", "stacked", "recordings", "slice_ms"}  # of notebooks 10 and 11
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
