@@ -12,8 +12,8 @@ from job_notebooks import write_notebook, write_stand_in
 import snn_helpers  # noqa: F401  (first: it tells OpenMP how to wait before torch loads it)
 from snn_helpers.events.recording import make_events, write_bin
 
-# For doctests pytest would import them as modules, and all of them have the same name.
-collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+# For doctests pytest would import them as modules: all of the first have the same name, the last is for mypy alone.
+collect_ignore_glob = ["conftest.py", "*/conftest.py", "typed_use.py"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

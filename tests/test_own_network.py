@@ -125,7 +125,7 @@ def test_own_network_trains_goes_on_tests_and_loads(make, make_config, splits, t
     assert told["n_test"] == 10
     known = make is not NoNeurons
     assert bool(told["spike_fractions"]) == known
-    assert (told["synaptic_operations"] > 0) == known
+    assert ((told["synaptic_operations"] or 0) > 0) == known
 
     with pytest.raises(TrainingStopped):
         train(make_config("parts"), StopAfter(3), splits, model=make())

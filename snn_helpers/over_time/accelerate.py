@@ -105,7 +105,7 @@ class OverTime(NotRead):
             raise ValueError(f"the first input must be a tensor [T, B, ...] of one step or more; got {given}.")
         planned = self._planned(inputs, options)
         if self._goes_on and not (isinstance(planned, _Planned) and planned.program.one_step):
-            self.step_program(*inputs)  # refuses a network whose state is not known
+            self.continued_program(*inputs)  # refuses a network whose state is not known
         reason = self._why_loop(inputs[0])
         if reason is None and isinstance(planned, _Planned):
             self.last = planned
@@ -245,6 +245,21 @@ class OverTime(NotRead):
             return as_one_step(planned.program, self.net)
         except CannotTrace as err:
             raise ValueError(f"{name}: its loop over time cannot be read as steps that are alike: {err}.") from err
+
+    def continued_program(self, *inputs: Any) -> Program:
+        """Return the operations of one step of a network that can go on from the state it has; see `continued`.
+
+        Raises
+        ------
+        ValueError
+            If its step cannot be traced, or it holds its own loop over time, which begins anew in every call.
+        """
+        if self.loops(*inputs):
+            raise ValueError(
+                f"{type(self.net).__name__} holds its own loop over time. Take a network that computes one step, with "
+                "neurons of `init_hidden=True`."
+            )
+        return self.step_program(*inputs)
 
     def drives(self, *inputs: Any) -> dict[str, Drive]:
         """Return what drives each layer of neurons, by its name; where a network cannot be traced, only the layers."""

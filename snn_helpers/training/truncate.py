@@ -78,7 +78,7 @@ def check_truncation(model: nn.Module, config: TrainConfig, frame: tuple[int, ..
         )
     device = next(model.parameters()).device
     try:
-        program = runner_of(model).step_program(frames_for(model, torch.zeros(2, 1, *frame, device=device)))
+        program = runner_of(model).continued_program(frames_for(model, torch.zeros(2, 1, *frame, device=device)))
     except ValueError as err:
         raise ValueError(f"`truncate`: the state between two parts is not known: {err} Or leave it out.") from err
     calls = [op.target for op in program.steps if op.kind == "call_module"]
@@ -178,7 +178,7 @@ class Parts:
         return {norm: (mean, var * (1 - 1 / sizes[norm])) for norm, (mean, var) in found.items()}
 
     def _values_a_channel(self) -> dict[nn.Module, int]:
-        program = self._runner.step_program(frames_for(self._model, self._whole[:2]))
+        program = self._runner.continued_program(frames_for(self._model, self._whole[:2]))
         values = [(op.target, op.val) for op in program.steps if op.kind == "call_module"]
         found = {self._runner.net.get_submodule(target): value for target, value in values}
         norms = {norm: value for norm, value in found.items() if isinstance(norm, NormOverTime)}

@@ -4,6 +4,7 @@ import json
 
 MAKE = """
 import numpy as np
+from snn_helpers.activity import decisions
 from snn_helpers.widgets import ActivityExplorer
 SHAPES = {"conv1": (32, 17, 17), "conv2": (64, 8, 8), "conv3": (128, 4, 4), "hidden": (256,), "output": (10,)}
 
@@ -15,7 +16,7 @@ def recorded(seed, num_steps=25, samples=6):
 
 frames = (np.random.default_rng(9).random((25, 6, 2, 34, 34)) < 0.05).astype(np.uint8)
 one, two = recorded(0), recorded(1)
-labels = one[0]["output"].sum(0).argmax(-1)
+labels = decisions(one[0]["output"], one[1]["output"]).final.copy()
 labels[[2, 5]] = (labels[[2, 5]] + 1) % 10
 """
 
