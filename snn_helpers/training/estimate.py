@@ -17,7 +17,7 @@ from snn_helpers.over_time import runner_of
 from snn_helpers.training import network
 from snn_helpers.training.build import Criterion
 from snn_helpers.training.config import TrainConfig
-from snn_helpers.training.truncate import parts_of
+from snn_helpers.training.truncate import is_truncated, parts_of
 
 # Bytes a training step holds, for each current before pooling and for each neuron, a step and recording. Fitted from
 # above to the peak memory of processes with both networks; for a GPU taken from the loop's, and not measured.
@@ -73,7 +73,7 @@ def expected_memory(
         engine = runs.engine
         currents, neurons = runs.sizes(torch.zeros(1, 1, *frame, device=next(model.parameters()).device))
     num_steps = config.time_steps
-    if 0 < config.truncate < num_steps:  # a part's, whose layers with a convolution do not run in one pass
+    if is_truncated(config):  # a part's, whose layers with a convolution do not run in one pass
         num_steps, engine = config.truncate, "snntorch"
     per_current, per_neuron = _BYTES.get(engine, _BYTES["snntorch"])
     steps = num_steps * (config.batch_size if recordings is None else recordings)

@@ -40,6 +40,11 @@ def fractions_of(network: nn.Module) -> AbstractContextManager[dict[str, Tensor]
     return firing_fractions(network) if has_neurons(network) else contextlib.nullcontext({})
 
 
+def penalised(loss: Tensor, fractions: dict[str, Tensor], weight: float) -> Tensor:
+    """Return a loss plus `weight` times the mean spike fraction of the hidden layers; the output's is the last."""
+    return loss + weight * torch.stack([*fractions.values()][:-1]).mean() if weight else loss
+
+
 def operations_of(network: nn.Module, frames: Tensor) -> float:
     """Return the synaptic operations of all layers together, a recording; nan for a network without neurons."""
     if not has_neurons(network):

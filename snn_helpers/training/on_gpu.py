@@ -99,9 +99,8 @@ class DeviceStep:
     def _compute(self, frames: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         with self.autocast, networks.fractions_of(self.model) as fractions:
             output = read_output(self.model(frames_for(self.model, frames)))
-        loss = objective = self.criterion(output, labels)
-        if self.spike_penalty:
-            objective = objective + self.spike_penalty * torch.stack([*fractions.values()][:-1]).mean()
+        loss = self.criterion(output, labels)
+        objective = networks.penalised(loss, fractions, self.spike_penalty)
         self.names = [*fractions]
         hits = (decide(output) == labels).sum()
         return objective, loss, hits, output.spk_rec.detach().sum(), *fractions.values()

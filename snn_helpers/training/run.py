@@ -44,7 +44,7 @@ from snn_helpers.training.on_gpu import DeviceStep, feed
 from snn_helpers.training.processes import Processes
 from snn_helpers.training.score import Score, Tally, evaluate
 from snn_helpers.training.stopping import StopRequests, TrainingStopped
-from snn_helpers.training.truncate import parts_of
+from snn_helpers.training.truncate import is_truncated, parts_of
 
 EVAL_BATCH = 64
 # A last batch of fewer recordings is left out: each of several processes needs a part, however many there are after a
@@ -125,7 +125,7 @@ class Run:
         self.scheduler = make_scheduler(self.optimizer, config, len(self.loader))
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         # A step that several processes share, that scales its loss or that runs in parts is looked at while it runs.
-        looks = processes.size > 1 or self.scaler.is_enabled() or 0 < config.truncate < config.time_steps
+        looks = processes.size > 1 or self.scaler.is_enabled() or is_truncated(config)
         self.device_step = None
         if device.type == "cuda" and not looks:
             self.device_step = self._new_device_step()
@@ -251,10 +251,8 @@ class Run:
                     output = read_output(self.network(frames_for(self.model, frames)))
         except NotANumberError as err:  # the engine looks at what it gets
             raise self._broken("a current is nan", epoch, otherwise=self._first_broken(frames)) from err
-        loss = objective = self.criterion(output, labels)
-        if self.config.spike_penalty:
-            hidden = [*fractions.values()][:-1]  # the output's is the last
-            objective = objective + self.config.spike_penalty * torch.stack(hidden).mean()
+        loss = self.criterion(output, labels)
+        objective = network.penalised(loss, fractions, self.config.spike_penalty)
         self._refuse_if_not_finite("the loss", objective, epoch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(objective * self.loader.weight(len(labels), self.step)).backward()

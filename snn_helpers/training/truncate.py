@@ -22,6 +22,11 @@ from snn_helpers.training import network
 from snn_helpers.training.config import TrainConfig
 
 
+def is_truncated(config: TrainConfig) -> bool:
+    """Whether gradients of this run end within its recordings."""
+    return 0 < config.truncate < config.time_steps
+
+
 def parts_of(
     config: TrainConfig,
     model: nn.Module,
@@ -64,7 +69,7 @@ def check_truncation(model: nn.Module, config: TrainConfig, frame: tuple[int, ..
     ValueError
         If it is no step that keeps its own state, or normalises without running statistics.
     """
-    if not 0 < config.truncate < config.time_steps:
+    if not is_truncated(config):
         return
     if any(isinstance(module, NormOverTime) and module.running_mean is None for module in model.modules()):
         raise ValueError(
