@@ -139,14 +139,17 @@ def _fan_out(weights: Any, inputs: Tensor) -> tuple[Tensor, float]:
     live = (weights.weight.detach() != 0).double()
     if isinstance(weights, nn.Linear):
         return live.sum(0), float(live.numel())
-    shape = inputs.shape[-3:]
-    like = torch.zeros(1, *shape, dtype=torch.float64, device=live.device)
-    options: dict[str, Any] = {"stride": weights.stride, "padding": weights.padding, "dilation": weights.dilation}
-    options["groups"] = weights.groups
     if isinstance(weights.padding, str) or weights.padding_mode != "zeros":
         raise ValueError("synaptic operations of a convolution are counted for padding by a number of zeros only.")
-    out = F.conv2d(like, live, **options)
-    fan_out, every = (
-        conv2d_input(like.shape, kernel, torch.ones_like(out), **options)[0] for kernel in (live, torch.ones_like(live))
-    )
+    channels, height, width = inputs.shape[-3:]
+    like = torch.zeros(1, channels, height, width, dtype=torch.float64, device=live.device)
+    # All outputs weigh the same, so that the kernels of a group are summed first, one kernel an input channel.
+    behind = live.unflatten(0, (weights.groups, -1))
+    options: dict[str, Any] = {"stride": weights.stride, "padding": weights.padding, "dilation": weights.dilation}
+    options["groups"] = channels
+    per_channel = [
+        kernels.sum(1).reshape(channels, 1, *kernels.shape[-2:]) for kernels in (behind, torch.ones_like(behind))
+    ]
+    ones = torch.ones_like(F.conv2d(like, per_channel[0], **options))
+    fan_out, every = (conv2d_input(like.shape, kernel, ones, **options)[0] for kernel in per_channel)
     return fan_out.round(), float(every.round().sum())
