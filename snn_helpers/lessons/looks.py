@@ -41,10 +41,10 @@ _STEPS = {"time_steps": 25, "batch_size": 25}
 
 _LOOKS = {
     "smoke": Look(
-        60,
+        40,
         3,
-        {**_STEPS, "num_samples": 50, "epochs": 1, "lr": 1e-3},
-        {**_STEPS, "num_samples": 50, "epochs": 1, **_BRIEF},
+        {**_STEPS, "num_samples": 25, "epochs": 1, "lr": 1e-3},
+        {**_STEPS, "num_samples": 25, "epochs": 1, **_BRIEF},
     ),
     "teach": Look(
         500,
