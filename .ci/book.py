@@ -77,16 +77,16 @@ def lay_out(executed: Path, source: Path) -> Path:
     notebooks = sorted(executed.glob("*.ipynb"))
     if not notebooks:
         sys.exit(f"book: there is no notebook in {executed}. Run `make book` without BOOK_NOTEBOOKS to make them.")
-    for folder in ("notebooks", "docs", "downloads/downloads", "downloads/figures", "downloads/recordings"):
+    for folder in ("notebooks", "docs", "downloads/figures", "downloads/recordings"):
         (source / folder).mkdir(parents=True)
     names = [path.stem for path in notebooks]
     for path in notebooks:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         stored = ROOT / "notebooks" / path.name
-        shutil.copy(stored if stored.is_file() else path, source / "downloads" / "downloads" / path.name)
+        link = download_link(stored if stored.is_file() else path)
         figures_with_words(notebook, source / "downloads" / "figures")
         recordings(notebook, path.stem, source / "downloads" / "recordings")
-        (source / "notebooks" / path.name).write_text(json.dumps(as_page(notebook, path.name, names)), encoding="utf-8")
+        (source / "notebooks" / path.name).write_text(json.dumps(as_page(notebook, link, names)), encoding="utf-8")
     for path in [*(ROOT / "docs").glob("*.webp"), *(ROOT / "docs").glob("*.md")]:
         shutil.copy(path, source / "docs")
     for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md"):
@@ -101,11 +101,25 @@ def lay_out(executed: Path, source: Path) -> Path:
     return source
 
 
-def as_page(notebook: dict, name: str, names: list[str]) -> dict:
+def download_link(path: Path) -> str:
+    """Return a link that saves a notebook, without its outputs.
+
+    The notebook is in the link: browsers would show a notebook's file on a disk, whatever the link says.
+    """
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    data = base64.b64encode(json.dumps(notebook, indent=1, ensure_ascii=False).encode()).decode("ascii")
+    place = f"data:application/x-ipynb+json;base64,{data}"
+    return f'<p class="download"><a href="{place}" download="{path.name}">Download this notebook</a></p>'
+
+
+def as_page(notebook: dict, link: str, names: list[str]) -> dict:
     """Return an executed notebook as a page.
 
-    Each widget's module stands there once, hidden code stays hidden, names of notebooks are links, and a link below the
-    title downloads the notebook.
+    Each widget's module stands there once, hidden code stays hidden, names of notebooks are links, and the link that
+    downloads the notebook stands below the title.
     """
     seen = set()
 
@@ -126,7 +140,6 @@ def as_page(notebook: dict, name: str, names: list[str]) -> dict:
             )
         elif cell["metadata"].get("jupyter", {}).get("source_hidden"):
             cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-input"]
-    link = f'<p class="download"><a href="../downloads/{name}" download>Download this notebook</a></p>'
     # Beside the title, or Sphinx would take the link's cell for the beginning of a page without one.
     title, *rest = "".join(notebook["cells"][0]["source"]).split("\n", 1)
     notebook["cells"][0]["source"] = "\n\n".join([title, link, *rest])
