@@ -6,6 +6,7 @@ glossary as they lie in the repository, and Sphinx makes pages of them that need
 
 import argparse
 import base64
+import gzip
 import hashlib
 import html
 import importlib.util
@@ -30,6 +31,7 @@ EXTRA_SIZE = "about 35 MB (10 MB to download)"
 LARGE_MB = 3
 
 _PLAYER = re.compile(r'data-snn-widget="event_player\.js"><script type="application/json">(.*?)</script>', re.DOTALL)
+_DATA = re.compile(r'(data-snn-widget="[\w.]+"><script type="application/json")>(.*?)</script>', re.DOTALL)
 _MODULE = re.compile(r'<script type="module" data-snn-module="([\w.]+)">.*?</script>', re.DOTALL)
 
 
@@ -118,8 +120,8 @@ def download_link(path: Path) -> str:
 def as_page(notebook: dict, link: str, names: list[str]) -> dict:
     """Return an executed notebook as a page.
 
-    Each widget's module stands there once, hidden code stays hidden, names of notebooks are links, and the link that
-    downloads the notebook stands below the title.
+    Each widget's module stands there once, its data are packed, hidden code stays hidden, names of notebooks are links,
+    and the link that downloads the notebook stands below the title.
     """
     seen = set()
 
@@ -128,10 +130,15 @@ def as_page(notebook: dict, link: str, names: list[str]) -> dict:
         seen.add(match[1])
         return match[0] if new else ""
 
+    def packed(match: re.Match) -> str:
+        data = base64.b64encode(gzip.compress(match[2].encode(), mtime=0)).decode("ascii")
+        return f"{match[1]} data-packed>{data}</script>"
+
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if "text/html" in output.get("data", {}):
-                output["data"]["text/html"] = _MODULE.sub(once, "".join(output["data"]["text/html"]))
+                text = _MODULE.sub(once, "".join(output["data"]["text/html"]))
+                output["data"]["text/html"] = _DATA.sub(packed, text)
         if cell["cell_type"] == "markdown":
             cell["source"] = re.sub(
                 r"(?<![`\[])`(\w+)`(?![`\]])",
