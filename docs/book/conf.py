@@ -29,6 +29,7 @@ html_math_renderer = "mathml"
 html_show_sphinx = False
 html_copy_source = False
 html_use_index = False  # of the glossary's words only, which stand in order already
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 html_show_search_summary = False  # a page that is opened from disk may not read the others
 html_theme_options = {"sidebar_hide_name": False}
 pygments_style = "default"
