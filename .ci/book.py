@@ -161,7 +161,8 @@ def figures_with_words(notebook: dict, folder: Path) -> None:
             image = base64.b64decode("".join(output["data"].pop("image/png")))
             name = f"{hashlib.sha256(image).hexdigest()[:16]}.png"
             (folder / name).write_bytes(image)
-            output["data"]["text/html"] = f'<img src="../figures/{name}" alt="{html.escape(words)}">'
+            picture = f'<img src="../figures/{name}" alt="{html.escape(words)}">'
+            output["data"]["text/html"] = f'<a href="../figures/{name}">{picture}</a>'  # to enlarge it on a telephone
 
 
 def recordings(notebook: dict, name: str, folder: Path) -> None:
