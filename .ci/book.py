@@ -6,6 +6,7 @@ glossary as they lie in the repository, and Sphinx makes pages of them that need
 
 import argparse
 import base64
+import gzip
 import hashlib
 import html
 import importlib.util
@@ -17,7 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 EXECUTED = ROOT / "runs" / "book"
@@ -25,11 +30,13 @@ NEEDED = ("sphinx", "myst_nb", "furo", "math_core")
 EXTRA_SIZE = "about 35 MB (10 MB to download)"
 LARGE_MB = 3
 
+_PLAYER = re.compile(r'data-snn-widget="event_player\.js"><script type="application/json">(.*?)</script>', re.DOTALL)
+_DATA = re.compile(r'(data-snn-widget="[\w.]+"><script type="application/json")>(.*?)</script>', re.DOTALL)
 _MODULE = re.compile(r'<script type="module" data-snn-module="([\w.]+)">.*?</script>', re.DOTALL)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Install what is missing, run the notebooks, lay out the pages, build them, and say how large they are."""
+    """Install what is missing, run the notebooks, lay out, build and check the pages, and say how large they are."""
     parser = argparse.ArgumentParser(prog="book", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--notebooks", type=Path, help="a folder of executed notebooks; default: run the series now")
     parser.add_argument("--profile", default="teach", help="profile of the run: smoke, teach or full (default teach)")
@@ -72,15 +79,16 @@ def lay_out(executed: Path, source: Path) -> Path:
     notebooks = sorted(executed.glob("*.ipynb"))
     if not notebooks:
         sys.exit(f"book: there is no notebook in {executed}. Run `make book` without BOOK_NOTEBOOKS to make them.")
-    for folder in ("notebooks", "docs", "downloads/downloads", "downloads/figures"):
+    for folder in ("notebooks", "docs", "downloads/figures", "downloads/recordings"):
         (source / folder).mkdir(parents=True)
     names = [path.stem for path in notebooks]
     for path in notebooks:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         stored = ROOT / "notebooks" / path.name
-        shutil.copy(stored if stored.is_file() else path, source / "downloads" / "downloads" / path.name)
+        link = download_link(stored if stored.is_file() else path)
         figures_with_words(notebook, source / "downloads" / "figures")
-        (source / "notebooks" / path.name).write_text(json.dumps(as_page(notebook, path.name, names)), encoding="utf-8")
+        recordings(notebook, path.stem, source / "downloads" / "recordings")
+        (source / "notebooks" / path.name).write_text(json.dumps(as_page(notebook, link, names)), encoding="utf-8")
     for path in [*(ROOT / "docs").glob("*.webp"), *(ROOT / "docs").glob("*.md")]:
         shutil.copy(path, source / "docs")
     for name in ("LICENSE", "CITATION.cff", "CHANGELOG.md"):
@@ -95,11 +103,25 @@ def lay_out(executed: Path, source: Path) -> Path:
     return source
 
 
-def as_page(notebook: dict, name: str, names: list[str]) -> dict:
+def download_link(path: Path) -> str:
+    """Return a link that saves a notebook, without its outputs.
+
+    The notebook is in the link: browsers would show a notebook's file on a disk, whatever the link says.
+    """
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    data = base64.b64encode(json.dumps(notebook, indent=1, ensure_ascii=False).encode()).decode("ascii")
+    place = f"data:application/x-ipynb+json;base64,{data}"
+    return f'<p class="download"><a href="{place}" download="{path.name}">Download this notebook</a></p>'
+
+
+def as_page(notebook: dict, link: str, names: list[str]) -> dict:
     """Return an executed notebook as a page.
 
-    Each widget's module stands there once, hidden code stays hidden, names of notebooks are links, and a link below the
-    title downloads the notebook.
+    Each widget's module stands there once, its data are packed, hidden code stays hidden, names of notebooks are links,
+    and the link that downloads the notebook stands below the title.
     """
     seen = set()
 
@@ -108,10 +130,15 @@ def as_page(notebook: dict, name: str, names: list[str]) -> dict:
         seen.add(match[1])
         return match[0] if new else ""
 
+    def packed(match: re.Match) -> str:
+        data = base64.b64encode(gzip.compress(match[2].encode(), mtime=0)).decode("ascii")
+        return f"{match[1]} data-packed>{data}</script>"
+
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             if "text/html" in output.get("data", {}):
-                output["data"]["text/html"] = _MODULE.sub(once, "".join(output["data"]["text/html"]))
+                text = _MODULE.sub(once, "".join(output["data"]["text/html"]))
+                output["data"]["text/html"] = _DATA.sub(packed, text)
         if cell["cell_type"] == "markdown":
             cell["source"] = re.sub(
                 r"(?<![`\[])`(\w+)`(?![`\]])",
@@ -120,7 +147,6 @@ def as_page(notebook: dict, name: str, names: list[str]) -> dict:
             )
         elif cell["metadata"].get("jupyter", {}).get("source_hidden"):
             cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-input"]
-    link = f'<p class="download"><a href="../downloads/{name}" download>Download this notebook</a></p>'
     # Beside the title, or Sphinx would take the link's cell for the beginning of a page without one.
     title, *rest = "".join(notebook["cells"][0]["source"]).split("\n", 1)
     notebook["cells"][0]["source"] = "\n\n".join([title, link, *rest])
@@ -135,7 +161,26 @@ def figures_with_words(notebook: dict, folder: Path) -> None:
             image = base64.b64decode("".join(output["data"].pop("image/png")))
             name = f"{hashlib.sha256(image).hexdigest()[:16]}.png"
             (folder / name).write_bytes(image)
-            output["data"]["text/html"] = f'<img src="../figures/{name}" alt="{html.escape(words)}">'
+            picture = f'<img src="../figures/{name}" alt="{html.escape(words)}">'
+            output["data"]["text/html"] = f'<a href="../figures/{name}">{picture}</a>'  # to enlarge it on a telephone
+
+
+def recordings(notebook: dict, name: str, folder: Path) -> None:
+    """Write the recording that each event player of a page holds as a CSV file, with a link below the player."""
+    kinds = {"x": "<u2", "y": "<u2", "t": "<u4", "p": "u1"}
+    for output in (output for cell in notebook["cells"] for output in cell.get("outputs", [])):
+        text = "".join(output.get("data", {}).get("text/html", ""))
+        player = _PLAYER.search(text)
+        traits = json.loads(player[1])["traits"] if player else {}
+        # No events, or too many for a page, which then holds every k-th only.
+        if traits.get("facts", {}).get("stride") != 1:
+            continue
+        columns = [np.frombuffer(base64.b64decode(traits["buffers"][key]["base64"]), kinds[key]) for key in kinds]
+        place = folder / f"{name}_{len(list(folder.glob(f'{name}_*'))) + 1}.csv"
+        np.savetxt(place, np.stack(columns, axis=1), fmt="%d", delimiter=",", header="x,y,t_us,p", comments="")
+        words = f"Download this recording: {len(columns[0]):,} events as CSV, for <code>read_events</code>"
+        link = f'<p class="download"><a href="../recordings/{place.name}" download>{words}</a></p>'
+        output["data"]["text/html"] = text + link
 
 
 def only_present(text: str, names: list[str]) -> str:
@@ -182,14 +227,70 @@ def build(source: Path, out: Path) -> None:
     print(f"book: built in {time.monotonic() - began:.0f} s", flush=True)
 
 
+class Page(HTMLParser):
+    """What a page says of itself: the names that links may end on, where it leads, and what it loads."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path, self.names, self.links, self.loads = path, {"", "top"}, [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element's name and where it points."""
+        places = dict(attrs)
+        self.names |= {places.get("id")}
+        if tag == "a" and places.get("href"):
+            self.links.append(places["href"])
+        if tag in ("script", "img") and places.get("src"):
+            self.loads.append(places["src"])
+        if tag == "link" and places.get("rel") in ("stylesheet", "icon"):
+            self.loads.append(places["href"])
+
+    def file(self, place: str) -> Path:
+        """Return the file that a place stands for, seen from this page."""
+        return (
+            Path(os.path.normpath(self.path.parent / unquote(urlsplit(place).path))) if place[:1] != "#" else self.path
+        )
+
+    def size(self) -> int:
+        """Return the bytes of the page and of all that it loads."""
+        files = {self.path, *(self.file(place) for place in self.loads if not urlsplit(place).scheme)}
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def dead_links(pages: list[Page]) -> list[str]:
+    """Return a line for each link or file of the pages that leads nowhere within the site, or loads from elsewhere."""
+    names = {page.path: page.names for page in pages}
+    dead = []
+    for page in pages:
+        dead += [f"{page.path}: {place} is loaded from elsewhere" for place in page.loads if _is_far(place)]
+        for place in [*page.links, *page.loads]:
+            if urlsplit(place).scheme or _is_far(place):
+                continue
+            file, part = page.file(place), unquote(urlsplit(place).fragment)
+            if not file.exists():
+                dead.append(f"{page.path}: {place} is not there")
+            elif part not in names.get(file, {part}):
+                dead.append(f"{page.path}: {place} names no part of {file.name}")
+    return dead
+
+
+def _is_far(place: str) -> bool:
+    return place.startswith("//") or urlsplit(place).scheme in ("http", "https")
+
+
 def report(out: Path) -> None:
-    """Print each page's size, and where to begin."""
-    for path in sorted(out.rglob("*.html")):
-        size = path.stat().st_size / 1e6
-        if path.parent.name == "notebooks":
-            print(f"book: {path.relative_to(out)}: {size:.1f} MB{', a large page' if size > LARGE_MB else ''}")
+    """Print the size of each notebook's page with all it loads, and where to begin; end where a link is dead."""
+    pages = [Page(path) for path in sorted(out.rglob("*.html"))]
+    for page in pages:
+        size = page.size() / 1e6
+        if page.path.parent.name == "notebooks":
+            print(f"book: {page.path.relative_to(out)}: {size:.1f} MB{', a large page' if size > LARGE_MB else ''}")
+    dead = dead_links(pages)
+    if dead:
+        sys.exit("book: dead links:\n" + "\n".join(dead))
     total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
-    print(f"book: {total:.0f} MB in all; open {out / 'index.html'}")
+    print(f"book: {len(pages)} pages, {total:.0f} MB in all; open {out / 'index.html'}")
 
 
 if __name__ == "__main__":

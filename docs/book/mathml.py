@@ -7,6 +7,7 @@ from math_core import LatexError, LatexToMathML
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+WORD_JOINER = "\u2060"
 _converter = LatexToMathML(annotation=True, fancy_error=False)
 
 
@@ -25,7 +26,14 @@ def to_mathml(node: nodes.Element, block: bool) -> str:
 
 def visit_inline(self, node: nodes.Element) -> None:
     """Write a formula of a line."""
+    place = node.parent.index(node)
+    before, after = (place and node.parent[place - 1].astext()), node.parent[place + 1 : place + 2]
+    # Browsers would end a line between a formula and the full stop or bracket that clings to it.
+    if before and not before[-1].isspace():
+        self.body.append(WORD_JOINER)
     self.body.append(to_mathml(node, block=False))
+    if after and after[0].astext()[:1].strip():
+        self.body.append(WORD_JOINER)
     raise nodes.SkipNode
 
 

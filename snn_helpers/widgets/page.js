@@ -8,6 +8,13 @@ export function readTraits(text) {
   });
 }
 
+/** The text of a page's script; the book packs it, as gzip in base64. */
+async function textOf(script) {
+  if (script.dataset.packed === undefined) return script.textContent;
+  const bytes = Uint8Array.from(atob(script.textContent), (sign) => sign.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
 /** What a widget sees of Python, from the page's traits; `say` shows what only a kernel could answer. */
 export class PageModel {
   constructor({ traits, answers, asks }, say) {
@@ -60,17 +67,21 @@ export class PageModel {
 export function startWidgets(script, render) {
   for (const box of document.querySelectorAll(`[data-snn-widget="${script}"]:not([data-snn-started])`)) {
     box.dataset.snnStarted = "true";
-    const place = document.createElement("div");
-    const note = document.createElement("p");
-    note.setAttribute("role", "status");
-    box.append(place, note);
-    const page = readTraits(box.querySelector("script[type='application/json']").textContent);
-    try {
-      render({ model: new PageModel(page, (sentence) => { note.textContent = sentence; }), el: place });
-      box.querySelector("img")?.remove();
-    } catch (error) {
-      place.remove();
-      console.error(error);
-    }
+    startWidget(box, render);
+  }
+}
+
+async function startWidget(box, render) {
+  const place = document.createElement("div");
+  const note = document.createElement("p");
+  note.setAttribute("role", "status");
+  box.append(place, note);
+  try {
+    const page = readTraits(await textOf(box.querySelector("script[type='application/json']")));
+    render({ model: new PageModel(page, (sentence) => { note.textContent = sentence; }), el: place });
+    box.querySelector("img")?.remove();
+  } catch (error) {
+    place.remove();
+    console.error(error);
   }
 }

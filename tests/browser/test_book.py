@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+
+from snn_helpers import read_events
+from snn_helpers.widgets import EventPlayer, NeuronLab
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDGET = '<div data-snn-widget="a.js"></div>\n<script type="module" data-snn-module="a.js">\nself.ran = 1;\n</script>'
@@ -39,15 +43,32 @@ def chapter():
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
-    """Return a folder with that notebook."""
+def events(make_recording):
+    """Return a recording of 400 events."""
+    return make_recording(np.random.default_rng(0), label=4, count=400)
+
+
+@pytest.fixture(scope="module")
+def played(events):
+    """Return a cell with what a page shows of a player, of one without events, and of a neuron lab."""
+    widgets = [EventPlayer(events), EventPlayer(None), NeuronLab()]
+    texts = [widget._page(b"png", "A picture.") for widget in widgets]
+    outputs = [nbformat.v4.new_output("display_data", {"text/html": text}) for text in texts]
+    return nbformat.v4.new_code_cell("play()", outputs=outputs, execution_count=2)
+
+
+@pytest.fixture(scope="module")
+def executed(played, tmp_path_factory):
+    """Return a folder with that notebook, the widgets at its end."""
     folder = tmp_path_factory.mktemp("executed")
-    nbformat.write(chapter(), folder / "00_one.ipynb")
+    notebook = chapter()
+    notebook.cells.append(played)
+    nbformat.write(notebook, folder / "00_one.ipynb")
     return folder
 
 
 def test_page_has_each_module_once_and_keeps_hidden_code_hidden(book):
-    page = book.as_page(chapter(), "00_one.ipynb", ["00_one"])
+    page = book.as_page(chapter(), "", ["00_one"])
     htmls = [output["data"]["text/html"] for output in page["cells"][2]["outputs"]]
     assert [text.count("ran = 1") for text in htmls] == [1, 0]
     assert [text.count("data-snn-widget") for text in htmls] == [1, 1]
@@ -63,18 +84,48 @@ def test_figure_keeps_its_words(book, tmp_path):
     ]
     book.figures_with_words(page, tmp_path)
     named, other = (output["data"] for output in page.cells[2].outputs)
-    place, words = re.fullmatch(r'<img src="../figures/(\w+\.png)" alt="(.*)">', named["text/html"]).groups()
+    place, words = re.search(r'<img src="../figures/(\w+\.png)" alt="(.*)">', named["text/html"]).groups()
     assert (tmp_path / place).read_bytes() == b"png"
     assert words == "A &quot;curve&quot;."
     assert other == bundle
 
 
 def test_page_links_notebooks_that_are_there_and_no_others(book):
-    text = book.as_page(chapter(), "00_one.ipynb", ["00_one"])["cells"][0]["source"]
-    assert text.startswith('# 00 · One\n\n<p class="download"><a href="../downloads/00_one.ipynb" download>')
+    text = book.as_page(chapter(), "<p>Download</p>", ["00_one"])["cells"][0]["source"]
+    assert text.startswith("# 00 · One\n\n<p>Download</p>\n\n")
     assert "`01_two` answers, here; [`00_one`](00_one.ipynb) asks." in text
-    both = book.as_page(chapter(), "00_one.ipynb", ["00_one", "01_two"])["cells"][0]["source"]
+    both = book.as_page(chapter(), "", ["00_one", "01_two"])["cells"][0]["source"]
     assert "[`01_two`](01_two.ipynb) answers, [here](01_two.ipynb)" in both
+
+
+def test_recording_of_a_player_is_a_file_that_the_package_reads(book, events, played, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.from_dict(played)])
+    book.recordings(notebook, "00_one", tmp_path)
+    texts = [output.data["text/html"] for output in notebook.cells[0].outputs]
+    assert [re.findall(r"recordings/(\S+)\" download>.*: (\d+) events", text) for text in texts] == [
+        [("00_one_1.csv", "400")], [], []
+    ]  # fmt: skip
+    assert np.array_equal(read_events(tmp_path / "00_one_1.csv"), events)
+
+
+def test_dead_links_and_what_is_loaded_from_elsewhere_are_named(book, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"png")
+    (tmp_path / "b.html").write_text('<p id="part %">', encoding="utf-8")
+    (tmp_path / "a.html").write_text(
+        '<p id="here"><a href="#here"></a><a href="b.html#part%20%25"></a><a href="https://x.org/#y"></a>'
+        '<img src="a.png"><img src="data:,"><a href="c.html"></a><a href="b.html#no"></a><script src="//x.org/a.js">'
+        '</script><link rel="stylesheet" href="a.css">',
+        encoding="utf-8",
+    )
+    pages = [book.Page(path) for path in sorted(tmp_path.glob("*.html"))]
+    place = tmp_path / "a.html"
+    assert sorted(book.dead_links(pages)) == [
+        f"{place}: //x.org/a.js is loaded from elsewhere",
+        f"{place}: a.css is not there",
+        f"{place}: b.html#no names no part of b.html",
+        f"{place}: c.html is not there",
+    ]
+    assert pages[0].size() == place.stat().st_size + 3
 
 
 def test_glossary_becomes_entries_with_links(book):
@@ -142,18 +193,41 @@ def test_book_of_one_notebook_is_complete_and_local(site):
     assert "<mtable" in page
     assert re.search(r"<details>\s*<summary>Solution</summary>.*hidden_word.*</details>", page, re.DOTALL)
     assert page.count("ran = 1") == 1
-    for name in ("index.html", "search.html", "searchindex.js", "docs/glossary.html", "downloads/00_one.ipynb"):
+    assert "</math>\u2060?" in page
+    for name in ("index.html", "search.html", "searchindex.js", "docs/glossary.html", "recordings/00_one_1.csv"):
         assert (site / name).is_file()
-    for path in site.rglob("*.html"):
-        loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=\"([^\"]+)\"", path.read_text("utf-8"))
-        assert [place for place in loaded if place.startswith(("http", "//"))] == []
-        assert [place for place in loaded if not place.startswith("data:")
-                and not (path.parent / re.split("[?#]", place)[0]).exists()] == []  # fmt: skip
 
 
 def test_book_opens_from_disk_and_is_searched(site, offline_page):
     page = offline_page(site / "index.html")
-    page.fill("input[name=q]", "membrane")
+    page.fill("input[name=q]", "surrogate")
     page.press("input[name=q]", "Enter")
-    page.click("#search-results a[href*='glossary.html']")
+    page.click("#search-results li:has-text('Glossary (surrogate gradient)') a")
     assert page.title().startswith("Glossary")
+
+
+def test_notebook_lives_on_a_dark_telephone_without_a_kernel(site, executed, events, offline_page):
+    page = offline_page(
+        site / "notebooks" / "00_one.html", viewport={"width": 390, "height": 800}, color_scheme="dark"
+    )  # fmt: skip
+    assert page.locator("details[open]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    grounds = [page.locator(one).evaluate("node => getComputedStyle(node).backgroundColor")
+               for one in ("body", "section.snn >> nth=0")]  # fmt: skip
+    assert all(max(map(int, re.findall(r"\d+", ground)[:3])) < 64 for ground in grounds), grounds
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => document.querySelector('section.snn').snn.draws > 10")
+    lab = page.locator("section.snn[aria-label='Neuron lab']")
+    curve = "root => [...root.snn.record.mem]"
+    before = lab.evaluate(curve)
+    lab.get_by_label("weight of an input").fill("0.3")
+    assert lab.evaluate(curve) != before
+    saved = {}
+    for link in page.locator("p.download a").all():
+        with page.expect_download() as download:
+            link.click()
+        saved[download.value.suggested_filename] = Path(download.value.path()).read_bytes()
+    assert len(saved["00_one_1.csv"].splitlines()) == 1 + len(events)
+    notebook = nbformat.reads(saved["00_one.ipynb"].decode(), 4)
+    cells = nbformat.read(executed / "00_one.ipynb", 4).cells
+    assert [(cell.source, cell.get("outputs", [])) for cell in notebook.cells] == [(cell.source, []) for cell in cells]
