@@ -135,10 +135,10 @@ def seed_accuracies(
             ax.plot([max(0, low), min(100, high)], [place, place], color=GREY, linewidth=6, alpha=0.35)
         ax.plot([100 * float(value) for value in values], [place] * len(values), "o", color=ON, markersize=4)
         ax.plot(mean, place, "|", color=ink(ax), markersize=14, markeredgewidth=2)
-        ax.text(102, place, f"{mean:.1f} %", va="center", fontsize=9, color=ink(ax))
+        ax.text(104, place, f"{mean:.1f} %", va="center", fontsize=9, color=ink(ax))
     if chance is not None:
         ax.axvline(100 * chance, color=GREY, linestyle="--", linewidth=1)
     ax.set_yticks(range(len(accuracies)), list(accuracies))
     ax.set_ylim(len(accuracies) - 0.5, -0.5)
-    ax.set(xlabel="test accuracy, %", xlim=(0, 115), xticks=range(0, 101, 20))
+    ax.set(xlabel="test accuracy, %", xlim=(0, 118), xticks=range(0, 101, 20))
     return ax
