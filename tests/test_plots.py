@@ -367,6 +367,12 @@ def test_race_names_neurons_that_end_together_above_each_other():
     assert {places["0"], places["2 (true)"]} == {(1, 0), (1, 11)}
 
 
+def test_race_names_the_answer_before_others_that_end_together():
+    counts = np.array([[2, 2, 2, 2, 1]])
+    words = sorted(text.get_text() for text in plots.race(counts, true_class=4, decided=3).texts)
+    assert words == [" 0", " 3", " 4 (true)"]
+
+
 def test_race_names_no_neuron_that_never_fired_but_the_true_one():
     counts = np.array([[0, 0, 0, 3]], np.uint8)
     assert sorted(text.get_text() for text in plots.race(counts, true_class=3).texts) == [" 3 (true)"]
