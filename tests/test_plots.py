@@ -400,6 +400,9 @@ def test_depth_curves_draw_medians_over_seeds_and_keep_zeros_on_a_logarithmic_ax
     assert linear.lines[0].get_ydata().tolist() == [2, 0]
     logarithmic = plots.depth_curves([1, 2], {"plain": values}, floor=1e-3)
     assert logarithmic.lines[0].get_ydata().tolist() == [2, 1e-3]
+    hollow = logarithmic.lines[1]  # what lies below the axis
+    assert hollow.get_xdata().tolist() == [2]
+    assert hollow.get_linestyle() == "None"
     assert logarithmic.get_yscale() == "log"
 
 
