@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from snn_helpers import plots
 from snn_helpers._files import write_whole
@@ -91,7 +92,7 @@ def draw_front(report: SweepReport, cost: str, ax: Axes | None = None) -> Axes:
             ax.annotate(setting.name, (setting.costs[cost], setting.mean), (6, -11), textcoords="offset points",
                         fontsize=8)  # fmt: skip
     ax.margins(x=0.2, y=0.2)
-    ax.set(xlabel=_NAMES.get(cost, cost), ylabel=report.metric)
+    ax.set(xlabel=_NAMES.get(cost, cost), ylabel=report.metric.replace("_", " "))
     return ax
 
 
@@ -106,7 +107,9 @@ def draw_ledger(report: SweepReport, ax: Axes | None = None) -> Axes:
         ax.vlines(numbers, 0, seconds, color=colour, linewidth=max(1, min(8, 300 / len(report.table))))
         for number, value, status in told if not good and len(told) <= _MOST_NAMES else ():
             ax.text(number, value, status, color=colour, ha="center", va="bottom", fontsize=8)
-    ax.set(xlabel="run, in the order of the plan", ylabel="seconds", ylim=(0, None), xlim=(0, len(report.table) + 1))
+    ax.set(xlabel="run, in the order of the plan", ylabel="seconds")
+    ax.set(xlim=(0.4, len(report.table) + 0.6), ylim=(0, None))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(y=0.15)
     return ax
 

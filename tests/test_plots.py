@@ -367,6 +367,12 @@ def test_race_names_neurons_that_end_together_above_each_other():
     assert {places["0"], places["2 (true)"]} == {(1, 0), (1, 11)}
 
 
+def test_race_names_the_answer_before_others_that_end_together():
+    counts = np.array([[2, 2, 2, 2, 1]])
+    words = sorted(text.get_text() for text in plots.race(counts, true_class=4, decided=3).texts)
+    assert words == [" 0", " 3", " 4 (true)"]
+
+
 def test_race_names_no_neuron_that_never_fired_but_the_true_one():
     counts = np.array([[0, 0, 0, 3]], np.uint8)
     assert sorted(text.get_text() for text in plots.race(counts, true_class=3).texts) == [" 3 (true)"]
@@ -394,6 +400,9 @@ def test_depth_curves_draw_medians_over_seeds_and_keep_zeros_on_a_logarithmic_ax
     assert linear.lines[0].get_ydata().tolist() == [2, 0]
     logarithmic = plots.depth_curves([1, 2], {"plain": values}, floor=1e-3)
     assert logarithmic.lines[0].get_ydata().tolist() == [2, 1e-3]
+    hollow = logarithmic.lines[1]  # what lies below the axis
+    assert hollow.get_xdata().tolist() == [2]
+    assert hollow.get_linestyle() == "None"
     assert logarithmic.get_yscale() == "log"
 
 

@@ -104,10 +104,11 @@ def solved(name: str, answer: Callable) -> Callable:
         print(f"Not solved yet: replace the ... in `{name}` and run this cell again. Until then the package's runs.")
         return solution
     except WrongAnswer as mistake:
-        print(f"Not right yet: {mistake} Until it is, the package's `{name}` runs.")
+        print(f"Not right yet: {str(mistake).rstrip('.')}. Until it is, the package's `{name}` runs.")
         return solution
     except Exception as error:  # whatever the reader's code raises
-        print(f"Not right yet: `{name}` raised {type(error).__name__}: {error}. Until it is, the package's runs.")
+        words = f"{type(error).__name__}: {error}".rstrip(".")
+        print(f"Not right yet: `{name}` raised {words}. Until it is, the package's runs.")
         return solution
     return answer
 

@@ -74,5 +74,5 @@ def check_match_hidden(match_hidden: Callable) -> str:
         share = full / (target - (total - full))  # of what is left for the hidden layer
         refuse_if(not right and share > places / 2, f"{text}: a neuron has a weight for each place of each channel")
         refuse_if(not right and abs(full - target) < 0.05 * target, f"{text}: the convolutions have parameters, too")
-        refuse_if(not right, text)
+        refuse_if(not right, f"{text}: count six convolutions, and the weights of a hidden neuron as in the hint")
     return "four networks of different widths come out within 5 percent of the number asked for"

@@ -89,6 +89,7 @@ def check_recurrent_step(answer: Callable) -> str:
     def is_like(wrong: torch.Tensor) -> bool:
         return bool(np.allclose(new_mem, wrong))
 
+    refuse_if(bool(np.allclose(new_spk, right_mem)), "return both, the spikes first: (spk, mem).")
     refuse_if(is_like(leak - spk), "the neurons do not hear each other: add V times the spikes of the last step.")
     refuse_if(
         is_like(leak + spk @ V - spk),

@@ -22,7 +22,10 @@ def check_missing(missing: Callable) -> str:
     done = [{"id": run_id, "status": "done"} for run_id in ids]
     answer = ask(missing, ids, [], ())
     refuse_if(list(answer) != ids, f"with an empty ledger all four are missing, in order; got {answer!r}.")
-    refuse_if(list(ask(missing, ids, done, ())) != [], "with four rows that are done a launch runs nothing.")
+    refuse_if(
+        list(ask(missing, ids, done, ())) != [],
+        "with four rows that are done a launch runs nothing: look for each id among the values of `id` in the rows.",
+    )
     foreign = [{"id": "x", "status": "done"}, *done[:1]]
     refuse_if(
         list(ask(missing, ids, foreign, ())) != ["b", "c", "d"],
@@ -35,7 +38,7 @@ def check_missing(missing: Callable) -> str:
     again = list(ask(missing, ids, killed, ("killed",)))
     refuse_if(again == ["d", "b"], "keep the order of the plan: b comes before d.")
     refuse_if(again == ["b", "c", "d"], "only the statuses in `retry` are tried again: c has failed, not been killed.")
-    refuse_if(again != ["b", "d"], f"with retry=('killed',), b and d are to run; got {again!r}.")
+    refuse_if(again != ["b", "d"], f"b was killed, d has no row: both run with retry=('killed',); got {again!r}.")
     mended = [*killed, {"id": "b", "status": "done"}]
     refuse_if(
         "b" in ask(missing, ids, mended, ("killed",)),
@@ -62,9 +65,10 @@ def check_front(front: Callable) -> str:
     answer = set(ask(front, points))
     refuse_if(answer == {"d"}, "this is the most accurate alone. The cheapest one is on the front, too.")
     refuse_if(answer == {"a"}, "this is the cheapest alone: more accuracy may be worth its cost.")
-    refuse_if("c" in answer, "c is no use: b costs less and is right more often.")
-    refuse_if("e" in answer, "e is no use: d is as accurate and costs less.")
-    refuse_if(answer != set("abd"), f"a, b and d are the front; got {sorted(answer)}.")
+    refuse_if("c" in answer, f"of {points} c is no use: b costs less and is more accurate.")
+    refuse_if("e" in answer, f"of {points} e is no use: d is as accurate and costs less.")
+    refuse_if(not answer, "no name comes back: every point is as good as itself, so compare it with the others only.")
+    refuse_if(answer != set("abd"), f"of {points} a, b and d are the front; got {sorted(answer)}.")
     refuse_if(set(ask(front, {"a": (1.0, 0.5)})) != {"a"}, "a single setting is always on the front.")
     flipped = dict(reversed(points.items()))
     refuse_if(set(ask(front, flipped)) != set("abd"), "the order in which settings are listed must not matter.")

@@ -20,7 +20,7 @@ _MARKERS = "so^Dv"
 
 def skip_diagram() -> Figure:
     """Draw a residual block as a row of boxes, once for each way in which a skip can join it."""
-    figure, axes = new_figure(len(_SKIPS), height=4.6)
+    figure, axes = new_figure(len(_SKIPS), height=5.2)
     for ax, (name, places) in zip(axes, _SKIPS.items()):
         ax.text(-1.05, 0.95, name, fontweight="bold", color=ink(ax))
         for place, word in enumerate(_BOXES):
@@ -31,6 +31,9 @@ def skip_diagram() -> Figure:
         for gap in np.arange(-0.5, 5):
             arrow = {"arrowstyle": "->", "color": GREY}
             ax.annotate("", (gap + 0.18, 0), (gap - 0.18, 0), arrowprops=arrow)
+        block = mpl.patches.Rectangle((0.41, -0.7), 4.26, 1.82, fill=False, edgecolor=GREY, linestyle=":")
+        ax.add_patch(block)
+        ax.text(4.62, -0.66, "block", ha="right", va="bottom", fontsize=8, color=GREY)
         if places:
             start, end = places
             ax.plot([start, start, end, end], [0, 0.75, 0.75, 0.2], color=OFF, linewidth=1.6)
@@ -38,7 +41,7 @@ def skip_diagram() -> Figure:
             ax.text((start + end) / 2, 0.8, carried, ha="center", va="bottom", fontsize=8, color=OFF)
             ax.plot(end, 0, "o", color=paper(ax), markeredgecolor=OFF, markersize=11)
             ax.text(end, -0.02, "+", ha="center", va="center", fontsize=10, color=OFF)
-        ax.set(xlim=(-1.1, 5.1), ylim=(-0.4, 1.2))
+        ax.set(xlim=(-1.1, 5.1), ylim=(-0.72, 1.2))
         ax.axis("off")
     return figure
 
@@ -57,12 +60,17 @@ def depth_curves(
     ax : Axes or None
         Where to draw.
     floor : float or None
-        With a number the axis is logarithmic, and smaller values are drawn at this one.
+        With a number the axis is logarithmic; medians below it are drawn at it, as hollow markers.
     """
     ax = make_axes(ax)
     for (name, values), colour, marker in zip(curves.items(), CYCLE, _MARKERS):
+        below = np.zeros(len(depths), bool) if floor is None else np.median(values, axis=1) < floor
         values = np.asarray(values) if floor is None else np.maximum(values, floor)
-        ax.plot(depths, np.median(values, axis=1), marker=marker, color=colour, markersize=4, label=name)
+        median = np.median(values, axis=1)
+        ax.plot(depths, median, marker=marker, color=colour, markersize=4, label=name)
+        if below.any():
+            hollow = {"markerfacecolor": paper(ax), "markeredgecolor": colour, "clip_on": False, "zorder": 3}
+            ax.plot(np.asarray(depths)[below], median[below], marker, linestyle="none", markersize=6, **hollow)
         ax.fill_between(depths, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.18, linewidth=0)
     ax.set(xlabel="blocks", xticks=list(depths))
     if floor is None:
@@ -86,7 +94,7 @@ def depth_panels(
         Kinds of networks, one line each.
     firing, gradients : mapping of title to ndarray [K, D, S, 2]
         For each kind, depth and seed the share of steps with a spike and the gradient norm, of which those below 1e-16
-        are drawn there. Two of each.
+        are drawn there, hollow. Two of each.
     """
     figure, axes = new_figure(2, 2, height=5.4, sharex=True, sharey="row")
     for ax, (title, table) in zip(axes[0], firing.items()):
@@ -98,7 +106,7 @@ def depth_panels(
     # The axes of a row are shared, and end at the largest value of both panels.
     axes[0, 0].set(ylabel="last layer fires, % of steps", ylim=(0, _largest(axes[0]) * 1.05))
     axes[1, 0].set(ylabel="gradient norm, first block", ylim=(1e-17, _largest(axes[1]) * 5))
-    axes[0, 1].legend(fontsize=8, loc="upper left")
+    axes[1, 1].legend(fontsize=8, loc="lower left")  # below all lines
     return figure
 
 
@@ -127,10 +135,10 @@ def seed_accuracies(
             ax.plot([max(0, low), min(100, high)], [place, place], color=GREY, linewidth=6, alpha=0.35)
         ax.plot([100 * float(value) for value in values], [place] * len(values), "o", color=ON, markersize=4)
         ax.plot(mean, place, "|", color=ink(ax), markersize=14, markeredgewidth=2)
-        ax.text(102, place, f"{mean:.1f} %", va="center", fontsize=9, color=ink(ax))
+        ax.text(104, place, f"{mean:.1f} %", va="center", fontsize=9, color=ink(ax))
     if chance is not None:
         ax.axvline(100 * chance, color=GREY, linestyle="--", linewidth=1)
     ax.set_yticks(range(len(accuracies)), list(accuracies))
-    ax.invert_yaxis()
-    ax.set(xlabel="test accuracy, %", xlim=(0, 115), xticks=range(0, 101, 20))
+    ax.set_ylim(len(accuracies) - 0.5, -0.5)
+    ax.set(xlabel="test accuracy, %", xlim=(0, 118), xticks=range(0, 101, 20))
     return ax

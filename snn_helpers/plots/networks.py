@@ -180,7 +180,13 @@ def feature_maps(counts: np.ndarray, ax: Axes | None = None, columns: int = 16) 
     return ax
 
 
-def race(counts: np.ndarray, ax: Axes | None = None, step_ms: float = 1.0, true_class: int | None = None) -> Axes:
+def race(
+    counts: np.ndarray,
+    ax: Axes | None = None,
+    step_ms: float = 1.0,
+    true_class: int | None = None,
+    decided: int | None = None,
+) -> Axes:
     """Draw the output neurons' spikes so far, int [T, classes], as a race: who leads, who is right, who comes second.
 
     Parameters
@@ -193,11 +199,14 @@ def race(counts: np.ndarray, ax: Axes | None = None, step_ms: float = 1.0, true_
         Length of a step.
     true_class : int or None
         Drawn in green and named, as are the two that end in front, if they fired; the others are grey.
+    decided : int or None
+        The network's answer, where something else than the count decides between equal counts: named before them.
     """
     ax = make_axes(ax)
     counts = np.asarray(counts, np.int64)  # sums of uint8 are unsigned, and have no negative to sort by
     times = np.arange(len(counts) + 1) * step_ms
-    places = np.argsort(-counts[-1], kind="stable")
+    others = np.arange(counts.shape[1]) != (-1 if decided is None else decided)
+    places = np.lexsort((others, -counts[-1]))
     told = {int(neuron) for neuron in places[:2] if counts[-1, neuron]}
     told |= set() if true_class is None else {int(true_class)}
     for neuron in places[::-1]:

@@ -206,7 +206,8 @@ class ActivityExplorer(Explorer):
         axes[1].set(xticks=[], yticks=[], title=f"{layer}: {now} spikes now")
         for ax, (network, _), name, decided in zip(axes[2:], self._networks, self._names, self._facts["decided"]):
             spikes = network[self._layers[-1]][:, sample]
-            plots.race(spikes.cumsum(0), ax, self._step_ms, self._labels[sample] if self._labels else None)
+            true_class = self._labels[sample] if self._labels else None
+            plots.race(spikes.cumsum(0), ax, self._step_ms, true_class, decided[sample])
             said = "no output spike" if decided[sample] is None else f"says {self._classes[decided[sample]]}"
             ax.axvline(state["time_ms"], color="black", linewidth=1)
             ax.set(title=f"{name}: {said}", xlabel="time, ms")

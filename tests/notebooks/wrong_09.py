@@ -65,6 +65,11 @@ def detached(features, steps):
     return torch.cat([torch.zeros(steps, *features.shape[1:]), features[: len(features) - steps].detach()])
 
 
+def membranes_first(cur, spk, mem, V, beta):
+    mem = beta * mem + cur + spk @ V.T - spk
+    return mem, (mem > 1).float()
+
+
 WRONG = {
     "shuffle_time": [
         (one_order, "all recordings got the same order"),
@@ -76,6 +81,7 @@ WRONG = {
         (lambda frames, rng: frames.copy(), "nothing has moved"),
     ],
     "recurrent_step": [
+        (membranes_first, "the spikes first"),
         (stepped(lambda cur, spk, mem, V, beta: beta * mem + cur - spk), "do not hear each other"),
         (stepped(lambda cur, spk, mem, V, beta: beta * mem + cur + spk @ V - spk), "from neuron j to neuron i"),
         (stepped(lambda cur, spk, mem, V, beta: beta * mem + cur + spk @ V.T), "must lose one threshold"),

@@ -72,6 +72,14 @@ def cheaper_alone_beats(points):
     ]
 
 
+def compared_with_itself(points):
+    return [
+        name
+        for name, (cost, right) in points.items()
+        if not any(other[0] <= cost and other[1] >= right for other in points.values())
+    ]
+
+
 WRONG = {
     "missing": [
         (by_number, "not how many rows"),
@@ -85,6 +93,7 @@ WRONG = {
         (cheapest_only, "the cheapest alone"),
         (rising_in_order, "c is no use"),
         (ties_count, "e is no use"),
+        (compared_with_itself, "compare it with the others only"),
         (beaten_by_equals, "beat each other out"),
         (one_of_equals, "neither beats the other"),
         (cheaper_alone_beats, "cost the same"),
