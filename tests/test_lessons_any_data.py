@@ -38,6 +38,14 @@ def test_class_to_show_is_one_that_is_there(gestures, digits):
         lessons.class_to_show(0, gestures.subset(gestures.labels == 1))
 
 
+def test_event_image_shows_every_pixel_of_the_recording(gestures):
+    image = lessons.event_image(gestures)
+    lit = gestures.events(int((gestures.labels == 1).argmax()))[0]
+    assert image.shape == (300, 100)
+    assert image.count_nonzero() == 1
+    assert image[int(lit["y"]), int(lit["x"])] == 1
+
+
 def test_recording_of_any_sensor_passes_through_five_bytes(gestures, tmp_path):
     events = make_events([0, 1279, 640], [719, 0, 300], [5, 6, 2**23], [0, 1, 1])
     held = lessons.within_five_bytes(events)

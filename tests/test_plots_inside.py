@@ -88,6 +88,17 @@ def test_lowest_first_is_drawn_as_insertion_from_its_end():
     assert np.allclose(insertion.lines[0].get_xydata(), [[100, 100], [75, 80], [0, 10]])
 
 
+def test_strip_in_rows_names_the_first_frame_of_each():
+    frames = np.zeros((5, 2, 4, 4))
+    frames[3, 1] = 1
+    ax = plots.frames_strip(frames, step_ms=12, rows=2)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "36"]
+    image = ax.images[0].get_array()
+    assert image.shape == (9, 14, 3)
+    assert np.allclose(image[5:, :4], mpl.colors.to_rgb(plots.ON))
+    assert np.allclose(image[:5], 1)
+
+
 def test_strip_of_many_frames_names_every_second():
     labels = plots.frames_strip(np.zeros((25, 2, 4, 4)), step_ms=12).get_xticklabels()
     assert [label.get_text() for label in labels] == [str(24 * number) for number in range(13)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from snn_helpers.lessons.answers import WrongAnswer as WrongAnswer
 from snn_helpers.lessons.answers import solved as solved
 from snn_helpers.lessons.any_data import class_to_show as class_to_show
+from snn_helpers.lessons.any_data import event_image as event_image
 from snn_helpers.lessons.any_data import nominal_step_ms as nominal_step_ms
 from snn_helpers.lessons.any_data import three_parts as three_parts
 from snn_helpers.lessons.any_data import within_five_bytes as within_five_bytes

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from snn_helpers._checks import check_int
 from snn_helpers.data import EventDataset
 from snn_helpers.events.frames import saccade_images
 from snn_helpers.events.recording import OVERFLOW_Y
+
+if TYPE_CHECKING:
+    import torch
 
 _NMNIST_MS = 300
 _BYTE_PIXELS, _BYTE_T_US = OVERFLOW_Y, 2**23
@@ -35,6 +40,21 @@ def class_to_show(label: int | None, dataset: EventDataset) -> int:
     if label not in there:
         raise ValueError(f"`digit`: there is no recording of class {label} ({dataset.name_of(label)}) in {dataset}.")
     return label
+
+
+def event_image(dataset: EventDataset) -> torch.Tensor:
+    """Return an image of one recording of `class_to_show`: the events of each pixel, summed over time and polarity.
+
+    Returns
+    -------
+    image : Tensor [H, W]
+        From 0 to 1; the brightest pixels, two in a hundred, are all 1.
+    """
+    import torch
+
+    index = int((dataset.labels == class_to_show(None, dataset)).argmax())
+    counts = torch.from_numpy(dataset.frames([index], 1)).sum((0, 1, 2)).float()
+    return (counts / counts.quantile(0.98).clamp(min=1)).clamp(max=1)
 
 
 def within_five_bytes(events: np.ndarray) -> np.ndarray:

@@ -138,6 +138,7 @@ def check_events_lost(events_lost):
     refuse_if(lost == 3, "these are the bins with a collision; three events in one bin lose two.")
     refuse_if(lost == 5, "ON and OFF of one pixel do not collide, and neither do (x, y) and (y, x).")
     refuse_if(lost == 6, "events in different bins do not collide: the bin is t // width_us.")
+    refuse_if(lost == 8, "events of different pixels do not collide: compare polarity, row and column, too.")
     refuse_if(lost != 4, f"of these 11 events 4 are lost in bins of 1 ms; got {lost:g}.")
     # 600 µs later, the seven of pixel (5, 7), ON, fall into the bins as 1 + 3 + 1 + 2: 2 + 1 are lost.
     late = make_events(x, y, t_us + 600, (t_us != 500).astype(int))

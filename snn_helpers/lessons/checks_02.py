@@ -61,7 +61,7 @@ def _refuse_step(step, before, answer, truth) -> None:
         )
         refuse_if(spk and mem_now == cur, f"{where} this resets to zero; the rule here subtracts the threshold.")
         refuse_if(
-            spk_true and mem_now == mem_true - 1,
+            spk_true and mem_now in (0, mem_true - 1),
             f"{where} the reset comes one step later: `mem` is returned as it was when it fired.",
         )
     refuse_if(abs(mem_now - mem_true) > 1e-6, f"{where} the membrane should be {mem_true:g}; got {mem_now:g}.")

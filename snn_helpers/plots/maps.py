@@ -130,7 +130,7 @@ def attribution_cloud(events: np.ndarray, values: np.ndarray, ax: Axes | None = 
         events["t"][order] / 1000, events[axis][order], c=values[order], cmap=blends, vmin=-limit, vmax=limit,
         s=1 + 9 * weight, alpha=np.clip(0.15 + weight, 0, 1), linewidths=0,
     )  # fmt: skip
-    for colour, word in ((FOR, "spoke for the answer"), (AGAINST, "against it")):
+    for colour, word in ((FOR, "raised the score"), (AGAINST, "lowered it")):
         ax.plot([], [], "o", color=colour, markersize=4, label=word)
     ax.legend(loc="upper center", fontsize=8, ncols=2, bbox_to_anchor=(0.5, -0.22), frameon=False)  # a title is above
     ax.set(xlabel="time, ms", ylabel=f"{axis}, pixels")

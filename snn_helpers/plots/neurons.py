@@ -96,7 +96,7 @@ def draw_time_constants(
         values[f"{name}: one time constant"] = (taus_ms, errors[:-1, number], "-", colour)
         values[f"{name}: learned"] = ([learned_ms[number]], [learned_errors[number]], "x", colour)
         values[f"{name}: mixed population"] = (taus_ms[[0, -1]], [errors[-1, number]] * 2, ":", colour)
-    labels = {"xlabel": "time constant, ms", "ylabel": "error, share of std", "xscale": "log", "ylim": (0, 1.05)}
+    labels = {"xlabel": "time constant, ms", "ylabel": "error, standard deviations", "xscale": "log", "ylim": (0, 1.05)}
     return curves(values, **labels).figure
 
 

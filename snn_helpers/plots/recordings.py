@@ -84,25 +84,36 @@ def pixel_trace(time_ms: np.ndarray, brightness: np.ndarray, polarity: np.ndarra
     return ax
 
 
-def frames_strip(frames: np.ndarray, ax: Axes | None = None, step_ms: float | None = None) -> Axes:
+def frames_strip(frames: np.ndarray, ax: Axes | None = None, step_ms: float | None = None, rows: int = 1) -> Axes:
     """Draw frames [T, 2, H, W] side by side, each under its step's number or, if `step_ms` is given, its start in ms.
 
     Every frame is coloured by the same scale, so that a weak one looks weak. Of more than 15 frames only every second
-    or third has a label, and of more than 64 pixels along a side, squares of pixels are drawn as one.
+    or third has a label, and of more than 64 pixels along a side, squares of pixels are drawn as one. In several
+    `rows`, one below the other, the first frame of each has a label, beside it.
     """
     ax = make_axes(ax)
     frames = pool_counts(frames, _STRIP_PIXELS)
     num_steps, _, height, width = frames.shape
-    joined = np.zeros((2, height, num_steps * (width + 1) - 1))
-    for step in range(num_steps):
-        joined[:, :, step * (width + 1) : step * (width + 1) + width] = frames[step]
+    per_row = -(-num_steps // rows)
+    joined = np.zeros((2, rows * (height + 1) - 1, per_row * (width + 1) - 1))
+    for step, image in enumerate(frames):
+        top, left = step // per_row * (height + 1), step % per_row * (width + 1)
+        joined[:, top : top + height, left : left + width] = image
     ax.imshow(polarity_image(joined, paper(ax)))
-    for step in range(1, num_steps):
-        ax.axvline(step * (width + 1) - 1, color=GREY, linewidth=0.6)
-    named = range(0, num_steps, -(-num_steps // _STRIP_LABELS))  # more labels would run into each other
+    for column in range(1, per_row):
+        ax.axvline(column * (width + 1) - 1, color=GREY, linewidth=0.6)
+    for row in range(1, rows):
+        ax.axhline(row * (height + 1) - 1, color=GREY, linewidth=0.6)
+    # More labels would run into each other.
+    named = range(0, num_steps, per_row if rows > 1 else -(-num_steps // _STRIP_LABELS))
     labels = [str(step) if step_ms is None else f"{step * step_ms:.0f}" for step in named]
-    ax.set_xticks([step * (width + 1) + width / 2 for step in named], labels)
-    ax.set(yticks=[], xlabel="time step" if step_ms is None else "frame start, ms")
+    word = "time step" if step_ms is None else "frame start, ms"
+    if rows == 1:
+        ax.set_xticks([step * (width + 1) + width / 2 for step in named], labels)
+        ax.set(yticks=[], xlabel=word)
+    else:
+        ax.set_yticks([row * (height + 1) + height / 2 for row in range(len(labels))], labels)
+        ax.set(xticks=[], ylabel=word)
     return ax
 
 
@@ -231,9 +242,10 @@ def draw_recording_sheet(
 ) -> Figure:
     """Draw one recording on one page: event cloud, event rate and frames [T, 2, H, W]; shade N-MNIST's saccades."""
     duration_ms = (events["t"][-1] - events["t"][0]) / 1000 if len(events) else 0.0
-    figure, axes = new_figure(3, 1, height=6.0, height_ratios=[2, 1.1, 1.1])
+    rows = max(1, -(-len(frames) // _STRIP_LABELS))
+    figure, axes = new_figure(3, 1, height=5.3 + 0.4 * rows, height_ratios=[2, 1.1, 0.4 + 0.35 * rows])
     event_cloud(events, axes[0]).set_title(f"{title}: {len(events):,} events in {duration_ms:.0f} ms")
     event_rate(events, axes[1], saccades=saccades)
     axes[0].set_xlim(axes[1].get_xlim())
-    frames_strip(frames, axes[2], duration_ms / len(frames))
+    frames_strip(frames, axes[2], duration_ms / len(frames), rows)
     return stamp(figure, provenance)

@@ -58,10 +58,13 @@ function drawMembranes(onto, facts, records, neurons, size, colours) {
   line(onto.context, [[toX(0), toY(facts.threshold)], [onto.width - PLOT.right, toY(facts.threshold)]], colours.grey, 1, [4, 4]);
   const beside = onto.width - PLOT.right + 4;
   text(onto.context, "θ", beside, toY(facts.threshold) + 4, colours.grey);
+  // The neurons' numbers stand at the other end of the axis than the θ.
+  const thetaIsLow = toY(facts.threshold) > onto.height / 2;
+  const signsAt = thetaIsLow ? PLOT.top + 10 : onto.height - PLOT.bottom;
   const shades = [colours.mark, css(colours.on), css(colours.off), colours.ink];
   traces.forEach(({ neuron, values: trace, dash, index }) => {
     line(onto.context, trace.map((value, step) => [toX((step + 1) * facts.step_ms), toY(value)]), shades[index], 1.8, dash);
-    text(onto.context, `#${neuron}`, beside, onto.height - PLOT.bottom - 13 * index, shades[index]);
+    text(onto.context, `#${neuron}`, beside, signsAt + 13 * index * (thetaIsLow ? 1 : -1), shades[index]);
   });
   return toX;
 }

@@ -90,6 +90,7 @@ WRONG = {
         (lambda events, width_us: len(events) - lost(events, width_us), "the first is kept"),
         (lambda events, width_us: (counts(events, width_us) > 1).sum(), "three events in one bin"),
         (lost_from_the_first_event, "begin at time 0"),
+        (lambda events, width_us: len(events) - len(np.unique(events["t"] // width_us)), "different pixels"),
         (lambda events, width_us: lost(events, 1000), "one event a pixel"),
     ],
 }

@@ -24,6 +24,12 @@ def reset_at_once(cur, mem, spk, beta, threshold):
     return spk, mem - threshold * spk
 
 
+def zero_at_once(cur, mem, spk, beta, threshold):
+    mem = beta * mem + cur
+    spk = (mem > threshold).float()
+    return spk, mem * (1 - spk)
+
+
 WRONG = {
     "leaky_step": [
         (lambda *given: step(*given, fires=torch.ge), "must not fire"),
@@ -42,6 +48,7 @@ WRONG = {
             "should be 0.5",
         ),
         (reset_at_once, "one step later"),
+        (zero_at_once, "one step later"),
         (lambda *given: step(*given)[0], "return 2 things"),
     ],
     "least_current": [
