@@ -33,13 +33,19 @@ from snn_helpers._paths import user_path
 from snn_helpers.exchange.nir_in import Reader
 from snn_helpers.exchange.nir_layers import NIRError
 from snn_helpers.exchange.nir_out import Writer
-from snn_helpers.exchange.reading import need, read_step
+from snn_helpers.exchange.reading import NUM_STEPS, need, read_step
 from snn_helpers.over_time.program import Now
 
 DT = 1e-4  # seconds; what snnTorch's importer takes every graph to be made for
 
 
-def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: str | os.PathLike | None = None) -> Any:
+def to_nir(
+    net: nn.Module,
+    sample_shape: Sequence[int],
+    dt: float = DT,
+    path: str | os.PathLike | None = None,
+    num_steps: int = NUM_STEPS,
+) -> Any:
     """Return a network as a NIR graph, exactly or not at all.
 
     Parameters
@@ -52,6 +58,8 @@ def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: st
         Length of a step in seconds, for time constants: tau = dt / (1 - beta). The graph's metadata say it.
     path : path or None
         Where to write the graph, too: a file of NIR's own HDF5 format.
+    num_steps : int
+        Steps of a recording, over which a loop of the network's own must do the same in each.
 
     Returns
     -------
@@ -68,7 +76,7 @@ def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: st
     """
     nir = need("nir", "NIR")
     check_float("dt", dt, low=0, above=True)
-    net, program = read_step(net, sample_shape)
+    net, program = read_step(net, sample_shape, num_steps=num_steps)
     writer = Writer(net, program, dt)
     for op in program.steps:
         writer.values.append(writer.value_of(op))
