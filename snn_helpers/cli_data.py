@@ -87,8 +87,8 @@ def _visualize_data(args: argparse.Namespace) -> None:
     from snn_helpers.data import load_dataset
     from snn_helpers.plots import draw_recording_sheet
 
-    check_int("--num_samples", args.num_samples, low=1)
-    check_int("--time_steps", args.time_steps, low=1)
+    check_int("--num_samples", args.num_samples, low=1, high=100_000)
+    check_int("--time_steps", args.time_steps, low=1, high=1000)
     folder = writable_folder("--log_dir", user_path(args.log_dir or logs_home() / "data"))
     dataset = load_dataset(args.dataset, args.data_dir, args.split).take(args.num_samples)
     for index in range(len(dataset)):

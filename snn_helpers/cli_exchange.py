@@ -43,7 +43,7 @@ def add_exchange_commands(commands) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    check_int("--num_samples", args.num_samples, low=0)
+    check_int("--num_samples", args.num_samples, low=0, high=1_000_000)
     check_float("--dt", args.dt, low=0, above=True)
     suffix, packages = TARGETS[args.to]
     checkpoint = user_path(args.checkpoint)

@@ -103,6 +103,17 @@ def test_slices_are_whole_overlap_and_stay_with_their_recording(folder):
     assert all(len(set(splits)) == 1 and len(splits) == 9 for splits in parents.values())
 
 
+def test_slices_skip_an_hour_without_events(folder, tmp_path):
+    # Slices of 1 µs through a pause of an hour: none of the 3.6e9 empty ones is looked at.
+    for name in ("left", "right"):
+        write_events(folder / name / "0.h5", make_events([1, 2, 3], [1, 2, 3], [7, 9, 3_600_000_009], [0, 1, 0]), SIZE)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\nleft/0.h5,a\nright/0.h5,b\n")
+    home = import_recordings(find_recordings([folder], table), tmp_path / "out", slice_us=1)
+    with open(home / "recordings.csv", newline="", encoding="utf-8") as stream:
+        assert [int(row["start_us"]) for row in csv.DictReader(stream)] == 2 * [7, 9, 3_600_000_009]
+
+
 def part_of(events, start, length):
     inside = events[(events["t"] >= start) & (events["t"] < start + length)].copy()
     inside["t"] -= start

@@ -137,6 +137,8 @@ def find_recordings(
     for root in roots:
         if not root.exists():
             raise ValueError(f"{root}: no such file or folder.")
+        if not (root.is_dir() or root.is_file()):
+            raise ValueError(f"{root}: is neither a file nor a folder.")
     items = _items_of_table(user_path(labels), roots) if labels else [item for root in roots for item in _items(root)]
     if not items:
         raise ValueError(
@@ -256,7 +258,7 @@ def check_import(name: str | Path, slice_us: int | None = None, overlap: float =
     if is_name and (not re.fullmatch(r"[A-Za-z][\w-]*", str(name)) or name in DATASETS):
         raise ValueError(f"`name`: {name!r} cannot be the name of a data set. Take letters, digits, - and _.")
     if slice_us is not None:
-        check_int("slice_us", slice_us, low=1)
+        check_int("slice_us", slice_us, low=1, high=int(_LONGEST_US))
     if not 0 <= overlap <= 0.9:
         raise ValueError(f"`overlap` must be in [0, 0.9]; got {overlap}.")
     folder = imports_home() / name if is_name else user_path(name)
@@ -381,7 +383,9 @@ def _items_of_table(table: Path, roots: Sequence[Path]) -> list[Item]:
 
 def _with_splits(found: Found) -> list[Item]:
     """Give every recording a split: its own, its group's, or one that is missing, which gets a share of every class."""
-    split_of = {item.group: item.split for item in found.items if item.group is not None and item.split is not None}
+    split_of: dict[str | None, str | None] = {
+        item.group: item.split for item in found.items if item.group is not None and item.split is not None
+    }
     items = [item if item.split else item._replace(split=split_of.get(item.group)) for item in found.items]
     has = {split: any(item.split == split for item in items) for split in SPLITS}
     open_ones = [i for i, item in enumerate(items) if item.split in (None, "train")]
@@ -470,5 +474,7 @@ def _slices(blocks: Iterator[np.ndarray], length: int, stride: int) -> Iterator[
                 yield inside, start
             start += stride
             kept = kept[np.searchsorted(kept["t"], start) :]
+            if len(kept):  # on to the first slice that has events, at once
+                start += max(0, -(-(int(kept["t"][0]) - start - length + 1) // stride)) * stride
     if kept is not None and len(kept) and kept["t"][-1] >= start + length - 1:
         yield kept, start

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # are about float32's.
 FRACTION_BITS = 16
 DECAY_BITS = 24
+_MOST_EVENTS = 65_535  # of a pixel in a step, so that sums stay within 64 bits
 _THRESHOLD_BITS = 30  # of the largest threshold or bias
 
 
@@ -129,6 +130,7 @@ class IntegerNetwork:
         self.fraction_bits = check_int("fraction_bits", fraction_bits, 0, 24)
         self.decay_bits = check_int("decay_bits", decay_bits, 1, 24)
         self._net, program = read_step(quantised.network, sample_shape, num_steps=num_steps)
+        self._shape = tuple(sample_shape)
         self._layers, self._steps = quantised.layers, program.steps
         answers = [leaf.index for leaf in tree_leaves(program.output) if isinstance(leaf, Now)]
         self._answer = answers[0]
@@ -216,6 +218,12 @@ class IntegerNetwork:
         """
         if frame.is_floating_point() and bool((frame != frame.round()).any()):
             raise ValueError("`frame` must hold whole numbers, counts of events.")
+        if frame.numel() and float(frame.abs().max()) > _MOST_EVENTS:
+            raise ValueError(
+                f"`frame` must hold counts of events up to {_MOST_EVENTS:,}; got {float(frame.abs().max()):g}."
+            )
+        if frame.shape[1:] != self._shape:
+            raise ValueError(f"`frame` must be [B, {', '.join(map(str, self._shape))}]; got {list(frame.shape)}.")
         values: list[Any] = []
         for index, op in enumerate(self._steps):
             part = self._parts.get(index)

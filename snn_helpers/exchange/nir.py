@@ -70,7 +70,8 @@ def to_nir(
     Raises
     ------
     NIRError
-        If NIR has no node for a layer (max-pooling, adaptive thresholds ...), which the message names.
+        If NIR has no node for a layer (max-pooling, adaptive thresholds ...), which the message names, or numbers are
+        not finite.
     ImportError
         If the package nir is not installed.
     """
@@ -87,6 +88,8 @@ def to_nir(
     shape = (last[0] if isinstance(last, tuple) else last).shape[1:]
     writer.add("output", nir.Output(np.array(shape)), writer.values[answers[0].index])
     graph = nir.NIRGraph(*writer.connected(), metadata={"dt": dt})
+    for name, node in graph.nodes.items():
+        _check_finite(name, node)
     if path is not None:
         with whole_file(user_path(path)) as part:
             nir.write(str(part), graph)
@@ -125,7 +128,9 @@ def from_nir(graph: Any, dt: float | None = None) -> nn.Module:
     dt = metadata.get("dt") if dt is None else dt
     if dt is None:
         raise NIRError(f"{what}: does not say the length of a step: give `dt`, in s (snnTorch's exporter takes 1e-4).")
-    return Reader(nir, graph, check_float("dt", float(dt), low=0, above=True)).network()
+    if isinstance(dt, np.ndarray | np.generic) and np.size(dt) == 1:  # as it comes from a file
+        dt = np.asarray(dt).item()
+    return Reader(nir, graph, check_float("dt", dt, low=0, above=True)).network()
 
 
 def _read(nir, path: Any) -> Any:

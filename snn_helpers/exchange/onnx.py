@@ -143,12 +143,28 @@ def run_onnx(path: str | os.PathLike, frames: Any) -> list[np.ndarray]:
     -------
     list of ndarray [T, B, ...]
         Spikes and, where the graph gives them, membranes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, it is no graph of a step, or the frames are of another shape.
     """
     runtime = need("onnxruntime", "Running ONNX")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    session = runtime.InferenceSession(str(user_path(path)), options, providers=["CPUExecutionProvider"])
+    path = user_path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file.")
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as err:  # onnxruntime has a class of its own for each
+        raise ValueError(f"{path}: this is no ONNX graph, or it is damaged ({str(err).splitlines()[0]}).") from err
     frames = np.asarray(frames, dtype=np.float32)
+    shape = session.get_inputs()[0].shape[1:]
+    if frames.ndim != len(shape) + 2 or list(frames.shape[2:]) != shape or not len(frames):
+        raise ValueError(
+            f"`frames` must be [T, B, {', '.join(map(str, shape))}] of one step or more; got {list(frames.shape)}."
+        )
     given = {item.name: np.zeros((frames.shape[1], *item.shape[1:]), np.float32) for item in session.get_inputs()[1:]}
     answers = [item.name for item in session.get_outputs() if not item.name.startswith("next_")]
     steps = []

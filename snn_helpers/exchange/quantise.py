@@ -268,7 +268,7 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
         quantised.network.load_state_dict({**state["rest"], **weights})
         return dataclasses.replace(quantised, layers=layers, largest_error=state["error"])
     except Exception as err:  # torch raises pickle, zip, key and runtime errors alike
-        reason = (str(err) or type(err).__name__).splitlines()[0]
+        reason = " ".join((str(err) or type(err).__name__).split("\n")[:2]).replace("\t", "")
         raise ValueError(f"{path}: holds no such weights of {type(net).__name__} ({reason}).") from err
 
 

@@ -66,7 +66,7 @@ def read_step(
     if hooked:
         raise ValueError(f"{type(net).__name__}: a hook on {hooked} may change what it computes. Remove it first.")
     with evaluating(net):
-        program = _step_of(runner, torch.zeros(1, batch, *shape, device=device_of(net)), num_steps)
+        program = _step_of(runner, torch.zeros((), device=device_of(net)).expand(1, batch, *shape), num_steps)
         called = [op.target for op in program.steps if is_neuron_op(op, net)]
         twice = next((name for name in called if called.count(name) > 1), None)
         if twice is not None:
