@@ -123,6 +123,8 @@ def test_wrong_flags_are_named_and_end_with_2(arguments, message, capsys):
         (["--test_only"], "`--test_only` needs `--resume CHECKPOINT`"),
         (["--resume", "nowhere.pt"], "nowhere.pt: there is no checkpoint here."),
         (["--resume", ""], "a path is empty."),
+        (["--init_from", "nowhere.pt"], "nowhere.pt: there is no checkpoint here."),
+        (["--profile", "smoke", "--log_dir", "/dev/null"], "`--log_dir`: cannot write to /dev/null"),
         (["--resume", "x" * 300], "is a name of 300 bytes, and 255 are the most."),
         (["--model", "delayed", "--delays", "-1,2"], "`delays` must be a whole number in [0, 10000]; got -1."),
         (["--model", "delayed", "--delays", "99999999999"], "in [0, 10000]; got 99999999999."),
