@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -135,7 +136,7 @@ def find_recordings(
     """
     roots = [user_path(source) for source in sources]
     for root in roots:
-        if not root.exists():
+        if not os.path.exists(root):  # False, too, where a folder on the way must not be read
             raise ValueError(f"{root}: no such file or folder.")
         if not (root.is_dir() or root.is_file()):
             raise ValueError(f"{root}: is neither a file nor a folder.")

@@ -197,11 +197,11 @@ def _stated(sensor_size) -> tuple[int, int, int] | None:
 
 
 def _open(path: Path, options: Options) -> tuple[Format, Reading]:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise RecordingError(
             f"{path}: is a folder, not a recording. Name a file in it, or import it: `snn-helpers import`."
         )
-    if path.exists() and not path.is_file():  # a pipe, or a device that may never end
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe, or a device that may never end
         raise RecordingError(f"{path}: is no ordinary file. Copy what it gives into one.")
     try:
         known = recognise(path)

@@ -138,7 +138,7 @@ def _read(nir, path: Any) -> Any:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`graph` must be a nir.NIRGraph or the path of one; got {type(path).__name__}.")
     path = user_path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NIRError(f"{path}: there is no such file.")
     try:
         graph = nir.read(str(path), type_check=False)

@@ -153,7 +153,7 @@ def run_onnx(path: str | os.PathLike, frames: Any) -> list[np.ndarray]:
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     path = user_path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"{path}: there is no such file.")
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

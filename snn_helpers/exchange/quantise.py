@@ -256,7 +256,7 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
         If the file is another, or of another network.
     """
     path = user_path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"{path}: there is no such file.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
