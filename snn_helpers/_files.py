@@ -18,8 +18,14 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
     A block that fails, or a process that dies in it, leaves the file that was there before.
     """
-    path = Path(path).resolve()  # a link stays one, and what it leads to is written
-    if path.exists() and not path.is_file():
+    given = Path(path)
+    try:
+        path = given.resolve()  # a link stays one, and what it leads to is written
+    except RuntimeError as err:  # until Python 3.12
+        raise ValueError(f"{given} is a link that leads to itself. Choose another name.") from err
+    if not os.path.isdir(path.parent):
+        raise ValueError(f"{path.parent} is no folder, so that {path.name} cannot be written there. Make it first.")
+    if os.path.exists(path) and not os.path.isfile(path):
         raise ValueError(f"{path} is no ordinary file. Choose another name.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

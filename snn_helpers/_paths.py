@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of Linux's and other common file systems
+
 
 def user_path(path: str | os.PathLike) -> Path:
     """Return a path that a person has given, with `~` replaced by the home folder, as a shell does it.
@@ -15,7 +17,22 @@ def user_path(path: str | os.PathLike) -> Path:
     --------
     >>> user_path("~/digits") == Path.home() / "digits"
     True
+
+    Raises
+    ------
+    ValueError
+        If no file can have this path: it is empty, too long, or has a null character.
     """
+    text = os.fspath(path)
+    if not text:
+        raise ValueError("a path is empty. Name a file or folder; `.` is this folder.")
+    if "\0" in text:
+        raise ValueError(f"{text!r} is no path: it holds a null character.")
+    longest = max(len(os.fsencode(name)) for name in text.split(os.sep))
+    if longest > _LONGEST_NAME or len(os.fsencode(text)) > _LONGEST_PATH:
+        told = f"a name of {longest:,} bytes" if longest > _LONGEST_NAME else f"a path of {len(text):,} bytes"
+        most = _LONGEST_NAME if longest > _LONGEST_NAME else _LONGEST_PATH
+        raise ValueError(f"{text[:40]}... is {told}, and {most:,} are the most. Choose a shorter one.")
     return Path(path).expanduser()
 
 
@@ -54,7 +71,8 @@ def imported_names() -> tuple[str, ...]:
 
 def imported_folder(name: str | os.PathLike) -> Path | None:
     """Return the folder of an imported data set, given its name or the folder itself; None if there is none."""
-    for folder in (imports_home() / str(name), user_path(name)):
+    own = user_path(name)
+    for folder in (imports_home() / str(name), own):
         if holds_imported(folder):
             return folder
     return None

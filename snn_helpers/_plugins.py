@@ -50,10 +50,10 @@ def join_plugins(*lists: str | None) -> str | None:
 def _load(path: Path) -> None:
     try:
         text = path.read_bytes()
-    except OSError as err:
+    except (OSError, ValueError) as err:  # a ValueError: of a null character in it
+        why = getattr(err, "strerror", err)
         raise ValueError(
-            f"`plugins`: {path} cannot be read ({err.strerror}). Name where it is: --plugins FILE, or the variable "
-            f"{VARIABLE}."
+            f"`plugins`: {path} cannot be read ({why}). Name where it is: --plugins FILE, or the variable {VARIABLE}."
         ) from err
     name = f"snn_plugin_{path.stem}"
     before = sys.modules.get(name)

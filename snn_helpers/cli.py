@@ -6,6 +6,7 @@ import argparse
 import difflib
 import io
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
@@ -41,7 +42,11 @@ _UNUSED = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says which flag a misspelt one was likely meant to be."""
+    """Says which flag a misspelt one was likely meant to be, and takes -1,2 for a value, as argparse takes -1."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def refuse(self, unknown: Sequence[str]):
         """End with what is wrong with the first of the arguments that nothing takes."""
@@ -70,13 +75,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nsnn-helpers: {str(stop) or 'stopped. What was saved is kept.'}", file=sys.stderr)
         return getattr(stop, "exit_code", 130)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, OSError, ImportError, MemoryError) as err:
-        print(f"snn-helpers: {err}", file=sys.stderr)
+        print(f"snn-helpers: {_sentence(err)}", file=sys.stderr)
         return 1
+
+
+def _sentence(err: Exception) -> str:
+    """Return what went wrong; of the system's own errors without their number."""
+    if isinstance(err, OSError) and err.strerror and err.filename is not None:
+        return f"{os.fsdecode(err.filename)}: {err.strerror[:1].lower()}{err.strerror[1:]}."
+    return str(err)
 
 
 def _model_asked_for(argv: Sequence[str] | None) -> str:
     """Return the network whose flags are wanted, and load the plugins that are named: flags are made from both."""
-    first_look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first_look = _Parser(add_help=False, allow_abbrev=False)
     first_look.add_argument("--model", nargs="?")
     first_look.add_argument("--plugins", nargs="?")
     args, _ = first_look.parse_known_args(argv)
@@ -192,7 +204,7 @@ def _add_flag(parser, item: Field, hidden: bool) -> None:
 def _range_text(checks: Mapping[str, Any]) -> str:
     low, high = checks["low"], checks["high"]
     if high is not None:
-        return f"{low} to {high}"
+        return f"above {low}, up to {high}" if checks["above"] else f"{low} to {high}"
     return "" if low is None else f"above {low}" if checks["above"] else f"at least {low}"
 
 
@@ -220,7 +232,7 @@ def _train(args: argparse.Namespace) -> None:
 def _verify_resume(args: argparse.Namespace) -> int:
     from snn_helpers.training.verify import verify_resume
 
-    check_int("--kills", args.kills, low=1)
+    check_int("--kills", args.kills, low=1, high=1000)
     asked = {"profile": "smoke", **_typed(args)}
     TrainConfig(**asked)  # refuses bad values before anything runs
     _refuse_chosen(asked, "verify-resume", _CHOSEN["verify-resume"])

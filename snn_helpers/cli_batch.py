@@ -17,6 +17,14 @@ _TUTORIAL = "snn-tutorial"
 _INSTALL_LAB = "pip install 'snn_helpers[lab]'"
 
 
+def _path(text: str) -> Path:
+    """Return a path for argparse, which has words of its own for any ValueError."""
+    try:
+        return user_path(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+
+
 def add_batch_commands(commands) -> None:
     """Add the commands to a parser's subparsers."""
     tutorial = commands.add_parser(
@@ -25,7 +33,7 @@ def add_batch_commands(commands) -> None:
         description="Copies the notebooks that come with the package. One that you have changed is never overwritten.",
         allow_abbrev=False,
     )
-    tutorial.add_argument("--out", type=user_path, default=_TUTORIAL, help=f"your folder (default {_TUTORIAL})")
+    tutorial.add_argument("--out", type=_path, default=_TUTORIAL, help=f"your folder (default {_TUTORIAL})")
     then = tutorial.add_mutually_exclusive_group()
     then.add_argument("--lab", action="store_true", help="then open JupyterLab there")
     then.add_argument("--run", action="store_true", help="then run them all headlessly; ends with a table of findings")
@@ -34,14 +42,14 @@ def add_batch_commands(commands) -> None:
     tutorial.set_defaults(command=_tutorial, parser=tutorial)
 
     run = commands.add_parser("run", help="execute notebooks headlessly, in order", allow_abbrev=False)
-    run.add_argument("notebooks", nargs="+", type=user_path, help="notebooks to execute")
-    run.add_argument("--out", type=user_path, default="runs/latest", help="folder for the executed notebooks")
+    run.add_argument("notebooks", nargs="+", type=_path, help="notebooks to execute")
+    run.add_argument("--out", type=_path, default="runs/latest", help="folder for the executed notebooks")
     _add_parameters(run)
     _add_limits(run)
     run.set_defaults(command=_run, parser=run)
 
     sweep = commands.add_parser("sweep", help="run a notebook over settings, and go on with it", allow_abbrev=False)
-    sweep.add_argument("notebook", type=user_path, help="notebook, or a .toml file with the plan")
+    sweep.add_argument("notebook", type=_path, help="notebook, or a .toml file with the plan")
     sweep.add_argument(
         "--grid", nargs="+", default=[], metavar="NAME=VALUES",
         help="such as beta=0.8,0.9,0.95 seed=0..4; in a search also lr=0.001..0.01:log",
@@ -50,7 +58,7 @@ def add_batch_commands(commands) -> None:
     sweep.add_argument("--trials", type=int, metavar="N", help="configurations of a search (default 20)")
     sweep.add_argument("--metric", help="result to make best (default valid_accuracy)")
     sweep.add_argument("--direction", choices=("maximize", "minimize"), help="default maximize")
-    sweep.add_argument("--out", type=user_path, help="folder of the sweep; default one of the plan's own under runs/")
+    sweep.add_argument("--out", type=_path, help="folder of the sweep; default one of the plan's own under runs/")
     sweep.add_argument("--jobs", type=int, metavar="N", help="runs side by side (default 1)")
     sweep.add_argument("--threads", type=int, metavar="N", help="threads of a run; default the cores shared out")
     sweep.add_argument("--gpus", type=int, metavar="N", help="GPUs to share out, one a run (default 0: leave alone)")
@@ -65,7 +73,7 @@ def add_batch_commands(commands) -> None:
     sweep.set_defaults(command=_sweep, parser=sweep)
 
     report = commands.add_parser("report", help="say what a sweep has found", allow_abbrev=False)
-    report.add_argument("sweep", type=user_path, help="folder of the sweep")
+    report.add_argument("sweep", type=_path, help="folder of the sweep")
     report.add_argument("--metric", help="result to compare by; default the sweep's")
     report.add_argument("--notebook", action="store_true", help="also as an executed notebook, report.ipynb")
     report.set_defaults(command=_report, parser=report)

@@ -23,7 +23,13 @@ def add_data_commands(commands) -> None:
     )
     bring.add_argument("sources", nargs="+", metavar="SOURCE", help="folder <split>/<class>/<file> or <class>/<file>")
     bring.add_argument("--out", required=True, metavar="NAME", help="name of the data set")
-    bring.add_argument("--labels", metavar="CSV", help="table with the columns file, label[, start_us, stop_us, split]")
+    bring.add_argument("--labels", metavar="CSV", help="table: file, label[, start_us, stop_us, split, group]")
+    bring.add_argument(
+        "--group",
+        metavar="REGEX",
+        help="keep files together in one split (a person's, a session's) in whose path it finds the same, as in "
+        r"'user\d+'; default the table's column group",
+    )
     bring.add_argument("--slice_us", type=int, help="cut recordings into slices of so many µs")
     bring.add_argument("--overlap", type=float, default=0.0, help="share of a slice that the next repeats (default 0)")
     bring.add_argument("--sensor_size", type=int, nargs=2, metavar=("W", "H"), help="default what the files say")
@@ -56,7 +62,7 @@ def _import(args: argparse.Namespace) -> None:
     if not args.dry_run:
         check_import(args.out, args.slice_us, args.overlap, args.replace)
     reading = {"unit": args.unit, "sort": args.sort}
-    found = find_recordings(args.sources, args.labels, args.sensor_size, **reading)
+    found = find_recordings(args.sources, args.labels, args.sensor_size, args.group, **reading)
     print(found, flush=True)
     if found.problems and not args.skip:
         raise ValueError(f"{len(found.problems)} files cannot be read; they are named above. Add --skip to do without.")
@@ -66,6 +72,12 @@ def _import(args: argparse.Namespace) -> None:
     for split in SPLITS:
         if (folder / split / MANIFEST).is_file():
             print(load_imported(folder, args.out, split).provenance)
+        elif found.groups:
+            print(
+                f"no {split} recordings: {len(found.groups)} groups, which stay whole, cannot be shared out so that "
+                "training keeps every class; three or more with each class are needed",
+                file=sys.stderr,
+            )
         else:
             print(f"no {split} recordings: give three of a class or more", file=sys.stderr)
     print(f"written to {folder}; use it by `--dataset {args.out}`")
@@ -75,8 +87,8 @@ def _visualize_data(args: argparse.Namespace) -> None:
     from snn_helpers.data import load_dataset
     from snn_helpers.plots import draw_recording_sheet
 
-    check_int("--num_samples", args.num_samples, low=1)
-    check_int("--time_steps", args.time_steps, low=1)
+    check_int("--num_samples", args.num_samples, low=1, high=100_000)
+    check_int("--time_steps", args.time_steps, low=1, high=1000)
     folder = writable_folder("--log_dir", user_path(args.log_dir or logs_home() / "data"))
     dataset = load_dataset(args.dataset, args.data_dir, args.split).take(args.num_samples)
     for index in range(len(dataset)):

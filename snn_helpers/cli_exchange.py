@@ -43,7 +43,7 @@ def add_exchange_commands(commands) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    check_int("--num_samples", args.num_samples, low=0)
+    check_int("--num_samples", args.num_samples, low=0, high=1_000_000)
     check_float("--dt", args.dt, low=0, above=True)
     suffix, packages = TARGETS[args.to]
     checkpoint = user_path(args.checkpoint)
@@ -72,20 +72,22 @@ def _export(args: argparse.Namespace) -> None:
     if args.to == "weights":
         notes, runs, rounded = _write_weights(args, model, config, state, checkpoint, path), {}, None
     else:
-        notes, runs, rounded = _write(args, model, (geometry["in_channels"], height, width), path)
+        notes, runs, rounded = _write(args, model, (geometry["in_channels"], height, width), path, config.time_steps)
     print(f"written to {path}, {path.stat().st_size:,} bytes")
     print("\n".join(notes))
     if args.num_samples and runs:
         _compare(model, config, runs, rounded, args)
 
 
-def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: Path) -> tuple[list[str], dict, Any]:
+def _write(
+    args: argparse.Namespace, model, shape: tuple[int, int, int], path: Path, num_steps: int
+) -> tuple[list[str], dict, Any]:
     """Write the file; return what is kept and approximated, what to run on frames, by name, and a rounded network."""
     from snn_helpers.exchange import nir, onnx, quantise
     from snn_helpers.models.readout import run_network
 
     if args.to == "nir":
-        nir.to_nir(model, shape, args.dt, path)
+        nir.to_nir(model, shape, args.dt, path, num_steps)
         again = nir.from_nir(path).eval()
         notes = [
             "kept: weights, decays, thresholds and resets of every neuron, connections; left out: dropout, surrogates",
@@ -94,7 +96,7 @@ def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: P
         ]
         return notes, {"read again": lambda frames: run_network(again, frames)}, None
     if args.to == "onnx":
-        states = onnx.to_onnx(model, shape, path)
+        states = onnx.to_onnx(model, shape, path, num_steps)
         notes = [
             "kept: one time step, its operations in float32; left out: dropout, surrogates, the loop over time",
             f"states that start as zeros, in and out: {', '.join(states)}",
@@ -105,7 +107,7 @@ def _write(args: argparse.Namespace, model, shape: tuple[int, int, int], path: P
     notes = ["kept: biases, normalisations, decays and thresholds", f"approximated: {quantised}"]
     runs = {"dequantised": lambda frames: run_network(quantised.network, frames)}
     try:
-        integer = quantised.integer(shape)
+        integer = quantised.integer(shape, num_steps=num_steps)
     except ValueError as err:
         notes.append(f"not in whole numbers alone: {err}")
     else:

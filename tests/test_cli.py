@@ -117,11 +117,20 @@ def test_wrong_flags_are_named_and_end_with_2(arguments, message, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "`epochs` must be a whole number >= 1; got 0."),
+        (["--epochs", "0"], "`epochs` must be a whole number in [1, 1000000]; got 0."),
         (["--beta", "1.5"], "`beta` must be a number in [0, 1]; got 1.5."),
-        (["--lr", "nan"], "`lr` must be a number > 0; got nan."),
+        (["--lr", "nan"], "`lr` must be a number in (0, 1000]; got nan."),
         (["--test_only"], "`--test_only` needs `--resume CHECKPOINT`"),
         (["--resume", "nowhere.pt"], "nowhere.pt: there is no checkpoint here."),
+        (["--resume", ""], "a path is empty."),
+        (["--init_from", "nowhere.pt"], "nowhere.pt: there is no checkpoint here."),
+        (["--profile", "smoke", "--log_dir", "/dev/null"], "`--log_dir`: cannot write to /dev/null"),
+        (["--resume", "x" * 300], "is a name of 300 bytes, and 255 are the most."),
+        (["--model", "delayed", "--delays", "-1,2"], "`delays` must be a whole number in [0, 10000]; got -1."),
+        (["--model", "delayed", "--delays", "99999999999"], "in [0, 10000]; got 99999999999."),
+        (["--model", "delayed", "--delays", ",".join(map(str, range(65)))], "`delays` must be 64 at most"),
+        (["--time_steps", "1000000000"], "`time_steps` must be a whole number in [1, 100000]"),
+        (["--seed", "9" * 30], "`seed` must be a whole number in [0, 9223372036854775807]"),
     ],
 )
 def test_bad_values_are_one_line_and_end_with_1(arguments, message, capsys, data_home):
@@ -186,7 +195,7 @@ def test_visualize_data_refuses_nothing(folder, flag, capsys, tmp_path):
         str(tmp_path / "figures"),
     ]
     assert main([*command, flag, "0"]) == 1
-    assert_one_line(capsys.readouterr().err, "must be a whole number >= 1; got 0")
+    assert_one_line(capsys.readouterr().err, "must be a whole number in [1, 1000")
 
 
 def test_bare_scheduler_means_cosine_and_visualize_writes_figures(folder, tmp_path, capsys):

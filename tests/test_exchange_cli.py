@@ -103,7 +103,7 @@ def test_weights_of_few_bits_come_back_from_the_file(make_checkpoint, tmp_path, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--num_samples", "-1"], "`--num_samples` must be a whole number >= 0"),
+        (["--num_samples", "-1"], "`--num_samples` must be a whole number in [0, 1000000]"),
         (["--dt", "0"], "`--dt` must be a number > 0"),
         (["--out", "."], "`--out`: . is a folder; name a file in it"),
     ],

@@ -605,3 +605,18 @@ def test_layers_used_twice_have_names_of_their_own():
     net, frames = Net().eval(), 4 * torch.rand(6, 2, 4)
     again = from_nir(to_nir(net, (4,))).eval()
     assert torch.equal(spikes(again, frames), spikes(net, frames))
+
+
+def test_numbers_that_are_not_finite_do_not_go_out():
+    net = nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True, output=True))
+    with torch.no_grad():
+        net[0].weight[0, 0] = torch.inf
+    with pytest.raises(NIRError, match="0: `weight` holds numbers that are not finite"):
+        to_nir(net, (4,))
+
+
+def test_step_length_of_a_graph_must_be_a_number():
+    graph = to_nir(nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True, output=True)), (4,))
+    graph.metadata["dt"] = "x"
+    with pytest.raises(TypeError, match="`dt` must be a number > 0; got 'x'"):
+        from_nir(graph)

@@ -165,3 +165,19 @@ def test_missing_package_ends_in_the_command_that_installs_it(monkeypatch, tmp_p
     net = nn.Sequential(nn.Linear(4, 3), Leaky(**HIDDEN))
     with pytest.raises(ImportError, match=r"ONNX needs the package onnxscript\. Run `pip install 'snn_helpers\[exch"):
         to_onnx(net, (4,), tmp_path / "step.onnx")
+
+
+def test_file_that_is_no_graph_is_refused(tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "text.onnx").write_text("no graph")
+    for name, message in (("text.onnx", "this is no ONNX graph, or it is damaged"), ("none", "there is no such file")):
+        with pytest.raises(ValueError, match=message):
+            run_onnx(tmp_path / name, np.zeros((2, 1, 4)))
+
+
+def test_frames_of_another_shape_are_refused(tmp_path):
+    pytest.importorskip("onnxruntime")
+    to_onnx(nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True, output=True)), (4,), tmp_path / "net.onnx")
+    for shape in ((2, 1, 5), (5,), (0, 1, 4)):
+        with pytest.raises(ValueError, match=r"`frames` must be \[T, B, 4\] of one step or more"):
+            run_onnx(tmp_path / "net.onnx", np.zeros(shape))

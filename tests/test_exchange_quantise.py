@@ -297,3 +297,17 @@ def test_weights_of_any_type_are_trained_as_they_are_rounded(dtype):
         assert torch.equal(mine.weight, theirs.weight)
     aware[0].weight.sum().backward()
     assert torch.equal(aware[0].parametrizations.weight.original.grad, torch.ones(30, 50, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (torch.full((1, 1, 4), 1e30), "counts of events up to 65,535; got 1e"),
+        (torch.full((1, 1, 4), torch.inf), "counts of events up to 65,535; got inf"),
+        (torch.ones(1, 1, 5), r"must be \[B, 4\]; got \[1, 5\]"),
+    ],
+)
+def test_frames_that_whole_numbers_cannot_hold_are_refused(frames, message):
+    net = nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True, output=True))
+    with pytest.raises(ValueError, match=f"`frame` .*{message}"):
+        quantise(net).integer((4,)).run(frames)

@@ -79,9 +79,60 @@ def test_loop_that_is_more_than_its_steps_is_refused(way, message):
         read_step(Tutorial(way).eval(), (6,))
 
 
-def test_what_was_computed_before_the_loop_is_in_no_step():
-    with pytest.raises(ValueError, match=r"`sub`.* takes what was computed before the loop over time"):
-        export_step(Tutorial("centred").eval(), (6,))
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("centred", r"`sub`.* takes what was computed before the loop over time"),
+        ("whole", r"`fc`.* takes the input of all steps"),
+    ],
+)
+def test_what_was_computed_before_the_loop_is_in_no_step(way, message):
+    net = Tutorial(way) if way == "centred" else Repeating(lambda cur, step, steps: cur, whole=True)
+    with pytest.raises(ValueError, match=message):
+        read_step(net.eval(), (6,))
+
+
+class Repeating(nn.Module):
+    """A network with a loop of its own, in which `change` sees the currents, the step and how many there are."""
+
+    def __init__(self, change, whole=False, num_steps=None):
+        super().__init__()
+        self.change, self.whole, self.num_steps = change, whole, num_steps
+        self.fc, self.lif = nn.Linear(6, 4), snn.Leaky(beta=0.9)
+
+    def forward(self, frames):
+        mem, spk_rec, num_steps = self.lif.init_leaky(), [], self.num_steps or len(frames)
+        for step in range(num_steps):
+            cur = self.fc(frames if self.whole else frames[step])
+            spk, mem = self.lif(self.change(cur, step, num_steps), mem)
+            spk_rec.append(spk)
+        return torch.stack(spk_rec)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda cur, step, steps: cur * 2 if step >= 5 else cur, "step 6 of its own loop"),
+        (lambda cur, step, steps: cur * 2 if step == 24 else cur, "step 25 of its own loop"),
+        (lambda cur, step, steps: cur * (0.5 if step < 4 else 0.9), "step 5 of its own loop"),
+        (lambda cur, step, steps: cur / steps, "depends on their number: of 24 .* than of 25"),
+        (lambda cur, step, steps: cur * torch.tensor(1 / steps), "depends on their number: of 24 .* than of 25"),
+        (lambda cur, step, steps: cur if steps > 10 else cur * 2, "depends on their number: of 24 .* than of 3"),
+    ],
+)
+def test_loop_that_changes_later_is_refused_by_its_step(change, message):
+    with pytest.raises(ValueError, match=f"Repeating: .*{message}"):
+        read_step(Repeating(change).eval(), (6,), num_steps=24)
+
+
+def test_loop_of_a_number_of_its_own_is_read():
+    _, program = read_step(Repeating(lambda cur, step, steps: cur, num_steps=25).eval(), (6,), num_steps=25)
+    assert [op.target for op in program.steps][1:3] == ["fc", "lif"]
+
+
+def test_tensor_of_the_batch_is_refused_in_a_graph_for_any_batch():
+    with pytest.raises(ValueError, match=r"`add`.* takes a tensor whose shape follows from the batch's size"):
+        export_step(Repeating(lambda cur, step, steps: cur + torch.ones(len(cur), 1)).eval(), (6,))
 
 
 def test_network_with_a_loop_runs_in_whole_numbers_alone():

@@ -288,3 +288,14 @@ def test_stream_follows_what_the_network_learns_and_resets_what_was_asked():
 def test_sensor_smaller_than_the_networks_frames_is_refused():
     with pytest.raises(ValueError, match=r"`sensor_size` .* is smaller than the frames of SpikingCNN, \(34, 34\)"):
         stream(SpikingCNN(), step_us=1000, sensor_size=(16, 16))
+
+
+def test_what_is_no_time_no_frame_and_no_network_is_refused():
+    live = stream(SpikingCNN(norm="none"), step_us=1000)
+    for until_us in ("x", 5000.5, float("nan")):
+        with pytest.raises(TypeError, match="`until_us` must be a whole number"):
+            live.feed(np.array([(1, 1, 0, 1)], EVENT_DTYPE), until_us=until_us)
+    with pytest.raises(TypeError, match="`frame` must be a tensor or an array"):
+        live.step("x")
+    with pytest.raises(TypeError, match=r"`net` must be an nn\.Module"):
+        stream(SpikingCNN)

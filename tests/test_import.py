@@ -103,6 +103,17 @@ def test_slices_are_whole_overlap_and_stay_with_their_recording(folder):
     assert all(len(set(splits)) == 1 and len(splits) == 9 for splits in parents.values())
 
 
+def test_slices_skip_an_hour_without_events(folder, tmp_path):
+    # Slices of 1 µs through a pause of an hour: none of the 3.6e9 empty ones is looked at.
+    for name in ("left", "right"):
+        write_events(folder / name / "0.h5", make_events([1, 2, 3], [1, 2, 3], [7, 9, 3_600_000_009], [0, 1, 0]), SIZE)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\nleft/0.h5,a\nright/0.h5,b\n")
+    home = import_recordings(find_recordings([folder], table), tmp_path / "out", slice_us=1)
+    with open(home / "recordings.csv", newline="", encoding="utf-8") as stream:
+        assert [int(row["start_us"]) for row in csv.DictReader(stream)] == 2 * [7, 9, 3_600_000_009]
+
+
 def part_of(events, start, length):
     inside = events[(events["t"] >= start) & (events["t"] < start + length)].copy()
     inside["t"] -= start
@@ -398,3 +409,55 @@ def test_motion_is_balanced_and_its_splits_share_no_digit(data_home, monkeypatch
         assert set(np.bincount(part.labels)) == {len(part) // 6}
         assert not part.is_nmnist
     assert not all_events(parts["valid"]) & all_events(parts["test"])
+
+
+def grouped(folder):
+    """Return the groups of each split of what was imported to a folder."""
+    with open(folder / "recordings.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return {split: {row["group"] for row in rows if row["split"] == split} for split in ("train", "valid", "test")}
+
+
+def test_groups_stay_in_one_split_and_each_split_has_some(tmp_path, data_home, capsys):
+    root = tmp_path / "people"
+    for label, name in enumerate(("wave", "clap")):
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            write_events(root / name / f"user{number % 6}_{number}.npz", recording(100 * label + number), SIZE)
+    home = tmp_path / "mine"
+    found = find_recordings([root], group=r"user\d+_")
+    assert "6 groups, each in one split" in str(found)
+    found = find_recordings([root], group=r"user(\d+)_")
+    groups = grouped(import_recordings(found, home, slice_us=50_000))
+    assert all(groups.values())
+    assert sorted(name for names in groups.values() for name in names) == [*"012345"]
+    for split in groups:
+        assert set(load_dataset(str(home), split=split).labels) == {0, 1}
+    assert main(["import", str(root), "--out", "two", "--group", r"user[01]"]) == 1
+    assert "user2_2.npz: `group` 'user[01]' finds nothing" in capsys.readouterr().err
+    assert main(["import", str(root), "--out", "one", "--group", "user"]) == 0
+    assert "no test recordings: 1 groups, which stay whole, cannot" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="is no regular expression"):
+        find_recordings([root], group="user(")
+
+
+def test_group_of_a_table_goes_with_its_split_and_may_have_one(tmp_path, data_home):
+    write_events(tmp_path / "long.npz", recording(1, 3_000, 900_000), SIZE)
+    table = tmp_path / "labels.csv"
+
+    def rows(*lines):
+        table.write_text("file,label,start_us,stop_us,split,group\n" + "\n".join(lines) + "\n")
+        return find_recordings([tmp_path], table)
+
+    parts = [f"long.npz,{'ab'[i % 2]},{100_000 * i},{100_000 * (i + 1)},{{}},p{i // 2}" for i in range(8)]
+    found = rows(parts[0].format("test"), *(part.format("") for part in parts[1:]))
+    groups = grouped(import_recordings(found, tmp_path / "mine"))
+    assert groups["test"] == {"p0"}
+    assert len(groups["valid"]) == 1
+    assert not groups["train"] & (groups["valid"] | {"p0"})
+    with pytest.raises(ValueError, match="group 'p0' lies in the splits test and train"):
+        rows(parts[0].format("test"), parts[1].format("train"))
+    with pytest.raises(ValueError, match="from 0 and from 50 µs overlap, and may come into two splits"):
+        rows("long.npz,a,0,100,,x", "long.npz,b,50,200,,y")
+    assert rows("long.npz,a,0,100,,x", "long.npz,b,50,200,,x").groups == {"x"}
+    assert rows("long.npz,a,0,100,,", "long.npz,b,50,200,,").groups == {"long.npz"}

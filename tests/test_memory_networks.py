@@ -179,7 +179,7 @@ def test_connections_of_neurons_learn_at_a_tenth_of_the_pace_and_decay():
     ("model", "settings", "message"),
     [
         ("delayed", {"delays": "0,2,x"}, "`delays` must be whole numbers of steps joined by commas, .* got '0,2,x'"),
-        ("delayed", {"delays": "0,-2"}, "`delays` must be a whole number >= 0; got -2"),
+        ("delayed", {"delays": "0,-2"}, r"`delays` must be a whole number in \[0, 10000\]; got -2"),
         ("delayed", {"delays": "2,2"}, "`delays` must be numbers of steps, all different, .* got '2,2'"),
         ("mixed", {"tau_min": 9.0, "tau_max": 3.0}, "`tau_min` must be at most `tau_max`; got 9 and 3"),
         ("mixed", {"tau_min": 0.0}, "`tau_min` must be a number > 0"),

@@ -1349,3 +1349,19 @@ def test_fingerprint_of_a_network_that_runs_itself_does_not_grow_with_its_plans(
         net(frames.expand(-1, batch, -1, -1, -1))
         sizes.append(len(repr(fingerprint(net))))
     assert sizes == [sizes[0]] * 4
+
+
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward"])
+def test_hook_on_every_module_is_called_in_each_step(kind):
+    net = nn.Sequential(nn.Linear(6, 4), Leaky(init_hidden=True, output=True))
+    frames, seen = torch.ones(5, 2, 6, requires_grad=True), []
+    fast = accelerate(net)
+    register = getattr(nn.modules.module, f"register_module_{kind}_hook")
+    handle = register(lambda module, *_: seen.append(module) if module is net[0] else None)
+    try:
+        with pytest.warns(UserWarning, match="a hook on every module .* must be called once a step"):
+            fast(frames)[1].sum().backward()
+    finally:
+        handle.remove()
+    assert seen == 5 * [net[0]]
+    assert "own loop" not in (fast(frames), fast.explain())[1]

@@ -469,3 +469,29 @@ def test_device_is_never_replaced_by_a_file(tmp_path):
         part.write_text("new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("folder", RecordingError, "folder: is a folder, not a recording"),
+        ("broken", FileNotFoundError, r"broken: there is no such file \(a link to nowhere\)"),
+        ("loop", RecordingError, r"loop: cannot be read \(Too many levels of symbolic links\)"),
+        ("file/x", RecordingError, r"file/x: cannot be read \(Not a directory\)"),
+        ("pipe", RecordingError, "pipe: is no ordinary file"),
+        ("x" * 300, ValueError, "is a name of 300 bytes, and 255 are the most"),
+        ("d/" * 3000, ValueError, "is a path of .* bytes, and 4,095 are the most"),
+        ("a\0b", ValueError, "holds a null character"),
+        ("", ValueError, "a path is empty"),
+    ],
+)
+def test_path_of_no_file_is_refused_in_one_sentence(tmp_path, monkeypatch, name, error, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(error, match=message) as info:
+        read_events(name)
+    assert "Errno" not in str(info.value)

@@ -387,7 +387,7 @@ def test_network_whose_state_is_not_known_is_refused(make, message):
 
 
 def test_run_is_refused_before_any_work_and_trains_in_parts(make_folder, data_home, tmp_path):
-    with pytest.raises(ValueError, match="`truncate` must be a whole number >= 0; got -1"):
+    with pytest.raises(ValueError, match=r"`truncate` must be a whole number in \[0, 1000000\]; got -1"):
         TrainConfig(truncate=-1)
     folder = make_folder(per_class={"Train": 6, "Test": 2}, count=300)
     given = {

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ REPEAT = "seed"
 
 _WITHOUT_NUMBERS = ("plots", "widgets", "run_figures", "activity_report", "sweep_report", "doctor", "tutorial")
 _WITHOUT_NUMBERS += ("cli", "cli_batch", "cli_data", "cli_exchange", "__main__")
+
+MOST_RUNS = 100_000  # of a sweep
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class SweepPlan:
     def __post_init__(self):
         check_choice("search", self.search, SEARCHES)
         check_choice("direction", self.direction, ("maximize", "minimize"))
-        check_int("trials", self.trials, low=1)
+        check_int("trials", self.trials, low=1, high=MOST_RUNS)
         check_int("search_seed", self.search_seed, low=0)
         object.__setattr__(self, "notebook", user_path(self.notebook))
         both = sorted(set(self.grid) & set(self.fixed))
@@ -137,6 +140,7 @@ class Planner:
                 raise ValueError(f"`{name}`: a value is given twice in {spec!r}.")
             return checked
         if values.whole and (self.plan.search == "grid" or name == REPEAT):
+            _refuse_many(int(values.high) - int(values.low) + 1, f"`{name}`: {spec!r}")
             return list(range(values.low, values.high + 1))
         if self.plan.search == "grid":
             raise ValueError(f"`{name}`: a grid needs single values, such as 0.8,0.9; {spec!r} is for a search.")
@@ -152,6 +156,9 @@ class Planner:
     def points(self) -> list[dict[str, Any]]:
         """Return the configurations, without what repeats them."""
         space = {name: values for name, values in self.space.items() if name != REPEAT}
+        repeats = len(self.space.get(REPEAT, ())) or 1
+        told = self.plan.trials if self.plan.search != "grid" else math.prod(len(v) for v in space.values())
+        _refuse_many(told * repeats, "the sweep")
         if self.plan.search == "grid":
             return [dict(zip(space, values)) for values in itertools.product(*space.values())]
         rng = np.random.default_rng(self.plan.search_seed)
@@ -173,6 +180,11 @@ class Planner:
         told = [self.plan.notebook.name, self.notebook_version, self.code_version, self.rules.data(effective)]
         told.append({name: repr(value) for name, value in sorted(effective.items())})
         return Run(hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12], values)
+
+
+def _refuse_many(count: int, what: str) -> None:
+    if count > MOST_RUNS:
+        raise ValueError(f"{what} makes {count:,} runs, and a sweep takes {MOST_RUNS:,} at most. Name fewer values.")
 
 
 def read_spec(name: str, spec: Any) -> list[Any] | Span:

@@ -42,9 +42,9 @@ class Limits:
     memory_mb: int | None = None
 
     def __post_init__(self):
-        check_float("limit", self.seconds, low=0, above=True)
+        check_float("limit", self.seconds, low=0, high=1_000_000_000, above=True)
         if self.memory_mb is not None:
-            check_int("memory", self.memory_mb, low=1)
+            check_int("memory", self.memory_mb, low=1, high=1_000_000_000)
 
 
 @dataclass(frozen=True)

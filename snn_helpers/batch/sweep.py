@@ -24,6 +24,7 @@ from snn_helpers.batch.plan import Planner, Run, SweepPlan
 from snn_helpers.batch.runner import COMMAND, Limits
 
 PLAN = "sweep.json"
+MOST_JOBS = 1024  # side by side on a machine, and threads of each
 RETRIES = ("failed", "timeout", "killed")
 
 
@@ -65,10 +66,10 @@ class Workers:
     command: tuple[str, ...] = COMMAND
 
     def __post_init__(self):
-        check_int("jobs", self.jobs, low=1)
-        check_int("gpus", self.gpus, low=0)
+        check_int("jobs", self.jobs, low=1, high=MOST_JOBS)
+        check_int("gpus", self.gpus, low=0, high=MOST_JOBS)
         if self.threads is not None:
-            check_int("threads", self.threads, low=1)
+            check_int("threads", self.threads, low=1, high=MOST_JOBS)
         if self.gpus and not (self.cluster or self.scheduler):
             visible_gpu(self.gpus - 1)
         if self.gpus and self.jobs > self.gpus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from snn_helpers._checks import check_int
 from snn_helpers._datasets import DATASETS
 from snn_helpers._paths import holds_imported, imports_home, user_path
-from snn_helpers.data.sources import SPLITS, split_indices
+from snn_helpers.data.sources import SPLITS, split_groups, split_indices
 from snn_helpers.events.convert import find_sensor_size
 from snn_helpers.events.dtype import RecordingError, join_events
 from snn_helpers.events.read import RecordingBlocks
@@ -35,13 +36,14 @@ _SAID_BY = {
 
 
 class Item(NamedTuple):
-    """One recording to be: a file, or a part of it, its class and, where it was set apart, its split."""
+    """One recording to be: a file, or a part of it, its class and, where they were said, its split and its group."""
 
     path: Path
     label: str
     split: str | None = None
     start_us: int | None = None
     stop_us: int | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Found:
     events: int
     problems: dict[Path, str] = field(default_factory=dict)
 
+    @property
+    def groups(self) -> set[str]:
+        """Names of the groups of recordings that stay in one split; empty where none were said."""
+        return {item.group for item in self.items if item.group is not None}
+
     def __str__(self) -> str:
         width, height, _ = self.sensor_size
         rate = f", {self.events / self.seconds:,.0f} events a second" if self.seconds else ""
@@ -87,6 +94,8 @@ class Found:
             f"sensor {width} x {height}, {_SAID_BY[self.sensor_from]}",
             f"{len(self.classes)} classes: " + ", ".join(f"{name} ({count:,})" for name, count in counts.items()),
         ]
+        if self.groups:
+            lines.append(f"{len(self.groups):,} groups, each in one split")
         lines += [f"left out, {path}: {why}" for path, why in [*self.problems.items()][:_SHOWN]]
         if len(self.problems) > _SHOWN:
             lines.append(f"and {len(self.problems) - _SHOWN:,} more files left out")
@@ -94,7 +103,11 @@ class Found:
 
 
 def find_recordings(
-    sources: Sequence[str | Path], labels: str | Path | None = None, sensor_size: Sequence[int] | None = None, **reading
+    sources: Sequence[str | Path],
+    labels: str | Path | None = None,
+    sensor_size: Sequence[int] | None = None,
+    group: str | None = None,
+    **reading,
 ) -> Found:
     """Look for recordings and through them, writing nothing.
 
@@ -104,22 +117,29 @@ def find_recordings(
         Files, or folders laid out as `<split>/<class>/<file>` or `<class>/<file>`. With `labels`, files and folders
         in which the named files lie.
     labels : path or None
-        A CSV file with the columns `file` and `label`, and where wanted `start_us`, `stop_us` (a part of the file) and
-        `split`.
+        A CSV file with the columns `file` and `label`, and where wanted `start_us`, `stop_us` (a part of the file),
+        `split` and `group`: recordings of one group (a person, a session, a place) come into one split. A row without
+        a group is of the group of its file.
     sensor_size : (W, H) or None
         Of the camera; None takes what the files say or, where they do not, the smallest common sensor.
+    group : str or None
+        Instead of the table's column: a regular expression, which is looked for in each file's path below its source;
+        files in which it finds the same text, or the same in its first brackets, are of one group.
     **reading
         `columns`, `unit`, `sort` of `read_events`.
 
     Raises
     ------
     ValueError
-        If there are no recordings, no classes, or a table does not fit the files.
+        If there are no recordings, no classes, a table does not fit the files, a group lies in two splits, or parts of
+        a file overlap and are in no group.
     """
     roots = [user_path(source) for source in sources]
     for root in roots:
-        if not root.exists():
+        if not os.path.exists(root):  # False, too, where a folder on the way must not be read
             raise ValueError(f"{root}: no such file or folder.")
+        if not (root.is_dir() or root.is_file()):
+            raise ValueError(f"{root}: is neither a file nor a folder.")
     items = _items_of_table(user_path(labels), roots) if labels else [item for root in roots for item in _items(root)]
     if not items:
         raise ValueError(
@@ -127,6 +147,8 @@ def find_recordings(
             "files and a table of labels (--labels)."
         )
     _refuse_twins(items)
+    items = items if group is None else _grouped(items, roots, group)
+    _refuse_torn(items)
     sizes, origins, formats, problems, seconds, events = [], set(), set(), {}, 0.0, 0
     for path in dict.fromkeys(item.path for item in items):
         try:
@@ -177,7 +199,7 @@ def import_recordings(
         for it, anywhere, which they take as well.
     slice_us : int or None
         Cut recordings into slices of this length in µs; a rest that is shorter is left out. All slices of a recording
-        come into one split.
+        come into one split, as all recordings of a group do.
     overlap : float in [0, 0.9]
         Share of a slice that the next one repeats.
     replace_it : bool
@@ -189,7 +211,7 @@ def import_recordings(
     -------
     Path
         The data set's folder. In it, beside the splits, `recordings.csv` says where each recording comes from: split,
-        index in it, file, label, start_us.
+        index in it, file, label, start_us, group.
 
     Raises
     ------
@@ -219,7 +241,9 @@ def import_recordings(
             starts: list[tuple] = []
             chunks = _chunks(part, found, slice_us, overlap, reading, starts)
             ensure_store(building / split, params, partial(iter, chunks), geometry)
-            rows += [(split, index, item.path, item.label, start) for index, (item, start) in enumerate(starts)]
+            rows += [
+                (split, index, item.path, item.label, start, item.group) for index, (item, start) in enumerate(starts)
+            ]
         _write_origins(building / "recordings.csv", rows)
         if folder.exists():
             shutil.rmtree(folder)
@@ -235,7 +259,7 @@ def check_import(name: str | Path, slice_us: int | None = None, overlap: float =
     if is_name and (not re.fullmatch(r"[A-Za-z][\w-]*", str(name)) or name in DATASETS):
         raise ValueError(f"`name`: {name!r} cannot be the name of a data set. Take letters, digits, - and _.")
     if slice_us is not None:
-        check_int("slice_us", slice_us, low=1)
+        check_int("slice_us", slice_us, low=1, high=int(_LONGEST_US))
     if not 0 <= overlap <= 0.9:
         raise ValueError(f"`overlap` must be in [0, 0.9]; got {overlap}.")
     folder = imports_home() / name if is_name else user_path(name)
@@ -256,6 +280,48 @@ def _refuse_twins(items: Sequence[Item]) -> None:
         if recording in seen:
             raise ValueError(f"{item.path}: comes twice, and may stand once. Name each folder, link and row once.")
         seen.add(recording)
+
+
+def _grouped(items: Sequence[Item], roots: Sequence[Path], pattern: str) -> list[Item]:
+    """Give every recording the group that a pattern finds in its file's path below its source."""
+    if any(item.group is not None for item in items):
+        raise ValueError("`group`: the table of labels has a column group already. Leave one of them out.")
+    try:
+        expression = re.compile(pattern)
+    except re.error as err:
+        raise ValueError(f"`group`: {pattern!r} is no regular expression ({err}).") from err
+    given = []
+    for item in items:
+        root = next((root for root in roots if root.is_dir() and item.path.is_relative_to(root)), item.path.parent)
+        found = expression.search(item.path.relative_to(root).as_posix())
+        name = (found[1] if expression.groups else found[0]) if found else None
+        if not name:
+            raise ValueError(f"{item.path}: `group` {pattern!r} finds nothing in its path below {root}.")
+        given.append(item._replace(group=name))
+    return given
+
+
+def _refuse_torn(items: Sequence[Item]) -> None:
+    """Refuse groups that lie in two splits, and overlapping parts of a file that may come into two."""
+    splits: dict[str, set[str]] = {}
+    for item in items:
+        if item.group is not None and item.split is not None:
+            splits.setdefault(item.group, set()).add(item.split)
+    for group, names in splits.items():
+        if len(names) > 1:
+            raise ValueError(f"group {group!r} lies in the splits {' and '.join(sorted(names))}, and may lie in one.")
+    last: dict[Path, tuple[float, Item]] = {}  # of each file, the part that ends last
+    for item in sorted(items, key=lambda item: item.start_us or 0):
+        path = item.path.resolve()
+        end, before = last.get(path, (-np.inf, item))
+        pairs = (before.group, item.group), (before.split, item.split)
+        if end > (item.start_us or 0) and all(one is None or one != two for one, two in pairs):
+            raise ValueError(
+                f"{item.path}: its parts from {before.start_us or 0} and from {item.start_us or 0} µs overlap, and "
+                "may come into two splits. Give them one group, or one split."
+            )
+        own = np.inf if item.stop_us is None else item.stop_us
+        last[path] = max((end, before), (own, item), key=lambda pair: pair[0])
 
 
 def _items(root: Path) -> list[Item]:
@@ -311,17 +377,27 @@ def _items_of_table(table: Path, roots: Sequence[Path]) -> list[Item]:
             raise ValueError(f"{where}: ends at {stop} µs, before it starts at {start}.")
         if not (row["label"] or "").strip():
             raise ValueError(f"{where}: has no label.")
-        items.append(Item(path, row["label"].strip(), SPLIT_OF[split] if split else None, start, stop))
+        group = ((row["group"] or "").strip() or row["file"]) if "group" in row else None
+        items.append(Item(path, row["label"].strip(), SPLIT_OF[split] if split else None, start, stop, group))
     return items
 
 
 def _with_splits(found: Found) -> list[Item]:
-    """Give every recording a split: its own, or one of those that are missing, the same share of every class."""
-    items = found.items
+    """Give every recording a split: its own, its group's, or one that is missing, which gets a share of every class."""
+    split_of: dict[str | None, str | None] = {
+        item.group: item.split for item in found.items if item.group is not None and item.split is not None
+    }
+    items = [item if item.split else item._replace(split=split_of.get(item.group)) for item in found.items]
     has = {split: any(item.split == split for item in items) for split in SPLITS}
     open_ones = [i for i, item in enumerate(items) if item.split in (None, "train")]
     labels = np.array([found.classes.index(items[i].label) for i in open_ones], dtype=np.int64)
     given = list(items)
+    if found.groups and open_ones:
+        # A recording beside the groups is one of its own.
+        names = np.array([items[i].group or f"\0{i}" for i in open_ones])
+        for index, split in zip(open_ones, split_groups(labels, names, has["test"], has["valid"])):
+            given[index] = items[index]._replace(split=str(split))
+        return given
     for split in SPLITS:
         for place in split_indices(labels, split, has["test"], has["valid"]):
             index = open_ones[int(place)]
@@ -332,7 +408,7 @@ def _with_splits(found: Found) -> list[Item]:
 def _write_origins(path: Path, rows: Sequence[tuple]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(("split", "index", "file", "label", "start_us"))
+        writer.writerow(("split", "index", "file", "label", "start_us", "group"))
         writer.writerows(rows)
 
 
@@ -399,5 +475,7 @@ def _slices(blocks: Iterator[np.ndarray], length: int, stride: int) -> Iterator[
                 yield inside, start
             start += stride
             kept = kept[np.searchsorted(kept["t"], start) :]
+            if len(kept):  # on to the first slice that has events, at once
+                start += max(0, -(-(int(kept["t"][0]) - start - length + 1) // stride)) * stride
     if kept is not None and len(kept) and kept["t"][-1] >= start + length - 1:
         yield kept, start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,7 +165,12 @@ def bin_frames(
         _check_columns(events, offsets, indices, sensor_size)
     width, height, polarities = sensor_size
     wide, high = spec.size or (width, height)
-    frames = np.zeros((spec.num_steps, indices.size, polarities, high, wide), np.uint8)
+    shape = spec.num_steps, indices.size, polarities, high, wide
+    try:
+        frames = np.zeros(shape, np.uint8)
+    except (MemoryError, ValueError) as err:  # more than there is, or than can be counted
+        size = f"{math.prod(shape) / 2**30:,.1f} GiB"
+        raise MemoryError(f"frames {list(shape)} need {size} of memory, which are not free. Take fewer steps.") from err
     augment = augment or Augment()
     width_us = spec.window_us or (-1 if spec.window == "tonic" else 0)
     drop_below = np.uint64(int(augment.drop * 2**64)) if augment.drop < 1 else np.uint64(2**64 - 1)

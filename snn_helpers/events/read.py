@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from snn_helpers._checks import check_choice
+from snn_helpers._paths import user_path
 from snn_helpers.events.convert import (
     EPOCH_US,
     check_events,
@@ -94,7 +95,7 @@ def read_recording(
     sort: bool = False,
 ) -> Recording:
     """Read a recording with its sensor's size and format; arguments and errors as `read_events` has them."""
-    path = Path(path)
+    path = user_path(path)
     known, reading = _open(path, Options(columns, unit, _stated(sensor_size)))
     size = sensor_size if sensor_size is not None else reading.sensor_size
     blocks = [_joined(block, reading, str(path)) for block in reading.blocks]
@@ -123,7 +124,7 @@ class RecordingBlocks:
     """
 
     def __init__(self, path, block: int = 1 << 20, *, columns=None, unit=None, sensor_size=None, sort: bool = False):
-        self._path = Path(path)
+        self._path = user_path(path)
         known, self._reading = _open(self._path, Options(columns, unit, _stated(sensor_size), block))
         self._sort = sort
         size = sensor_size if sensor_size is not None else self._reading.sensor_size
@@ -175,7 +176,7 @@ def write_events(
     ValueError
         If there is no such format.
     """
-    path = Path(path)
+    path = user_path(path)
     events = to_events(events, unit="us", sensor_size=sensor_size, name=str(path))
     if format is not None:
         writable = {known.name: known for known in all_formats() if known.write is not None}
@@ -196,7 +197,19 @@ def _stated(sensor_size) -> tuple[int, int, int] | None:
 
 
 def _open(path: Path, options: Options) -> tuple[Format, Reading]:
-    known = recognise(path)
+    if os.path.isdir(path):
+        raise RecordingError(
+            f"{path}: is a folder, not a recording. Name a file in it, or import it: `snn-helpers import`."
+        )
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe, or a device that may never end
+        raise RecordingError(f"{path}: is no ordinary file. Copy what it gives into one.")
+    try:
+        known = recognise(path)
+    except FileNotFoundError as err:
+        link = f" (a link to {path.readlink()})" if path.is_symlink() else ""
+        raise FileNotFoundError(f"{path}: there is no such file{link}.") from err
+    except OSError as err:
+        raise RecordingError(f"{path}: cannot be read ({err.strerror or err}).") from err
     if path.stat().st_size == 0:
         raise RecordingError(f"{path}: the file is empty, so it is no recording. Copy or unpack it again.")
     if isinstance(known, Foreign):

@@ -162,7 +162,7 @@ def read_video(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
         If the package that reads it is not installed.
     """
     path = user_path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RecordingError(f"{path}: no such file.")
     pictures, times = _read_gif(path) if path.read_bytes()[:4] == b"GIF8" else _read_film(path)
     if len(pictures) < 2:
@@ -202,5 +202,5 @@ def _read_film(path: Path) -> tuple[list, list]:
                 pictures.append(frame.to_ndarray(format="gray"))
                 times.append(round(float(frame.pts * frame.time_base) * 1e6))
     except (av.error.FFmpegError, IndexError, TypeError) as error:
-        raise RecordingError(f"{path}: no video that FFmpeg reads: {error}") from None
+        raise RecordingError(f"{path}: no video that FFmpeg reads: {getattr(error, 'strerror', error)}") from None
     return pictures, times

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
 from snn_helpers._checks import check_int
-from snn_helpers.exchange.reading import affine_of, by_output, read_step, role_of
+from snn_helpers.exchange.reading import NUM_STEPS, affine_of, by_output, read_step, role_of
 from snn_helpers.neurons import as_neuron
 from snn_helpers.over_time import evaluating, is_spiking
 from snn_helpers.over_time.fold import name_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # are about float32's.
 FRACTION_BITS = 16
 DECAY_BITS = 24
+_MOST_EVENTS = 65_535  # of a pixel in a step, so that sums stay within 64 bits
 _THRESHOLD_BITS = 30  # of the largest threshold or bias
 
 
@@ -109,6 +110,8 @@ class IntegerNetwork:
         Bits of membranes below the unit of the weights.
     decay_bits : int in 1..24
         Bits of decays.
+    num_steps : int
+        Steps of a recording, over which a loop of the network's own must do the same in each.
 
     Raises
     ------
@@ -122,10 +125,12 @@ class IntegerNetwork:
         sample_shape: Sequence[int],
         fraction_bits: int = FRACTION_BITS,
         decay_bits: int = DECAY_BITS,
+        num_steps: int = NUM_STEPS,
     ):
         self.fraction_bits = check_int("fraction_bits", fraction_bits, 0, 24)
         self.decay_bits = check_int("decay_bits", decay_bits, 1, 24)
-        self._net, program = read_step(quantised.network, sample_shape)
+        self._net, program = read_step(quantised.network, sample_shape, num_steps=num_steps)
+        self._shape = tuple(sample_shape)
         self._layers, self._steps = quantised.layers, program.steps
         answers = [leaf.index for leaf in tree_leaves(program.output) if isinstance(leaf, Now)]
         self._answer = answers[0]
@@ -213,6 +218,12 @@ class IntegerNetwork:
         """
         if frame.is_floating_point() and bool((frame != frame.round()).any()):
             raise ValueError("`frame` must hold whole numbers, counts of events.")
+        if frame.numel() and float(frame.abs().max()) > _MOST_EVENTS:
+            raise ValueError(
+                f"`frame` must hold counts of events up to {_MOST_EVENTS:,}; got {float(frame.abs().max()):g}."
+            )
+        if frame.shape[1:] != self._shape:
+            raise ValueError(f"`frame` must be [B, {', '.join(map(str, self._shape))}]; got {list(frame.shape)}.")
         values: list[Any] = []
         for index, op in enumerate(self._steps):
             part = self._parts.get(index)

@@ -33,13 +33,19 @@ from snn_helpers._paths import user_path
 from snn_helpers.exchange.nir_in import Reader
 from snn_helpers.exchange.nir_layers import NIRError
 from snn_helpers.exchange.nir_out import Writer
-from snn_helpers.exchange.reading import need, read_step
+from snn_helpers.exchange.reading import NUM_STEPS, need, read_step
 from snn_helpers.over_time.program import Now
 
 DT = 1e-4  # seconds; what snnTorch's importer takes every graph to be made for
 
 
-def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: str | os.PathLike | None = None) -> Any:
+def to_nir(
+    net: nn.Module,
+    sample_shape: Sequence[int],
+    dt: float = DT,
+    path: str | os.PathLike | None = None,
+    num_steps: int = NUM_STEPS,
+) -> Any:
     """Return a network as a NIR graph, exactly or not at all.
 
     Parameters
@@ -52,6 +58,8 @@ def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: st
         Length of a step in seconds, for time constants: tau = dt / (1 - beta). The graph's metadata say it.
     path : path or None
         Where to write the graph, too: a file of NIR's own HDF5 format.
+    num_steps : int
+        Steps of a recording, over which a loop of the network's own must do the same in each.
 
     Returns
     -------
@@ -62,13 +70,14 @@ def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: st
     Raises
     ------
     NIRError
-        If NIR has no node for a layer (max-pooling, adaptive thresholds ...), which the message names.
+        If NIR has no node for a layer (max-pooling, adaptive thresholds ...), which the message names, or numbers are
+        not finite.
     ImportError
         If the package nir is not installed.
     """
     nir = need("nir", "NIR")
     check_float("dt", dt, low=0, above=True)
-    net, program = read_step(net, sample_shape)
+    net, program = read_step(net, sample_shape, num_steps=num_steps)
     writer = Writer(net, program, dt)
     for op in program.steps:
         writer.values.append(writer.value_of(op))
@@ -79,6 +88,8 @@ def to_nir(net: nn.Module, sample_shape: Sequence[int], dt: float = DT, path: st
     shape = (last[0] if isinstance(last, tuple) else last).shape[1:]
     writer.add("output", nir.Output(np.array(shape)), writer.values[answers[0].index])
     graph = nir.NIRGraph(*writer.connected(), metadata={"dt": dt})
+    for name, node in graph.nodes.items():
+        _check_finite(name, node)
     if path is not None:
         with whole_file(user_path(path)) as part:
             nir.write(str(part), graph)
@@ -117,7 +128,9 @@ def from_nir(graph: Any, dt: float | None = None) -> nn.Module:
     dt = metadata.get("dt") if dt is None else dt
     if dt is None:
         raise NIRError(f"{what}: does not say the length of a step: give `dt`, in s (snnTorch's exporter takes 1e-4).")
-    return Reader(nir, graph, check_float("dt", float(dt), low=0, above=True)).network()
+    if isinstance(dt, np.ndarray | np.generic) and np.size(dt) == 1:  # as it comes from a file
+        dt = np.asarray(dt).item()
+    return Reader(nir, graph, check_float("dt", dt, low=0, above=True)).network()
 
 
 def _read(nir, path: Any) -> Any:
@@ -125,7 +138,7 @@ def _read(nir, path: Any) -> Any:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`graph` must be a nir.NIRGraph or the path of one; got {type(path).__name__}.")
     path = user_path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NIRError(f"{path}: there is no such file.")
     try:
         graph = nir.read(str(path), type_check=False)

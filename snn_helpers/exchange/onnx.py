@@ -19,17 +19,19 @@ from torch.utils._pytree import tree_leaves
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
 from snn_helpers.engine import Neuron
-from snn_helpers.exchange.reading import need, read_step, without_surrogate
+from snn_helpers.exchange.reading import NUM_STEPS, need, read_step, without_surrogate
 from snn_helpers.neurons import as_neuron
 from snn_helpers.over_time import evaluating, is_spiking, layer_name
 from snn_helpers.over_time.fold import name_of
-from snn_helpers.over_time.program import Fixed, Now, Op, Program
+from snn_helpers.over_time.program import Fixed, Now, Op, Program, references
 
 _BATCHES = (7, 11)  # for which the step is read: sizes that follow these two are the batch's
 _BATCH = object()  # stands for the batch's size among what operations take
 
 
-def export_step(net: nn.Module, sample_shape: Sequence[int]) -> tuple[torch.export.ExportedProgram, list[str]]:
+def export_step(
+    net: nn.Module, sample_shape: Sequence[int], num_steps: int = NUM_STEPS
+) -> tuple[torch.export.ExportedProgram, list[str]]:
     """Export one time step of a network by `torch.export`, its states as inputs and outputs, for any batch size.
 
     Parameters
@@ -38,6 +40,8 @@ def export_step(net: nn.Module, sample_shape: Sequence[int]) -> tuple[torch.expo
         One time step, or a network that runs one over time, by its own loop or by ours; in eval mode, dropout left out.
     sample_shape : sequence of int
         Shape of one frame without the batch, [C, H, W].
+    num_steps : int
+        Steps of a recording, over which a loop of the network's own must do the same in each.
 
     Returns
     -------
@@ -62,12 +66,12 @@ def export_step(net: nn.Module, sample_shape: Sequence[int]) -> tuple[torch.expo
     >>> spk.shape, len(states)
     (torch.Size([5, 3]), 2)
     """
-    program, step = _export(net, sample_shape)
+    program, step = _export(net, sample_shape, num_steps)
     return program, step.names
 
 
-def _export(net: nn.Module, sample_shape: Sequence[int]) -> tuple[torch.export.ExportedProgram, _Step]:
-    net, program, other = (*read_step(net, sample_shape, _BATCHES[0]), read_step(net, sample_shape, _BATCHES[1])[1])
+def _export(net: nn.Module, sample_shape: Sequence[int], num_steps: int) -> tuple[torch.export.ExportedProgram, _Step]:
+    (net, program), (_, other) = (read_step(net, sample_shape, batch, num_steps) for batch in _BATCHES)
     step = _Step(net, program, other)
     frame = torch.zeros(_BATCHES[0], *sample_shape)
     inputs = (frame, *step.zeros(frame))
@@ -79,7 +83,9 @@ def _export(net: nn.Module, sample_shape: Sequence[int]) -> tuple[torch.export.E
     return exported, step
 
 
-def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike) -> list[str]:
+def to_onnx(
+    net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike, num_steps: int = NUM_STEPS
+) -> list[str]:
     """Write one time step of a network to an ONNX file.
 
     Parameters
@@ -90,6 +96,8 @@ def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike
         Shape of one frame without the batch, [C, H, W].
     path : path
         The file.
+    num_steps : int
+        Steps of a recording, over which a loop of the network's own must do the same in each.
 
     Returns
     -------
@@ -107,7 +115,7 @@ def to_onnx(net: nn.Module, sample_shape: Sequence[int], path: str | os.PathLike
     """
     for package in ("onnx", "onnxscript"):
         need(package, "ONNX")
-    program, step = _export(net, sample_shape)
+    program, step = _export(net, sample_shape, num_steps)
     with _quiet():
         made = torch.onnx.export(
             program,
@@ -135,12 +143,28 @@ def run_onnx(path: str | os.PathLike, frames: Any) -> list[np.ndarray]:
     -------
     list of ndarray [T, B, ...]
         Spikes and, where the graph gives them, membranes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, it is no graph of a step, or the frames are of another shape.
     """
     runtime = need("onnxruntime", "Running ONNX")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    session = runtime.InferenceSession(str(user_path(path)), options, providers=["CPUExecutionProvider"])
+    path = user_path(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: there is no such file.")
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as err:  # onnxruntime has a class of its own for each
+        raise ValueError(f"{path}: this is no ONNX graph, or it is damaged ({str(err).splitlines()[0]}).") from err
     frames = np.asarray(frames, dtype=np.float32)
+    shape = session.get_inputs()[0].shape[1:]
+    if frames.ndim != len(shape) + 2 or list(frames.shape[2:]) != shape or not len(frames):
+        raise ValueError(
+            f"`frames` must be [T, B, {', '.join(map(str, shape))}] of one step or more; got {list(frames.shape)}."
+        )
     given = {item.name: np.zeros((frames.shape[1], *item.shape[1:]), np.float32) for item in session.get_inputs()[1:]}
     answers = [item.name for item in session.get_outputs() if not item.name.startswith("next_")]
     steps = []
@@ -172,11 +196,11 @@ class _Step(nn.Module):
         self.net = net
         self._steps, self._constants = program.steps, program.constants
         self._args = [_of_any_batch(*pair) for pair in zip(program.steps, other.steps, strict=True)]
+        self._refuse_sized(program, other)
         self._output = program.output
         self._neurons: dict[int, Neuron] = {}
         self.names: list[str] = []
         for index, op in enumerate(self._steps):
-            self._refuse_computed(op)
             module = net.get_submodule(op.target) if op.kind == "call_module" else None
             if module is not None and is_spiking(module):
                 self._neurons[index] = _plain(op.target, module)
@@ -188,16 +212,18 @@ class _Step(nn.Module):
         has_mem = isinstance(leaves[0].val, tuple) or kinds[1:] == ["membrane"]
         self.answers = ["spk", "mem"] if has_mem else ["spk"]
 
-    def _refuse_computed(self, op: Op) -> None:
-        """Refuse an operation on what was computed before the loop, of which a step knows nothing."""
-
-        def check(item: Any) -> Any:
-            if isinstance(item, Fixed) and item.node.op != "get_attr" and item.node.target not in self._constants:
-                raise ValueError(f"`{name_of(op)}`{op.line}: takes what was computed before the loop over time.")
-            return item
-
-        if op.kind != "series":
-            map_aggregate((op.args, op.kwargs), check)
+    def _refuse_sized(self, program: Program, other: Program) -> None:
+        """Refuse a tensor that the call made for so many recordings."""
+        for op, there in zip(program.steps, other.steps):
+            made = [
+                [one.constants[ref.node.target].shape for ref in references(op) if _is_made(ref, one)]
+                for one, op in ((program, op), (other, there))
+            ]
+            if made[0] != made[1]:
+                raise ValueError(
+                    f"`{name_of(op)}`{op.line}: takes a tensor whose shape follows from the batch's size, which a "
+                    "graph for any batch cannot say."
+                )
 
     def zeros(self, frame: Tensor) -> list[Tensor]:
         """Return states before the first step."""
@@ -238,6 +264,10 @@ class _Step(nn.Module):
                 values.append(_call(self.net, op, args, kwargs))
         answer = [leaf for leaf in tree_leaves(map_aggregate(self._output, now)) if isinstance(leaf, Tensor)]
         return (*answer[: len(self.answers)], *after)
+
+
+def _is_made(ref: Any, program: Program) -> bool:
+    return isinstance(ref, Fixed) and ref.node.target in program.constants
 
 
 def _is_membrane(op: Op, steps: list[Op]) -> bool:

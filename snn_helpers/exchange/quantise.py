@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
 from snn_helpers.exchange.integer import DECAY_BITS, FRACTION_BITS, IntegerNetwork
-from snn_helpers.exchange.reading import by_output
+from snn_helpers.exchange.reading import NUM_STEPS, by_output
 from snn_helpers.over_time import WEIGHTS
 
 BITS = (4, 8)
@@ -74,10 +74,14 @@ class Quantised:
         )
 
     def integer(
-        self, sample_shape: Sequence[int], fraction_bits: int = FRACTION_BITS, decay_bits: int = DECAY_BITS
+        self,
+        sample_shape: Sequence[int],
+        fraction_bits: int = FRACTION_BITS,
+        decay_bits: int = DECAY_BITS,
+        num_steps: int = NUM_STEPS,
     ) -> IntegerNetwork:
         """Return the network in whole numbers alone; see `IntegerNetwork`, which takes the same."""
-        return IntegerNetwork(self, sample_shape, fraction_bits, decay_bits)
+        return IntegerNetwork(self, sample_shape, fraction_bits, decay_bits, num_steps)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write whole numbers, scales and the rest of the state to a file that `torch.load` reads."""
@@ -252,6 +256,8 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
         If the file is another, or of another network.
     """
     path = user_path(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: there is no such file.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         bits = state["bits"]
@@ -264,7 +270,7 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
         quantised.network.load_state_dict({**state["rest"], **weights})
         return dataclasses.replace(quantised, layers=layers, largest_error=state["error"])
     except Exception as err:  # torch raises pickle, zip, key and runtime errors alike
-        reason = (str(err) or type(err).__name__).splitlines()[0]
+        reason = " ".join((str(err) or type(err).__name__).split("\n")[:2]).replace("\t", "")
         raise ValueError(f"{path}: holds no such weights of {type(net).__name__} ({reason}).") from err
 
 

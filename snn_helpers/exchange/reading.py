@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +16,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from snn_helpers._checks import check_int
 from snn_helpers.engine import Neuron
 from snn_helpers.neurons import Delay
-from snn_helpers.over_time import device_of, evaluating, runner_of
+from snn_helpers.over_time import OverTime, device_of, evaluating, runner_of
 from snn_helpers.over_time.fold import is_dropout, name_of
 from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
-from snn_helpers.over_time.program import Now, Op, Program, is_neuron_op, references
+from snn_helpers.over_time.program import Fixed, Now, Op, Program, is_neuron_op, references
 from snn_helpers.over_time.runner import other_hooks
 
-_STEPS = 3  # that a network which holds its loop over time is traced with: enough to see that they are alike
+NUM_STEPS = 32  # of a network's own loop over time that are held against each other, unless another number is given
+_FEW = 3  # steps that are enough to read one; that later ones are as they are is to be seen
 
 
 def need(package: str, what: str) -> ModuleType:
@@ -31,34 +34,39 @@ def need(package: str, what: str) -> ModuleType:
         raise ImportError(f"{what} needs the package {package}. Run `pip install 'snn_helpers[exchange]'`.") from err
 
 
-def read_step(net: nn.Module, sample_shape: Sequence[int], batch: int = 1) -> tuple[nn.Module, Program]:
+def read_step(
+    net: nn.Module, sample_shape: Sequence[int], batch: int = 1, num_steps: int = NUM_STEPS
+) -> tuple[nn.Module, Program]:
     """Return the network of one step behind `net`, and its operations in eval mode.
 
     Parameters
     ----------
     net : nn.Module
-        Any that `accelerate` runs as one time step, or as its own loop over frames of any number, which is taken to go
-        on as its first three steps do.
+        Any that `accelerate` runs as one time step, or as its own loop over frames, which does the same in all steps.
     sample_shape : sequence of int
         Shape of one frame without the batch, [C, H, W].
     batch : int
         Recordings B for which it is traced; sizes of this number in the operations are B's.
+    num_steps : int
+        Steps of a recording, T. A network's own loop is read over all of them, and over one more.
 
     Raises
     ------
     TypeError, ValueError
-        If the shape is none, the step cannot be read, or it does what no copy of its layers would do: a layer of
-        neurons takes two steps in one, spikes are dropped at random in eval mode, too, or a hook may change values.
+        If the shape is none, the step cannot be read, a later one is another, or it does what no copy of its layers
+        would do: a layer of neurons takes two steps in one, spikes are dropped at random in eval mode, too, or a hook
+        may change values.
     """
     if not isinstance(sample_shape, Sequence | torch.Size) or not len(sample_shape):
         raise TypeError(f"`sample_shape` must be the shape of one frame, such as (2, 34, 34); got {sample_shape!r}.")
     shape = [check_int(f"sample_shape[{place}]", size, low=1) for place, size in enumerate(sample_shape)]
+    num_steps = max(2, check_int("num_steps", num_steps, low=1))
     runner = runner_of(net)
     net, hooked = runner.net, other_hooks(runner.net.modules())
     if hooked:
         raise ValueError(f"{type(net).__name__}: a hook on {hooked} may change what it computes. Remove it first.")
     with evaluating(net):
-        program = runner.step_program(torch.zeros(_STEPS, batch, *shape, device=device_of(net)))
+        program = _step_of(runner, torch.zeros((), device=device_of(net)).expand(1, batch, *shape), num_steps)
         called = [op.target for op in program.steps if is_neuron_op(op, net)]
         twice = next((name for name in called if called.count(name) > 1), None)
         if twice is not None:
@@ -69,6 +77,70 @@ def read_step(net: nn.Module, sample_shape: Sequence[int], batch: int = 1) -> tu
     if delay is not None:
         raise ValueError(f"{delay}: delays spikes by steps (Delay), for which no format here has a word.")
     return net, program
+
+
+def _step_of(runner: OverTime, frame: Tensor, num_steps: int) -> Program:
+    """Return the step of a network; its own loop over time does the same in all `num_steps`, and does so in one more.
+
+    Traces are compared, not spikes: an input that makes no spikes would hide a step that differs.
+    """
+
+    def read(steps: int) -> Program:
+        return runner.step_program(frame.expand(steps, *frame.shape[1:]))
+
+    def is_read(steps: int) -> bool:
+        with contextlib.suppress(ValueError):
+            return bool(read(steps))
+        return False
+
+    name, longer = type(runner.net).__name__, num_steps + 1
+    if not runner.loops(frame.expand(_FEW, *frame.shape[1:])):
+        return read(_FEW)
+    try:
+        program, other = read(num_steps), read(longer)
+    except ValueError as err:
+        alike, unlike = _FEW, longer
+        if not is_read(alike):
+            raise
+        while unlike - alike > 1:
+            middle = (alike + unlike) // 2
+            alike, unlike = (middle, unlike) if is_read(middle) else (alike, middle)
+        raise ValueError(
+            f"{name}: step {unlike} of its own loop over time does not do what the steps before do."
+        ) from err
+    for op in program.steps:
+        for ref in references(op) if op.kind != "series" else ():
+            if isinstance(ref, Fixed) and ref.node.op != "get_attr":
+                before = "what was computed before the loop over time"
+                what = "the input of all steps" if ref.node.op == "placeholder" else before
+                raise ValueError(f"`{name_of(op)}`{op.line}: takes {what}.")
+    # A loop of a number of steps of its own cannot be read from few.
+    for steps, one in ((longer, other), *([(_FEW, read(_FEW))] if is_read(_FEW) else [])):
+        if _content(program) != _content(one):
+            raise ValueError(
+                f"{name}: what a step of its own loop over time does depends on their number: of {num_steps} it does "
+                f"something else than of {steps}."
+            )
+    return program
+
+
+def _content(program: Program) -> list:
+    """Return what a program does, to be compared with another's: tensors that the call made by their numbers."""
+
+    def told(ref: Any) -> Any:
+        if not isinstance(ref, Fixed):
+            return ref
+        made = program.constants.get(ref.node.target)
+        return ref.node.target if made is None else (made.dtype, made.shape, tuple(made.flatten().tolist()))
+
+    def content(item: Any) -> Any:
+        if isinstance(item, list | tuple):
+            return type(item).__name__, *map(content, item)
+        if isinstance(item, dict):
+            return {key: content(value) for key, value in item.items()}
+        return told(item)
+
+    return [(op.kind, op.target, content(op.args), content(op.kwargs)) for op in program.steps] + [program.output]
 
 
 def role_of(op: Op, steps: list[Op], net: nn.Module) -> str | None:

@@ -174,6 +174,8 @@ class Stream:
         """
         if self._waiting is not None and any(map(len, self._waiting)):
             raise RecordingError("`frame`: events wait for the end of the step that has begun. Call `flush()` first.")
+        if not isinstance(frame, Tensor | np.ndarray):
+            raise TypeError(f"`frame` must be a tensor or an array [B, ...]; got {type(frame).__name__}.")
         return self._run(torch.as_tensor(frame, device=self._device))
 
     def _run(self, frame: Tensor) -> Any:
@@ -236,7 +238,13 @@ class Stream:
         begin, seen = self._begin, self._seen
         if begin is None:
             begin = seen = 0
-        until = int(until_us) - self._zero if until_us is not None else int(times[-1]) if len(times) else seen
+        until = (
+            check_int("until_us", until_us) - self._zero
+            if until_us is not None
+            else int(times[-1])
+            if len(times)
+            else seen
+        )
         first, last = (int(times[0]), int(times[-1])) if len(times) else (until, until)
         if last > until:
             raise RecordingError(f"`until_us`: {until_us:,} µs lie before an event at {last + self._zero:,} µs.")

@@ -14,6 +14,7 @@ SKIPS = ("sew", "add_then_fire", "membrane", "none")
 _SURROGATES = ("fast_sigmoid", "compact", "atan")
 
 
+_MOST_DELAYS, _LONGEST_DELAY = 64, 10_000  # far above what a recording has steps for
 DELAYS = "0,2,4,8"
 TAU_MIN, TAU_MAX = 1.0, 20.0
 
@@ -32,7 +33,7 @@ class CNNSettings:
     # The surrogate gradient has a fixed width, 1 / 25: against a low threshold, and currents that scale with it, it is
     # wide, and more neurons learn. On validation data 0.1 learned several times faster than 1.0.
     threshold: float = setting(
-        0.1, "firing threshold of all neurons; weights scale with it", scope="model", low=0, above=True
+        0.1, "firing threshold of all neurons; weights scale with it", scope="model", low=0, high=1_000_000, above=True
     )
     norm: str = setting("batch", "normalisation over time and batch", scope="model", choices=NORMS)
     dropout: float = setting(
@@ -105,9 +106,11 @@ def parse_delays(delays: str | Sequence[int]) -> tuple[int, ...]:
     except ValueError:
         text = f"`delays` must be whole numbers of steps joined by commas, as in {DELAYS!r}; got {delays!r}."
         raise ValueError(text) from None
-    values = tuple(check_int("delays", value, low=0) for value in values)
+    values = tuple(check_int("delays", value, low=0, high=_LONGEST_DELAY) for value in values)
     if not values or len(set(values)) < len(values):
         raise ValueError(f"`delays` must be numbers of steps, all different, as in {DELAYS!r}; got {delays!r}.")
+    if len(values) > _MOST_DELAYS:
+        raise ValueError(f"`delays` must be {_MOST_DELAYS} at most, each a copy of all spikes; got {len(values)}.")
     return values
 
 

@@ -470,8 +470,14 @@ def over_time(net: nn.Module, engine: str = "auto") -> nn.Module:
     return accelerate(net, engine)
 
 
+def _check_module(net: Any) -> None:
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"`net` must be an nn.Module, a network and no class of one; got {net!r}.")
+
+
 def runner_of(net: nn.Module) -> OverTime:
     """Return what runs, or could run, a network over time, for example to ask it for `drives` and `sizes`."""
+    _check_module(net)
     net = over_time(net)
     return net.over_time if isinstance(getattr(net, "over_time", None), OverTime) else accelerate(net).over_time
 
@@ -513,6 +519,7 @@ def accelerate(net: nn.Module, engine: str = "auto") -> Accelerated:
     """
     if isinstance(net, Accelerated):
         return net
+    _check_module(net)
     if not any(layers.is_spiking(module) or layers.takes_all_time(module) for module in net.modules()):
         raise ValueError(f"{type(net).__name__} has no spiking layer: neither neurons of snn_helpers nor of snnTorch.")
     return Accelerated(net, engine)

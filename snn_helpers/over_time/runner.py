@@ -17,6 +17,8 @@ from snn_helpers.neurons import Listener, SpikingNeuron, as_neuron
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.listen import InputListener, input_listeners
 
+_GLOBAL = ("forward", "forward_pre", "backward", "backward_pre")
+
 
 class Runner:
     """Runs layers of neurons on the engine that was asked for.
@@ -170,7 +172,12 @@ def _ready(device: str):
 
 
 def other_hooks(modules: Iterable[nn.Module]) -> str | None:
-    """Name the first module with a hook that only a call of the module would run, or return None."""
+    """Name the first module with a hook that only a call of the module would run, or return None.
+
+    Torch also has hooks on the calls of all modules there are.
+    """
+    if any(getattr(nn.modules.module, f"_global_{kind}_hooks") for kind in _GLOBAL):
+        return "every module (torch.nn.modules.module)"
     for module in modules:
         foreign = [hook for hook in module._forward_hooks.values() if not isinstance(hook, Listener)]
         foreign += [hook for hook in module._forward_pre_hooks.values() if not isinstance(hook, InputListener)]

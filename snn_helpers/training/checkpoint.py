@@ -84,8 +84,8 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
         If the file is missing, damaged (a flipped bit is noticed), of another format, or lacks a part.
     """
     path = user_path(path)
-    if not path.is_file():
-        inside = " or ".join(name for name in (BEST, LAST) if (path / name).is_file())
+    if not os.path.isfile(path):  # False, too, where a folder on the way must not be read
+        inside = " or ".join(name for name in (BEST, LAST) if os.path.isfile(path / name))
         hint = f"Name a file in it: {inside}." if inside else "`snn-helpers train` writes last.pt and best.pt."
         raise CheckpointError(f"{path}: there is no checkpoint here. {hint}")
     try:

@@ -23,6 +23,8 @@ LOSSES = ("ce_rate_loss", "ce_count_loss", "mse_count_loss", "ce_max_membrane_lo
 AUTO = "auto"  # of `resume`
 OWN = "own"  # as `model`: a network that was handed to `train`
 
+_MOST = 1_000_000  # far above what any run needs: what is larger is a slip that would never end
+
 
 def _model_names() -> tuple[str, ...]:
     return (*MODELS, OWN)
@@ -69,17 +71,20 @@ class TrainConfig:
         "pixels of the longer side, to which frames are pooled; default the sensor's own up to 64",
         scope="model",
         low=8,
+        high=4096,
     )
     num_samples: int | None = setting(
-        None, "training recordings to use, the same share of every class", scope="data", low=1
+        None, "training recordings to use, the same share of every class", scope="data", low=1, high=_MOST
     )
-    time_steps: int | None = setting(None, "frames a recording, T", scope="run", low=1)
-    epochs: int | None = setting(None, "passes over the training recordings", scope="run", low=1)
-    batch_size: int | None = setting(None, "recordings a step", scope="run", low=1)
+    time_steps: int | None = setting(None, "frames a recording, T", scope="run", low=1, high=100_000)
+    epochs: int | None = setting(None, "passes over the training recordings", scope="run", low=1, high=_MOST)
+    batch_size: int | None = setting(None, "recordings a step", scope="run", low=1, high=_MOST)
     lr: float | None = setting(
-        None, "learning rate at its highest; default 0.01, for resnet 0.005", scope="run", low=0, above=True
+        None, "learning rate at its highest; default 0.01, for resnet 0.005", scope="run", low=0, high=1000, above=True
     )
-    weight_decay: float = setting(1e-4, "weight decay; the neurons' own numbers are spared", scope="run", low=0)
+    weight_decay: float = setting(
+        1e-4, "weight decay; the neurons' own numbers are spared", scope="run", low=0, high=1000
+    )
     optimizer: str = setting(
         "adamw",
         "optimiser of torch; sgd has Nesterov's momentum 0.9, under onecycle 0.85 to 0.95",
@@ -116,9 +121,10 @@ class TrainConfig:
         "steps; 0 over all of them",
         scope="run",
         low=0,
+        high=_MOST,
     )
     spike_penalty: float = setting(
-        0.0, "weight of the hidden layers' mean spike fraction in the loss", scope="run", low=0
+        0.0, "weight of the hidden layers' mean spike fraction in the loss", scope="run", low=0, high=_MOST
     )
     max_shift: int = setting(2, "augmentation: shift by up to so many pixels", scope="run", low=0, high=16)
     warp: float | None = setting(
@@ -130,7 +136,7 @@ class TrainConfig:
         high=0.5,
     )
     event_drop: float = setting(0.0, "augmentation: share of events left out", scope="run", low=0, high=0.999)
-    seed: int = setting(0, "seed of weights, order, augmentation and dropout", scope="run", low=0)
+    seed: int = setting(0, "seed of weights, order, augmentation and dropout", scope="run", low=0, high=2**63 - 1)
     device: str = setting("auto", "where to compute", scope="here", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting(
         "float32",
@@ -144,7 +150,9 @@ class TrainConfig:
         scope="call",
         path=True,
     )
-    save_every: int = setting(50, "steps between checkpoints; 0 only after every epoch", scope="kept", low=0)
+    save_every: int = setting(
+        50, "steps between checkpoints; 0 only after every epoch", scope="kept", low=0, high=_MOST
+    )
     log_dir: str | None = setting(
         None,
         "folder of the TensorBoard log and figures; default logs/ in a given save_dir, else logs/<run>",

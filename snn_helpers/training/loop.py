@@ -126,11 +126,12 @@ def train(
     config = config if model is None else _of_own(config)
     config, state = _find_resume(config)
     config = _adopt(config, state, named) if state else config.resolve()
+    begin = load_checkpoint(config.init_from) if config.init_from and not state else None
     if model is not None or config.model == OWN:  # refused, where it is, before anything is read
         model = network_of(config, model, config.resume)
     with joined_processes(choose_device(config)) as (processes, device), _own_folder(config, processes) as folder:
-        if config.visualize and processes.first:
-            writable_folder("--log_dir", _log_dir(config, folder) / "figures")
+        if (config.visualize or config.log_dir) and processes.first:
+            writable_folder("--log_dir", _log_dir(config, folder) / ("figures" if config.visualize else ""))
         criterion = loss_function(config.loss, threshold_of(config))
         if config.test_only:
             test_set = splits.test if splits else _test_set(config)
@@ -142,8 +143,8 @@ def train(
         if processes.first and (pooling := splits.train.describe_pooling(config.time_steps)):
             print(pooling, flush=True)
         model = (model or build_model(config, splits.train.geometry)).to(device)
-        if config.init_from and not state:
-            _begin_from(config, model)
+        if begin:
+            _begin_from(config, model, begin)
         check_network(model, splits._asdict(), config.time_steps, device)
         check_truncation(model, config, splits.train.frames([0], 1).shape[2:])
         check_batch(model, config.time_steps, _smallest_batch(config, len(splits.train), processes.size))
@@ -189,9 +190,8 @@ def _finish(history, metrics, test_set, folder: Path, log_dir: Path, processes: 
     return TrainResult(history, metrics, {"save_dir": folder, "log_dir": log_dir, **written})
 
 
-def _begin_from(config: TrainConfig, model: nn.Module) -> None:
+def _begin_from(config: TrainConfig, model: nn.Module, state: dict[str, Any]) -> None:
     """Give a new run the weights of another one's network, if its neurons are the same."""
-    state = load_checkpoint(config.init_from)
     saved = saved_config(state, config.plugins)
     clashes = _clashes(config, saved, names_of(type(saved), "model"))
     if clashes:

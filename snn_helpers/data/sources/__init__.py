@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -127,3 +128,38 @@ def split_indices(labels: np.ndarray, split: str, has_test: bool = False, has_va
         for name, part in zip(("test", "valid", "train"), np.split(of_class, [num_test, num_test + num_valid])):
             parts[name].append(part)
     return np.sort(np.concatenate(parts[split]))
+
+
+def split_groups(labels: np.ndarray, groups: np.ndarray, has_test: bool = False, has_valid: bool = False) -> np.ndarray:
+    """Return the split of each recording: groups stay whole, and training keeps every class.
+
+    Parameters
+    ----------
+    labels : int [N]
+        Classes of the recordings that nobody has set apart.
+    groups : str [N]
+        Recordings of one group come into one split.
+    has_test, has_valid : bool
+        Whether there are others to test on, and to validate on.
+
+    Returns
+    -------
+    str [N]
+        Of `SPLITS`, the same on every machine; a split for which no group can be spared is missing.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splits = np.full(len(labels), "train", dtype="<U5")
+    for name, share, has in (("test", TEST_SHARE, has_test), ("valid", VALID_SHARE, has_valid)):
+        left = np.flatnonzero(splits == "train")
+        here, whose = labels[left], groups[left]
+        folds = min(round(1 / share), len(np.unique(whose)), np.bincount(here).max())
+        if has or folds < 2 or len(np.unique(groups)) < 3:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # classes that are in fewer groups than there are parts
+            parts = [*StratifiedGroupKFold(folds, shuffle=True, random_state=20150722).split(left, here, whose)]
+        spared = [(len(np.unique(here[part])), part) for rest, part in parts if set(here[rest]) == set(here)]
+        if spared:
+            splits[left[max(spared, key=lambda pair: pair[0])[1]]] = name
+    return splits

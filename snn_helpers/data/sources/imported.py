@@ -24,7 +24,7 @@ def load_imported(folder: Path, name: str, split: str) -> EventDataset:
         have = ", ".join(part for part in SPLITS if (folder / part / MANIFEST).is_file())
         raise ValueError(
             f"`dataset`: {name} has no {split} recordings, only {have}: too few were imported to set some apart. "
-            "Import three recordings of a class or more."
+            "Import three recordings, or groups of them, of a class or more."
         )
     store = open_store(folder / split)
     provenance = Provenance(Path(name).name, split, store.manifest["params"]["source"], len(store), checksum_of(store))
