@@ -115,7 +115,7 @@ class Notebook:
         if self.page.url == "about:blank":
             self.page.goto(f"{self.lab.address}lab/tree/{self.name}?token={self.lab.token}&reset")
         else:  # loading JupyterLab takes longer than most notebooks
-            self.page.evaluate("path => jupyterapp.commands.execute('docmanager:open', { path })", self.name)
+            self.page.evaluate("path => { jupyterapp.commands.execute('docmanager:open', { path }) }", self.name)
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         # A first visit asks for the kernel; afterwards it is taken without a question. Cells that are run before the
         # kernel rests may keep JupyterLab from asking it for its widgets until they have ended.
