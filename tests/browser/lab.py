@@ -54,7 +54,11 @@ class Lab:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"]
         command += [f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}"]
         command += ["--KernelManager.shutdown_wait_time=0"]  # kernels have nothing to tidy up: they are killed
-        command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+        command += [
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]
         self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=self.log, stderr=subprocess.STDOUT)
         self.address = self._wait(Path(self.log.name))
 
