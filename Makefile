@@ -50,7 +50,7 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -n 2
 	$(BIN)/biome lint --error-on-warnings snn_helpers/widgets
 
 lab: $(READY)
