@@ -40,6 +40,8 @@ tutorial: $(READY)
 	$(BIN)/snn-helpers run $(SERIES) --out '$(OUT)' --profile $(PROFILE) \
 		$(if $(DATASET),-p dataset $(DATASET)) $(if $(DATA_DIR),-p data_dir '$(abspath $(patsubst ~/%,$(HOME)/%,$(DATA_DIR)))')
 
+# Sources are compiled once, not in each of the many processes that tests start, whatever the caller's variable says.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 	SNN_PROFILE=smoke SNN_RESULTS_DIR=$(CURDIR)/runs/nbval SNN_RUNS_DIR=$(CURDIR)/runs/nbval \
@@ -48,7 +50,7 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -n 2
 	$(BIN)/biome lint --error-on-warnings snn_helpers/widgets
 
 lab: $(READY)

@@ -30,16 +30,15 @@ def assert_one_line(text, *parts):
         assert part in text
 
 
-def test_train_then_resume_then_test_in_fresh_processes(folder, tmp_path):
+def test_train_then_test_in_a_fresh_process(folder, tmp_path, capsys):
     save_dir = tmp_path / "run"
-    done = run(
-        "train", "--dataset", "nmnist", "--data_dir", folder, "--epochs", 1, "--batch_size", 16, "--time_steps", 3,
-        "--save_dir", save_dir,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    flags = {"dataset": "nmnist", "data_dir": folder, "epochs": 1, "batch_size": 16, "time_steps": 3}
+    assert main(["train", *(f"--{name}={value}" for name, value in flags.items()), f"--save_dir={save_dir}"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
     told = json.loads((save_dir / "result.json").read_text())
     assert (told["config"]["epochs"], told["config"]["batch_size"], told["config"]["time_steps"]) == (1, 16, 3)
-    assert f"test accuracy {100 * told['test_accuracy']:.2f} %" in done.stdout
+    assert f"test accuracy {100 * told['test_accuracy']:.2f} %" in said.out
 
     only_test = tmp_path / "only-test"
     only_test.mkdir()

@@ -1,8 +1,6 @@
 """The CPU engine equals the reference in spikes, membranes and gradients, on every path, and says what is wrong."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numba
 import numpy as np
@@ -378,21 +376,6 @@ def test_a_kernel_that_does_not_compile_raises_the_error_that_models_catch():
 
     with pytest.raises(EngineCompileError, match="kernel `broken` could not be compiled"):
         call_kernel(broken, 1)
-
-
-def test_message_is_printed_once_and_only_when_compiling(tmp_path):
-    """In a fresh cache the message comes once; the next process is silent, since it loads what was compiled."""
-    code = (
-        "import torch; from snn_helpers import neurons; from snn_helpers.engine import cpu; "
-        "[cpu.neurons(torch.ones(2, 1, 3), neurons.Leaky().neuron()) for _ in range(2)]"
-    )
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-        for _ in range(2)
-    ]
-    assert runs[0].stderr.count("Compiling the event-driven kernels") == 1
-    assert runs[1].stderr == ""
 
 
 def test_warm_up_runs_everything():

@@ -154,11 +154,11 @@ def test_engine_has_the_loops_gradients_and_statistics(norm, surrogate, make):
         state = lively_without_skips(norm)
     loop, fast = (model.train() for model in pair(norm, state, surrogate=surrogate, make=make))
     state = copy.deepcopy(loop.state_dict())
-    for start in range(0, NUM_RECORDINGS, 4):
+    for start in range(0, NUM_RECORDINGS, 2):
         # A spike that only one fires, its membrane at the threshold, changes gradients: take batches without. So does a
         # pool window whose largest currents are within rounding of each other, which no output tells: of the batches
         # with equal spikes it spares most, and no gradient may be far off.
-        frames, labels = all_frames[:, start : start + 4], all_labels[start : start + 4]
+        frames, labels = all_frames[:, start : start + 2], all_labels[start : start + 2]
         ours, theirs = watched(fast, frames), watched(loop, frames)
         loop.load_state_dict(state)
         fast.load_state_dict(state)

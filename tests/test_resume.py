@@ -181,8 +181,8 @@ def test_second_ctrl_c_interrupts_at_once():
 # Each life is a process of its own, forked from one that has loaded the packages, which take longer than its training.
 NURSERY = """
 import json, os, sys
-import torch._dynamo
-import snn_helpers.training.loop
+import scipy.stats, torch._dynamo, torch.utils.tensorboard
+import snn_helpers.events.motion, snn_helpers.models.cnn, snn_helpers.training.loop
 from snn_helpers.cli import main
 for line in sys.stdin:
     born = os.fork()

@@ -53,24 +53,35 @@ def lab(chromium, tmp_path_factory):
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def lab_page(chromium):
+    """Return get(): the page in which JupyterLab is open, a new one where a test has left it unusable."""
+    pages = []
+
+    def get():
+        if not pages or pages[-1].is_closed():
+            pages.append(chromium.new_page())
+        return pages[-1]
+
+    return get
+
+
 @pytest.fixture
-def open_notebook(lab, chromium, request):
+def open_notebook(lab, lab_page):
     """Return open(name, cells, width=, height=): a page with a notebook; its console must stay without errors."""
     opened = []
 
     def open_one(name, cells=None, console=True, width=1280, height=1600):
         if cells is not None:
             write_notebook(lab.folder / name, cells)
-        page = chromium.new_page()
+        page = lab_page()
         page.set_viewport_size({"width": width, "height": height})
-        notebook = Notebook(page, lab, name)
-        opened.append((notebook, console))
-        return notebook.open()
+        opened.append((Notebook(page, lab, name), console))
+        return opened[-1][0].open()
 
     yield open_one
     for notebook, _ in opened:
-        notebook.page.close()
-    lab.end_kernels()
+        notebook.close()
     assert [error for notebook, console in opened if console for error in notebook.errors] == []
 
 

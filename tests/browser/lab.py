@@ -53,7 +53,12 @@ class Lab:
         self.log = (folder.parent / "jupyterlab.log").open("w")
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"]
         command += [f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}"]
-        command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+        command += ["--KernelManager.shutdown_wait_time=0"]  # kernels have nothing to tidy up: they are killed
+        command += [
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]
         self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=self.log, stderr=subprocess.STDOUT)
         self.address = self._wait(Path(self.log.name))
 
@@ -91,14 +96,18 @@ class Lab:
 
 
 class Notebook:
-    """A page with one notebook: run it, find its widgets, count messages to the kernel, collect errors."""
+    """JupyterLab's page with one notebook: run it, find its widgets, count messages to the kernel, collect errors."""
 
     def __init__(self, page, lab: Lab, name: str):
         self.page, self.lab, self.name = page, lab, name
         self.errors, self.sent = [], []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", self._console)
-        page.on("websocket", lambda socket: socket.on("framesent", lambda frame: self.sent.append(frame)))
+        self._listeners = {
+            "pageerror": lambda error: self.errors.append(str(error)),
+            "console": self._console,
+            "websocket": lambda socket: socket.on("framesent", lambda frame: self.sent.append(frame)),
+        }
+        for event, listener in self._listeners.items():
+            page.on(event, listener)
 
     def _console(self, message) -> None:
         where = message.location.get("url", "")
@@ -107,7 +116,10 @@ class Notebook:
 
     def open(self) -> Notebook:
         """Open the notebook and take the kernel that is offered."""
-        self.page.goto(f"{self.lab.address}lab/tree/{self.name}?token={self.lab.token}&reset")
+        if self.page.url == "about:blank":
+            self.page.goto(f"{self.lab.address}lab/tree/{self.name}?token={self.lab.token}&reset")
+        else:  # loading JupyterLab takes longer than most notebooks
+            self.page.evaluate("path => { jupyterapp.commands.execute('docmanager:open', { path }) }", self.name)
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         # A first visit asks for the kernel; afterwards it is taken without a question. Cells that are run before the
         # kernel rests may keep JupyterLab from asking it for its widgets until they have ended.
@@ -121,6 +133,17 @@ class Notebook:
                 return self
             self.page.click(".jp-Dialog button.jp-mod-accept")
             self.page.wait_for_selector(".jp-Dialog", state="detached")
+
+    def close(self) -> None:
+        """Close all that is open in the page, unsaved, and end the kernels; what a dialog covers is not used again."""
+        for event, listener in self._listeners.items():  # a widget that has the focus finds no kernel to hand it to
+            self.page.remove_listener(event, listener)
+        if self.page.locator(".jp-Dialog").count():
+            self.page.close()
+        else:
+            self.page.evaluate("() => [...jupyterapp.shell.widgets('main')].forEach(widget => widget.dispose())")
+            self.page.evaluate("() => { document.body.dataset.jpThemeLight = 'true' }")
+        self.lab.end_kernels()
 
     def menu(self, menu: str, item: str) -> None:
         """Choose an item of JupyterLab's main menu."""

@@ -1,7 +1,7 @@
 """The event player in JupyterLab: what it shows is what the package counts, and time is the browser's.
 
-Times are printed beside what is aimed at (first picture in 300 ms, 50 frames a second); what is asserted is far looser,
-so that a busy machine does not make the suite red. So in the other files of this folder.
+Times are printed beside what is aimed at, and never asserted: a busy machine does not make the suite red. So in the
+other files of this folder.
 """
 
 import numpy as np

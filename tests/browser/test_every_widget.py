@@ -22,16 +22,15 @@ const contrast = (a, b) => (Math.max(shade(a), shade(b)) + 0.05) / (Math.min(sha
 
 
 @pytest.fixture(scope="module")
-def gallery(lab, chromium):
+def gallery(lab, lab_page):
     """Return a notebook with all widgets, run."""
     write_notebook(lab.folder / "gallery.ipynb", CELLS)
-    page = chromium.new_page()
+    page = lab_page()
     page.set_viewport_size({"width": 1280, "height": 2400})
     notebook = Notebook(page, lab, "gallery.ipynb").open().run_all()
     assert [notebook.widget(number).get_attribute("aria-label") for number in range(len(NAMES))] == list(NAMES)
     yield notebook
-    page.close()
-    lab.end_kernels()
+    notebook.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -17,50 +14,40 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def run(*arguments, env, cwd):
-    command = [sys.executable, "-m", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, check=False)
-
-
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
-    """Return variables under which a run keeps its results in tmp_path; built data are shared, as for a user."""
+    """Set variables under which a run keeps its results in tmp_path; built data are shared, as for a user."""
     monkeypatch.setenv("SNN_RESULTS_DIR", str(tmp_path / "results"))
     monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("SNN_PROFILE", "smoke")
-    return dict(os.environ)
+    monkeypatch.chdir(ROOT)
 
 
-def test_notebooks_run_in_the_smoke_profile_and_end_with_a_table(tmp_path, environment):
+def test_notebooks_run_in_the_smoke_profile_and_end_with_a_table(tmp_path, environment, capsys):
     notebooks = NOTEBOOKS[1:2]  # nbval runs all of them, in the same profile; see the Makefile
-    done = run(
-        "snn_helpers", "run", *notebooks, "--out", tmp_path / "out", "--profile", "smoke", env=environment, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    code = main(["run", *map(str, notebooks), "--out", str(tmp_path / "out"), "--profile", "smoke"])
+    said = capsys.readouterr()
+    assert code == 0, said.out + said.err
     for path in notebooks:
         found = json.loads((tmp_path / "results" / f"{path.stem}.json").read_text(encoding="utf-8"))
         assert found["findings"]
         for name, text in found["findings"].items():
-            assert f"{name}: {text}" in done.stdout
+            assert f"{name}: {text}" in said.out
         executed = nbformat.read(tmp_path / "out" / path.name, as_version=4)
         assert "widget" not in json.dumps(executed.metadata)
 
 
 def test_training_in_the_notebook_equals_the_command_line(tmp_path, environment):
     settings = {"epochs": 1, "num_samples": 64, "time_steps": 2}
-    parameters = [part for name, value in settings.items() for part in ("-p", name, str(value))]
-    flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    flags = [f"--{name}={value}" for name, value in settings.items()]
     cut = nbformat.read(ROOT / "notebooks/06_training.ipynb", as_version=4)
     code = [cell for cell in cut.cells if cell.cell_type == "code"]
     cut.cells = [*code[:3], *(cell for cell in code if "TrainingMonitor(" in cell.source)]  # its training alone
     nbformat.write(cut, tmp_path / "cut.ipynb")
-    notebook = run(
-        "papermill", tmp_path / "cut.ipynb", tmp_path / "out.ipynb", *parameters,
-        "-p", "save_dir", tmp_path / "by_notebook", env=environment, cwd=ROOT,
-    )  # fmt: skip
-    assert notebook.returncode == 0, notebook.stderr[-2000:]
-    command = run("snn_helpers", "train", *flags, "--save_dir", tmp_path / "by_command", env=environment, cwd=ROOT)
-    assert command.returncode == 0, command.stderr[-2000:]
+    parameters = settings | {"save_dir": str(tmp_path / "by_notebook")}
+    cut, out = tmp_path / "cut.ipynb", tmp_path / "out.ipynb"
+    papermill.execute_notebook(cut, out, parameters, progress_bar=False, cwd=str(ROOT))
+    assert main(["train", *flags, f"--save_dir={tmp_path / 'by_command'}"]) == 0
 
     folders = tmp_path / "by_notebook", tmp_path / "by_command"
     rows = [list(csv.DictReader((folder / "history.csv").read_text().splitlines())) for folder in folders]
