@@ -159,7 +159,7 @@ def surrogates(excess: np.ndarray, derivatives: Mapping[str, np.ndarray]) -> Fig
         curve = np.cumsum(derivative * width)
         left.plot(excess, curve - np.interp(0, excess, curve) + 0.5, style, color=colour)
         right.plot(excess, derivative, style, color=colour, label=name)
-    left.set(xlabel="membrane minus threshold, thresholds", ylabel="spike, and its stand-ins", ylim=(-0.35, 1.35))
+    left.set(xlabel="membrane minus threshold, thresholds", ylabel="spike, and surrogate curves", ylim=(-0.35, 1.35))
     left.legend(loc="lower right", fontsize=8)
     right.set(xlabel="membrane minus threshold, thresholds", ylabel="surrogate derivative", ylim=(-0.05, 1.85))
     right.legend(loc="upper right", fontsize=8)
