@@ -235,7 +235,7 @@ def gradient_by_distance(
     axes[1].set(ylabel="training steps until the first spike", ylim=(-0.03 * latest, 1.5 * latest))
     for ax in axes:
         ax.set_xlabel("distance to the threshold, thresholds")
-    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(0.02, 0.62))
+    axes[0].legend(fontsize=8, loc="upper right")
     return figure
 
 
