@@ -159,7 +159,7 @@ def surrogates(excess: np.ndarray, derivatives: Mapping[str, np.ndarray]) -> Fig
         curve = np.cumsum(derivative * width)
         left.plot(excess, curve - np.interp(0, excess, curve) + 0.5, style, color=colour)
         right.plot(excess, derivative, style, color=colour, label=name)
-    left.set(xlabel="membrane minus threshold, thresholds", ylabel="spike, and its stand-ins", ylim=(-0.35, 1.35))
+    left.set(xlabel="membrane minus threshold, thresholds", ylabel="spike, and surrogate curves", ylim=(-0.35, 1.35))
     left.legend(loc="lower right", fontsize=8)
     right.set(xlabel="membrane minus threshold, thresholds", ylabel="surrogate derivative", ylim=(-0.05, 1.85))
     right.legend(loc="upper right", fontsize=8)
@@ -235,7 +235,7 @@ def gradient_by_distance(
     axes[1].set(ylabel="training steps until the first spike", ylim=(-0.03 * latest, 1.5 * latest))
     for ax in axes:
         ax.set_xlabel("distance to the threshold, thresholds")
-    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(0.02, 0.62))
+    axes[0].legend(fontsize=8, loc="upper right")
     return figure
 
 
