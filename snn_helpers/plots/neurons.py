@@ -53,7 +53,7 @@ def draw_membrane(
     top.tick_params(labelbottom=False)
     bottom.plot(times_ms, membrane, color=ink(bottom), linewidth=1.1, label="membrane potential")
     if circuit is not None:
-        bottom.plot(times_ms, circuit, "--", color=HIGHLIGHT, linewidth=2, label="circuit alone")
+        bottom.plot(times_ms, circuit, dashes=(3, 3), color=HIGHLIGHT, linewidth=2.5, label="circuit alone")
         bottom.legend(loc="upper left")
     bottom.set(xlabel="time, ms", ylabel="membrane potential, mV", xlim=(times_ms[0], times_ms[-1]))
     return figure
