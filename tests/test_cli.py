@@ -118,7 +118,7 @@ def test_wrong_flags_are_named_and_end_with_2(arguments, message, capsys):
     [
         (["--epochs", "0"], "`epochs` must be a whole number in [1, 1000000]; got 0."),
         (["--beta", "1.5"], "`beta` must be a number in [0, 1]; got 1.5."),
-        (["--lr", "nan"], "`lr` must be a number in (0, 1000]; got nan."),
+        (["--lr", "nan"], "`lr` must be a number > 0; got nan."),
         (["--test_only"], "`--test_only` needs `--resume CHECKPOINT`"),
         (["--resume", "nowhere.pt"], "nowhere.pt: there is no checkpoint here."),
         (["--resume", ""], "a path is empty."),

@@ -80,7 +80,7 @@ class TrainConfig:
     epochs: int | None = setting(None, "passes over the training recordings", scope="run", low=1, high=_MOST)
     batch_size: int | None = setting(None, "recordings a step", scope="run", low=1, high=_MOST)
     lr: float | None = setting(
-        None, "learning rate at its highest; default 0.01, for resnet 0.005", scope="run", low=0, high=1000, above=True
+        None, "learning rate at its highest; default 0.01, for resnet 0.005", scope="run", low=0, above=True
     )
     weight_decay: float = setting(
         1e-4, "weight decay; the neurons' own numbers are spared", scope="run", low=0, high=1000
