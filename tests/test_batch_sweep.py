@@ -195,13 +195,14 @@ def test_interrupt_ends_the_runs_under_way_and_leaves_them_missing(tmp_path, job
 
 
 def test_two_sweeps_in_one_folder_are_refused(tmp_path, job, ran, stand_in):
-    hold(ran)
+    gate = hold(ran)
     sweep = start_sweep(tmp_path, job, command=stand_in)
     wait_for(lambda: ran.is_file() and len(runs_in(ran)) == 2)
     with pytest.raises(SweepBusy, match="another sweep is at work here"):
         run_sweep(SweepPlan(job, {"seed": [0]}), tmp_path / "sweep", say=quiet)
     sweep.kill()
     sweep.communicate()
+    gate.unlink()  # what has outlived its sweep ends
 
 
 def test_row_cut_in_half_is_mended_with_a_message_and_its_run_repeated(tmp_path, job, ran, stand_in):
