@@ -43,8 +43,8 @@ _LOOKS = {
     "smoke": Look(
         40,
         3,
-        {**_STEPS, "num_samples": 25, "epochs": 1, "lr": 1e-3},
-        {**_STEPS, "num_samples": 25, "epochs": 1, **_BRIEF},
+        {**_STEPS, "batch_size": 32, "num_samples": 32, "epochs": 1, "lr": 1e-3},
+        {**_STEPS, "batch_size": 32, "num_samples": 32, "epochs": 1, **_BRIEF},
     ),
     "teach": Look(
         500,
