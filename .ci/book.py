@@ -241,10 +241,11 @@ class Page(HTMLParser):
         self.names |= {places.get("id")}
         if tag == "a" and places.get("href"):
             self.links.append(places["href"])
-        if tag in ("script", "img") and places.get("src"):
+        if tag in ("script", "img", "iframe") and places.get("src"):
             self.loads.append(places["src"])
-        if tag == "link" and places.get("rel") in ("stylesheet", "icon"):
-            self.loads.append(places["href"])
+        if tag == "link" and places.get("href"):  # the others name pages: the next one, the search
+            loaded = places.get("rel") in ("stylesheet", "icon")
+            (self.loads if loaded else self.links).append(places["href"])
 
     def file(self, place: str) -> Path:
         """Return the file that a place stands for, seen from this page."""

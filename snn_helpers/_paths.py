@@ -29,10 +29,11 @@ def user_path(path: str | os.PathLike) -> Path:
     if "\0" in text:
         raise ValueError(f"{text!r} is no path: it holds a null character.")
     longest = max(len(os.fsencode(name)) for name in text.split(os.sep))
-    if longest > _LONGEST_NAME or len(os.fsencode(text)) > _LONGEST_PATH:
-        told = f"a name of {longest:,} bytes" if longest > _LONGEST_NAME else f"a path of {len(text):,} bytes"
-        most = _LONGEST_NAME if longest > _LONGEST_NAME else _LONGEST_PATH
-        raise ValueError(f"{text[:40]}... is {told}, and {most:,} are the most. Choose a shorter one.")
+    for what, size, most in (("name", longest, _LONGEST_NAME), ("path", len(os.fsencode(text)), _LONGEST_PATH)):
+        if size > most:
+            raise ValueError(
+                f"{text[:40]}... is a {what} of {size:,} bytes, and {most:,} are the most. Choose a shorter one."
+            )
     return Path(path).expanduser()
 
 
