@@ -15,6 +15,7 @@ from scipy.io import savemat
 
 from snn_helpers.events import formats
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, make_events
+from snn_helpers.events.formats import text as text_files
 from snn_helpers.events.formats.base import Format, Reading
 from snn_helpers.events.read import RecordingBlocks, read_events, read_recording, write_events
 
@@ -166,7 +167,7 @@ def test_long_files_are_read_a_block_at_a_time(tmp_path):
 @pytest.mark.parametrize("head", ["t,x,y,p\n", "\ufefft,x,y,p\r\n", "# made\rt,x,y,p\n"])
 def test_text_is_read_to_the_same_numbers_however_it_is_written(tmp_path, monkeypatch, head, last):
     """Plain lines have a parser of their own, and chunks may end anywhere in them."""
-    monkeypatch.setattr(formats.text, "_BYTES_A_BLOCK", 7)
+    monkeypatch.setattr(text_files, "_BYTES_A_BLOCK", 7)
     path = write(tmp_path / "a.csv", f"{head}0.1,3,4,0\n.25,3,4,1\r\n{last}".encode())
     for events in (read_events(path, unit="s"), np.concatenate(list(RecordingBlocks(path, 2, unit="s")))):
         assert events.tolist() == [(3, 4, 100_000, 0), (3, 4, 250_000, 1), (1, 2, 290_000, 1)]
@@ -176,7 +177,7 @@ def test_text_is_read_to_the_same_numbers_however_it_is_written(tmp_path, monkey
 def test_plain_numbers_are_parsed_as_python_parses_them(numbers):
     text = "".join(f"{number:f}\n" for number in numbers).encode()
     table = np.empty((len(numbers), 1))
-    rows, used = formats.text._parse(np.frombuffer(text, np.uint8), ord(","), table)
+    rows, used = text_files._parse(np.frombuffer(text, np.uint8), ord(","), table)
     assert table[:rows, 0].tolist() == [float(number) for number in numbers[:rows]]
     assert rows == len(numbers) or not abs(numbers[rows]) < 9_000_000
     assert used == sum(len(f"{number:f}\n") for number in numbers[:rows])
