@@ -132,3 +132,11 @@ def no_figure_left_open():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture
+def compiling_was_said(monkeypatch):
+    """Have nothing said of kernels that are compiled in a test, where none before it has had them compiled."""
+    from snn_helpers.engine.cpu import runtime
+
+    monkeypatch.setattr(runtime._message, "said", True)

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from snn_helpers.cli import main
-from snn_helpers.engine.cpu import runtime
 from snn_helpers.training.config import TrainConfig
 
 
@@ -31,8 +30,7 @@ def assert_one_line(text, *parts):
         assert part in text
 
 
-def test_train_then_test_in_a_fresh_process(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(runtime._message, "said", True)  # that kernels are compiled, where no test before has done so
+def test_train_then_test_in_a_fresh_process(folder, tmp_path, capsys, compiling_was_said):
     save_dir = tmp_path / "run"
     flags = {"dataset": "nmnist", "data_dir": folder, "epochs": 1, "batch_size": 16, "time_steps": 3}
     assert main(["train", *(f"--{name}={value}" for name, value in flags.items()), f"--save_dir={save_dir}"]) == 0

@@ -351,7 +351,7 @@ def test_training_learns_recordings_that_differ_by_their_place(make_config, make
     assert result.metrics["test_accuracy"] > 0.5
 
 
-def test_progress_is_one_line_an_epoch(make_config, capsys):
+def test_progress_is_one_line_an_epoch(make_config, capsys, compiling_was_said):
     train(make_config(epochs=2))
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
