@@ -206,6 +206,16 @@ def test_hdf5_heap_larger_than_its_file_is_refused(tmp_path):
     refused(tmp_path / "a.h5", astray, "its `unit` leads to no string")
 
 
+def test_hdf5_heap_in_which_an_object_has_no_size_is_refused(tmp_path):
+    # HDF5 2.0 never came back from it: free space of no bytes, behind a string of none.
+    content = hdf5(tmp_path / "a.h5", lambda file: [columns_of(file), file["events"].attrs.create("unit", "us")])
+    size = content.index(b"GCOL") + 24
+    assert content[size : size + 10] == struct.pack("<Q", 2) + b"us"
+    for wrong in (0, 2**64 - 1):
+        endless = content[:size] + struct.pack("<Q", wrong) + content[size + 8 :]
+        refused(tmp_path / "a.h5", endless, "its strings do not follow each other")
+
+
 def mat(*elements):
     return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + b"".join(elements)
 

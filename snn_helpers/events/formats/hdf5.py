@@ -61,12 +61,24 @@ def _check_heaps(path: Path) -> None:
                     f"{path}: its strings would take {size:,} bytes of a file of {len(data):,}; it is damaged. Copy it "
                     "again."
                 )
+            _check_heap(path, data[at : at + size])
             heaps.add(at)
         while not found and (at := data.find(b"unit\0", at + 1)) >= 0:
             after = data[at : at + _ATTRIBUTE_BYTES]  # type, shape, and the heap's place among it
             found = any(int.from_bytes(after[i : i + 8], "little") in heaps for i in range(len(after) - 7))
     if not found:
         raise RecordingError(f"{path}: its `unit` leads to no string; the file is damaged. Copy it again.")
+
+
+def _check_heap(path: Path, heap: bytes) -> None:
+    """Refuse a heap whose objects do not follow each other: at one without a size HDF5 looks for the next for ever."""
+    at, header = 16, 16  # of the heap, and of each object: its number, 0 for what is free, and its size at 8
+    while at + header <= len(heap):
+        size = int.from_bytes(heap[at + 8 : at + 16], "little")
+        length = header + -(-size // 8) * 8 if heap[at : at + 2] != b"\0\0" else size
+        if length < header or at + length > len(heap):
+            raise RecordingError(f"{path}: its strings do not follow each other; the file is damaged. Copy it again.")
+        at += length
 
 
 def _shift(path: Path, file) -> int:
