@@ -14,6 +14,7 @@ from snn_helpers.training import loop
 from snn_helpers.training.build import build_model, load_model, make_optimizer
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.logs import progress_line
 from snn_helpers.training.loop import train
 from snn_helpers.training.on_gpu import ahead
 from snn_helpers.training.run import Run
@@ -349,6 +350,12 @@ def test_training_learns_recordings_that_differ_by_their_place(make_config, make
     result = train(make_config(**settings))
     assert result.history[-1]["train_loss"] < 0.8 * result.history[0]["train_loss"]
     assert result.metrics["test_accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(("to_go", "told"), [(0.4, "0:00"), (3_599, "59:59"), (3_600, "1:00:00"), (90_061, "25:01:01")])
+def test_progress_tells_the_time_to_go_in_hours_where_it_takes_hours(to_go, told):
+    row = {"epoch": 0, "train_loss": 1.0, "valid_loss": 1.0, "valid_accuracy": 0.5}
+    assert progress_line(row, 2, 10, to_go).endswith(f"  {told} to go")
 
 
 def test_progress_is_one_line_an_epoch(make_config, capsys, compiling_was_said):
