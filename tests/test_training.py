@@ -481,9 +481,9 @@ def like_a_gpu(monkeypatch):
     """Have runs on this CPU take their steps as on a GPU: results stay on the device, and are read now and then."""
     fit = Run.fit
 
-    def fit_with_device_step(run, state):
+    def fit_with_device_step(run):
         run.device_step = run._new_device_step()
-        fit(run, state)
+        fit(run)
 
     monkeypatch.setattr(Run, "fit", fit_with_device_step)
 
