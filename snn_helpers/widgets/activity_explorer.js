@@ -248,14 +248,12 @@ function render({ model, el }) {
     }
     store.set("sample", found);
     store.set("neurons", []);
-    root.snn.asked = performance.now();
     store.send();
   }
 
   const arrived = () => {
     sample = decodeSample(facts, model.get("buffers"));
     renew();
-    root.snn.answeredMs = performance.now() - root.snn.asked;
   };
   model.on("change:buffers", arrived);
   maps.node.addEventListener("click", (event) => {
@@ -277,7 +275,7 @@ function render({ model, el }) {
     else return;
     event.preventDefault();
   });
-  root.snn = { store, clock, facts, maps, field, draws: 0, asked: 0 };
+  root.snn = { store, clock, facts, maps, field, draws: 0 };
   renew();
   root.snn.firstMs = performance.now() - began;
   const ends = [watchLooks(root, renew), watchKernel(model, root, "This recording can still be played; another one cannot be fetched.")];
