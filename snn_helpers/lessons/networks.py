@@ -13,6 +13,8 @@ from snn_helpers.training.config import TrainConfig
 if TYPE_CHECKING:
     from torch import nn
 
+    from snn_helpers.models.network import SpikingNetwork
+
 
 def trained_network(
     checkpoint: str | None, asked: Mapping[str, Any], short: Mapping[str, Any]
@@ -105,6 +107,22 @@ def network_to_look_inside(
         words = f"the pretrained SpikingCNN (T = {model.card.time_steps}), "
         words += f"trained for one more epoch with T = {config.time_steps}, seed {config.seed}"
         return model.eval(), config, words
+    path, config, words = trained_network(checkpoint, asked, short)
+    return load_model(path)[0], config, words
+
+
+def network_to_measure(
+    checkpoint: str | None, asked: Mapping[str, Any], short: Mapping[str, Any]
+) -> tuple[SpikingNetwork, TrainConfig, str]:
+    """Return a trained network as `network_to_look_inside` does, the pretrained one as it is."""
+    from snn_helpers.models.cnn import SpikingCNN
+    from snn_helpers.training.build import load_model
+
+    config = TrainConfig(**asked).resolve()
+    if checkpoint is None and config.dataset in ("simulated", "nmnist"):
+        model = SpikingCNN.pretrained()
+        config = TrainConfig(**asked, time_steps=model.card.time_steps).resolve()
+        return model, config, "the pretrained SpikingCNN"
     path, config, words = trained_network(checkpoint, asked, short)
     return load_model(path)[0], config, words
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from snn_helpers._checks import check_choice
-from snn_helpers.plots import new_figure, stamp
+from snn_helpers.plots import as_png, new_figure, stamp
 from snn_helpers.widgets.page import page_block
 from snn_helpers.widgets.state import Field, check_state
 
@@ -201,12 +200,7 @@ class Explorer:
                 self.show(caption, alt, provenance)
 
     def _png(self, provenance: str = "") -> bytes:
-        from matplotlib import pyplot as plt
-
-        figure, image = self.figure(provenance), io.BytesIO()
-        figure.savefig(image, format="png")
-        plt.close(figure)
-        return image.getvalue()
+        return as_png(self.figure(provenance))
 
     def _bundle(self, provenance: str = "", alt: str = "") -> dict[str, Any]:
         """Return the widget, and the figure beside it for places that show no widgets: exports, code hosts."""
