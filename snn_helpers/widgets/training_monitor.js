@@ -1,5 +1,5 @@
 // Curves of a run while it trains, and a button that asks it to stop.
-import { Store, button, css, line, make, makeRoot, surface, text, theme, watchKernel, watchLooks } from "./common.js";
+import { button, css, line, make, surface, text, theme, widget } from "./common.js";
 
 const EDGE = { left: 44, right: 80, top: 22, bottom: 32 };
 const UNHEARD_MS = 4000;
@@ -41,9 +41,7 @@ function drawPanel({ context, width, height }, panel, colours) {
   });
 }
 
-function render({ model, el }) {
-  const root = makeRoot(el, "Training monitor");
-  const store = new Store(model, root, () => {});
+function build({ model, root, store }) {
   const bar = make(root, "div", { class: "bar" });
   let timer = null;
   const stop = button(bar, "Stop, and keep a checkpoint", "Stop the training after this step; it leaves a checkpoint", () => {
@@ -62,7 +60,7 @@ function render({ model, el }) {
   const words = make(root, "div", { class: "facts", role: "status", "aria-live": "polite" });
   const panels = make(root, "div", { class: "panels" });
   const surfaces = [];
-  root.snn = { draws: 0, panels: [] };
+  root.snn.panels = [];
 
   function draw() {
     const { panels: found, last: lastLine, stopping, ended } = model.get("status");
@@ -83,15 +81,8 @@ function render({ model, el }) {
     Object.assign(root.snn, { draws: root.snn.draws + 1, panels: found });
   }
 
-  model.on("change:status", draw);
-  draw();
-  const ends = [watchLooks(root, draw), watchKernel(model, root, "What was told so far stays.")];
-  return () => {
-    clearTimeout(timer);
-    store.close();
-    model.off("change:status", draw);
-    for (const end of ends) end();
-  };
+  return { redraw: draw, restored: () => {}, listen: { "change:status": draw }, stop: () => clearTimeout(timer) };
 }
 
+const render = widget("Training monitor", "What was told so far stays.", build);
 export default { render };
