@@ -17,7 +17,7 @@ def test_figure_marks_errors_and_draws_the_open_recording(make_recording):
     assert [mark.get_text() for mark in scatter.texts] == ["•", "9", "•"]
     assert [mark.get_alpha() for mark in scatter.texts] == [0.25, 1, 0.25]
     assert field.get_title() == "recording 1: 50 events"
-    assert explorer.chosen == [1]
+    assert explorer.state["chosen"] == [1]
 
 
 def test_points_move_from_frame_to_frame():

@@ -2,7 +2,7 @@
 import { busiest, countsUpTo, decodeSample, grid, gridSize, neuronAt, placeOf, race, verdict } from "./activity.js";
 import { Clock, announcer, button, checkbox, clamp, css, lay, layer, line, make, menu, relabel, slider, surface, text, theme,
   widget } from "./common.js";
-import { colourField, smallCanvas } from "./recording.js";
+import { colourField, enlarge, smallCanvas } from "./recording.js";
 
 const STYLES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
 const PLOT = { left: 44, right: 50, top: 18, bottom: 30 };
@@ -194,10 +194,7 @@ function build({ model, root, store }) {
     const image = small.field.context.createImageData(facts.width, facts.height);
     colourField(sample.frames.subarray(step * 2 * pixels, (step + 1) * 2 * pixels), pixels, colours, 2, image.data);
     small.field.context.putImageData(image, 0, 0);
-    field.context.imageSmoothingEnabled = false;
-    field.context.drawImage(small.field.node, 0, 0, field.width, field.height);
-    field.context.strokeStyle = colours.grey;
-    field.context.strokeRect(0.5, 0.5, field.width - 1, field.height - 1);
+    enlarge(small.field.node, facts.width, facts.height, field, colours);
   }
 
   function draw() {

@@ -151,7 +151,17 @@ class Explorer:
         return {}
 
     def _connect(self, front) -> None:
-        """Let a subclass listen to its browser's side."""
+        """Listen to the browser's side: a change of a field in `asks` is answered."""
+
+        def changed(change):
+            for field in self.asks:
+                if change["new"].get(field) != change["old"].get(field):
+                    self._answer(front, self.state[field])
+
+        front.observe(changed, "state")
+
+    def _answer(self, front, value) -> None:
+        """Give the browser what it asks for by the new value of a field in `asks`."""
 
     def draw(self):
         """Return the figure of the present state; a subclass draws it."""
@@ -221,7 +231,7 @@ class Explorer:
             load_script(self.script, "page.js"),
             traits,
             asks=self.asks,
-            answers=self._page_answers(),
+            answers=self._page_answers() if self._fields else {},
             png=png,
             alt=alt or type(self).__name__,
         )

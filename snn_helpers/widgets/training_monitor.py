@@ -54,12 +54,12 @@ class TrainingMonitor(Explorer):
         return {"panels": panels_of(rows), "last": last_line(rows, self._facts["epochs"])}
 
     def _connect(self, front) -> None:
-        def answer(change):
-            if change["new"].get("stop"):
-                self._tell(stopping=True)
-
-        front.observe(answer, "state")
+        super()._connect(front)
         hear_while_busy(front)
+
+    def _answer(self, front, stop: bool) -> None:
+        if stop:
+            self._tell(stopping=True)
 
     def _tell(self, **status) -> None:
         self._status = {**self._status, **status}
