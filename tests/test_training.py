@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -474,6 +475,23 @@ def test_statistics_are_those_of_plain_recordings(make_config, folder):
     norm = model.conv1.norm
     assert torch.allclose(norm.running_mean, cur.mean((0, 2, 3)), atol=1e-5)
     assert torch.allclose(norm.running_var, cur.var((0, 2, 3)), rtol=1e-3)
+
+
+def test_checkpoint_that_a_run_begins_from_is_let_go_before_it_trains(make_config, finished, monkeypatch):
+    load, fit, held = loop.load_checkpoint, Run.fit, []
+
+    def noted(path):
+        state = load(path)
+        held.append(weakref.ref(next(iter(state["model"].values()))))
+        return state
+
+    def fit_alone(run):
+        assert [reference() for reference in held] == [None]
+        fit(run)
+
+    monkeypatch.setattr(loop, "load_checkpoint", noted)
+    monkeypatch.setattr(Run, "fit", fit_alone)
+    train(make_config("next", init_from=finished.paths["last"], epochs=1))
 
 
 @pytest.fixture

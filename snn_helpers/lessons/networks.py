@@ -13,8 +13,6 @@ from snn_helpers.training.config import TrainConfig
 if TYPE_CHECKING:
     from torch import nn
 
-    from snn_helpers.models.network import SpikingNetwork
-
 
 def trained_network(
     checkpoint: str | None, asked: Mapping[str, Any], short: Mapping[str, Any]
@@ -82,7 +80,7 @@ def network_to_look_inside(
     asked : mapping
         "profile", "dataset", "data_dir" and "seed" of `TrainConfig`, None where nothing was asked for.
     tune : mapping
-        Settings of that further training.
+        Settings of that further training; none leave the pretrained network as it is.
     short : mapping
         Settings of the network to train where there is none.
 
@@ -102,6 +100,8 @@ def network_to_look_inside(
     config = TrainConfig(**asked).resolve()
     if checkpoint is None and config.dataset in ("simulated", "nmnist"):
         model = SpikingCNN.pretrained()
+        if not tune:
+            return model, TrainConfig(**asked, time_steps=model.card.time_steps).resolve(), "the pretrained SpikingCNN"
         config = TrainConfig(model="own", **asked, **tune).resolve()
         train(config, model=model)
         words = f"the pretrained SpikingCNN (T = {model.card.time_steps}), "
@@ -113,18 +113,9 @@ def network_to_look_inside(
 
 def network_to_measure(
     checkpoint: str | None, asked: Mapping[str, Any], short: Mapping[str, Any]
-) -> tuple[SpikingNetwork, TrainConfig, str]:
+) -> tuple[nn.Module, TrainConfig, str]:
     """Return a trained network as `network_to_look_inside` does, the pretrained one as it is."""
-    from snn_helpers.models.cnn import SpikingCNN
-    from snn_helpers.training.build import load_model
-
-    config = TrainConfig(**asked).resolve()
-    if checkpoint is None and config.dataset in ("simulated", "nmnist"):
-        model = SpikingCNN.pretrained()
-        config = TrainConfig(**asked, time_steps=model.card.time_steps).resolve()
-        return model, config, "the pretrained SpikingCNN"
-    path, config, words = trained_network(checkpoint, asked, short)
-    return load_model(path)[0], config, words
+    return network_to_look_inside(checkpoint, asked, {}, short)
 
 
 def faulty_copy(model: nn.Module, layer: str) -> nn.Module:

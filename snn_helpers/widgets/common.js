@@ -328,7 +328,6 @@ export function watchLooks(root, redraw) {
  */
 export function widget(title, afterKernel, build) {
   return ({ model, el }) => {
-    const began = performance.now();
     const root = makeRoot(el, title);
     const { sentence } = model.get("facts");
     if (sentence) {
@@ -339,7 +338,6 @@ export function widget(title, afterKernel, build) {
     root.snn = { store, draws: 0 };
     const built = build({ model, root, store });
     built.redraw();
-    root.snn.firstMs = performance.now() - began;
     const heard = Object.entries(built.listen ?? {});
     for (const [event, answer] of heard) model.on(event, answer);
     const ends = [watchLooks(root, built.redraw), watchKernel(model, root, afterKernel)];

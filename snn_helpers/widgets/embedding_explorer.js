@@ -62,7 +62,6 @@ function buildPlayer(parent, root, model) {
     title.textContent = `${describe(model.get("facts"), facts.index)}: ${facts.total} events, at a fifth of the speed`;
     field.say(`The events of ${title.textContent}`);
     self.clock.start();
-    root.snn.openedMs = performance.now() - root.snn.asked;
     root.snn.opened = facts.index;
   };
   return self;
@@ -95,7 +94,7 @@ function build({ model, root, store }) {
   make(root, "div", { class: "keys" }, "Click a point to play its recording; drag a line around points to choose them. "
     + "Keys in the plot: left and right go from point to point, Enter plays it, Escape chooses none.");
   if (facts.note) make(root, "div", { class: "facts" }, facts.note);
-  Object.assign(root.snn, { clock, playerDraws: 0, asked: 0, plot });
+  Object.assign(root.snn, { clock, playerDraws: 0, plot });
   const player = buildPlayer(panels, root, model);
   let [lasso, cursor, toPixel] = [[], -1, null];
 
@@ -138,7 +137,6 @@ function build({ model, root, store }) {
 
   function open(index) {
     store.set("opened", index);
-    root.snn.asked = performance.now();
     store.send();
     draw();
   }
