@@ -301,7 +301,7 @@ def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch, engin
         with torch.no_grad():
             self.model.hidden.weights.weight.fill_(float("nan"))
 
-    monkeypatch.setattr(Run, "_begin", broken)
+    monkeypatch.setattr(Run, "begin", broken)
     with pytest.raises(FloatingPointError, match=f"{found} at epoch 1, step 1; first in the weights of hidden. No"):
         train(make_config(engine=engine))
 
