@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -301,7 +302,7 @@ def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch, engin
         with torch.no_grad():
             self.model.hidden.weights.weight.fill_(float("nan"))
 
-    monkeypatch.setattr(Run, "_begin", broken)
+    monkeypatch.setattr(Run, "begin", broken)
     with pytest.raises(FloatingPointError, match=f"{found} at epoch 1, step 1; first in the weights of hidden. No"):
         train(make_config(engine=engine))
 
@@ -483,14 +484,31 @@ def test_statistics_are_those_of_plain_recordings(make_config, folder):
     assert torch.allclose(norm.running_var, cur.var((0, 2, 3)), rtol=1e-3)
 
 
+def test_checkpoint_that_a_run_begins_from_is_let_go_before_it_trains(make_config, finished, monkeypatch):
+    load, fit, held = loop.load_checkpoint, Run.fit, []
+
+    def noted(path):
+        state = load(path)
+        held.append(weakref.ref(next(iter(state["model"].values()))))
+        return state
+
+    def fit_alone(run):
+        assert [reference() for reference in held] == [None]
+        fit(run)
+
+    monkeypatch.setattr(loop, "load_checkpoint", noted)
+    monkeypatch.setattr(Run, "fit", fit_alone)
+    train(make_config("next", init_from=finished.paths["last"], epochs=1))
+
+
 @pytest.fixture
 def like_a_gpu(monkeypatch):
     """Have runs on this CPU take their steps as on a GPU: results stay on the device, and are read now and then."""
     fit = Run.fit
 
-    def fit_with_device_step(run, state):
+    def fit_with_device_step(run):
         run.device_step = run._new_device_step()
-        fit(run, state)
+        fit(run)
 
     monkeypatch.setattr(Run, "fit", fit_with_device_step)
 

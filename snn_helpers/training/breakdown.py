@@ -40,6 +40,14 @@ def parameters_by_layer(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return found
 
 
+def gradient_norms(model: nn.Module) -> dict[str, float]:
+    """Return the norm of each layer's gradients, by the name that a log has for it."""
+    return {
+        f"gradient_norm/{name}": float(torch.stack([p.grad.norm() for p in layer if p.grad is not None]).norm())
+        for name, layer in parameters_by_layer(model).items()
+    }
+
+
 @torch.no_grad()
 def broken_membranes(model: nn.Module, frames: Tensor) -> str | None:
     """Name the layer whose membranes are the first that are no numbers; for a model whose engine computes on."""
