@@ -15,12 +15,11 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import triton
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
@@ -113,31 +112,6 @@ def compile_launches(launches: list[Launch], capability: int, workers: int | Non
     workers = max(1, min(workers or os.cpu_count() or 1, len(launches)))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(functools.partial(_compile, capability=capability), launches))
-
-
-def compile_ahead(run: Callable[[], object], capability: int | None = None, workers: int | None = None) -> list[Report]:
-    """Compile all kernels that `run` launches; its tensors should be on the device "meta".
-
-    Parameters
-    ----------
-    run : callable
-        For example a forward and backward pass of a network on the device "meta".
-    capability : int or None
-        10 times the compute capability of the GPU to compile for (H100: 90); None: that of this machine's.
-    workers : int or None
-        Processes; None: one a CPU.
-
-    Returns
-    -------
-    list of Report
-        One a kernel.
-    """
-    if capability is None:
-        major, minor = torch.cuda.get_device_capability()
-        capability = 10 * major + minor
-    with recording() as launches:
-        run()
-    return compile_launches(launches, capability, workers)
 
 
 def _resources(cubin: bytes) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from snn_helpers.engine.cuda.neuron_kernels import advance
-from snn_helpers.engine.cuda.parts import WEIGHT_BITS, power_of_two
+from snn_helpers.engine.cuda.parts import WEIGHT_BITS, add_product, power_of_two
 
 
 @triton.jit
@@ -53,9 +53,8 @@ def forward(
     sh = tl.load(shift + c, mask=c < N, other=0.0) if SHIFT else 0.0
     to = p[:, None] * N + c
     inside = (p < batch * (HP * WP))[:, None] & (c < N)
-    u = tl.zeros([ROWS, COLS], tl.float32)
-    s = tl.zeros([ROWS, COLS], tl.float32)
-    extra = tl.zeros([ROWS, COLS], tl.float32)
+    zero = tl.zeros([ROWS, COLS], tl.float32)
+    u, s, extra = zero, zero, zero
     size = tl.cast(batch, tl.int64) * (HP * WP * N)
     soon = tl.load(frames + at, mask=ok, other=0)
     for t in range(num_steps):
@@ -136,10 +135,7 @@ def weight_gradient(
             won = tl.load(arg + here, mask=inside, other=0).to(tl.int32)[:, None, :] == place
             high = tl.reshape(tl.where(won, high[:, None, :], 0.0).to(tl.float16), [ROWS, wide])
             low = tl.reshape(tl.where(won, low[:, None, :], 0.0).to(tl.float16), [ROWS, wide])
-        if PARTS > 1:
-            acc += tl.dot(tl.trans(high), a, tl.dot(tl.trans(low), a))
-        else:
-            acc = tl.dot(tl.trans(high), a, acc)
+        acc = add_product(acc, tl.trans(high), a, tl.trans(low), a, PARTS)
     row = tl.arange(0, wide)[:, None]
     to = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)) * (wide * K)
     tl.store(part + to + row * K + tl.arange(0, K)[None, :], acc / up)
