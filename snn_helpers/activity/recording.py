@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers.activity.taps import Take, attach
+from snn_helpers.activity.taps import attach
 from snn_helpers.engine import Spikes
 from snn_helpers.over_time import evaluating, over_time
 
@@ -64,8 +64,8 @@ class Recording(Mapping[str, LayerRecord]):
         if self._records:
             return self
         self._passes: list[dict[str, _Layer]] = [{}]
-        take = Take(self._take, self._next_pass, self._keep_output)
-        self._taps = attach(self._model, self._layers, take, "mem" in self._what)
+        wants_mem = "mem" in self._what
+        self._taps = attach(self._model, self._layers, self._take, wants_mem, self._next_pass, self._keep_output)
         return self
 
     def __exit__(self, kind, error, trace) -> None:
@@ -117,17 +117,13 @@ class Recording(Mapping[str, LayerRecord]):
         if self._max_neurons is not None and size > self._max_neurons:
             rng = np.random.default_rng(0)  # drawn, since evenly spaced ones would repeat a pattern of the image
             chosen = np.sort(rng.choice(size, self._max_neurons, replace=False))
-        parts = {"spk": spk, "mem": mem}
-        kept = {}
+        layer = self._passes[-1].setdefault(name, _Layer(whole, chosen, {what: [] for what in self._what}))
         for what in self._what:
-            part = parts[what]
+            part = spk if what == "spk" else mem
             if part is None:
                 raise ValueError(f"`what`: layer {name!r} hands out no membrane; record only what=('spk',).")
             array = self._on_cpu(name, part.detach(), batch_axes, chosen, what)
-            kept[what] = array if whole else array.copy()  # a step's state may be changed in place by the next
-        layer = self._passes[-1].setdefault(name, _Layer(whole, chosen, {what: [] for what in self._what}))
-        for what, array in kept.items():
-            layer.steps[what].append(array)
+            layer.steps[what].append(array if whole else array.copy())  # the next step may change it in place
 
     def _on_cpu(self, name: str, values: Tensor, batch_axes: int, chosen, what: str) -> np.ndarray:
         if chosen is not None:

@@ -112,15 +112,11 @@ def eight_bits(state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 def restored(stored: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Return the state_dict that `eight_bits` has stored."""
-    state = {}
-    for name in stored:
-        if name.endswith(_SCALE):
-            continue
-        value = stored[name]
-        if name + _SCALE in stored:
-            value = value * stored[name + _SCALE]
-        state[name] = torch.from_numpy(value)
-    return state
+    return {
+        name: torch.from_numpy(value * stored[name + _SCALE] if name + _SCALE in stored else value)
+        for name, value in stored.items()
+        if not name.endswith(_SCALE)
+    }
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], card: Card) -> Card:

@@ -25,12 +25,7 @@ class ALIF(SpikingNeuron):
         How far a neuron that always fires raises its threshold; b in the source.
     **options
         engine, surrogate, slope, learn ("beta", "threshold", "rho", "adaptation"), init_hidden, output: see
-        `SpikingNeuron`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong type or out of range.
+        `SpikingNeuron`, also for errors.
 
     Notes
     -----

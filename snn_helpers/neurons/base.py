@@ -84,8 +84,7 @@ class SpikingNeuron(HiddenState):
     -----
     `equation(cur, spk, *state, **numbers)` and, where neurons do not fire above `threshold`, `excess` are static
     methods in plain torch; see `snn_helpers.engine.reference`. `new_snntorch(numbers, spike_grad)` may build the neuron
-    of snnTorch's that computes the same. On a CPU, the kernel
-    of a kind with an equation alone is generated from it.
+    of snnTorch's that computes the same. On a CPU, the kernel of a kind with an equation alone is generated from it.
     """
 
     kind: ClassVar[str]
@@ -130,10 +129,8 @@ class SpikingNeuron(HiddenState):
 
     def _check(self, name: str, value: float | Tensor) -> None:
         low, high = self.ranges[name]
-        for edge in (value.min(), value.max()) if isinstance(value, Tensor) else (value,):
-            check_float(
-                name, edge.item() if isinstance(edge, Tensor) else edge, low=low, high=high, above=name == "threshold"
-            )
+        for edge in (value.min().item(), value.max().item()) if isinstance(value, Tensor) else (value,):
+            check_float(name, edge, low, high, above=name == "threshold")
 
     def _edges(self, name: str) -> tuple[float | None, float | None]:
         return (LEAST_THRESHOLD, None) if name == "threshold" else self.ranges[name]
@@ -232,9 +229,9 @@ class SpikingNeuron(HiddenState):
         if neuron is None:
             return run(cur, self.neuron())
         state, spk_rec, mem_rec = [None] * len(self.states), [], []
-        neuron.to(cur.device)
+        spk, takes_spk = None, hasattr(neuron.to(cur.device), "recurrent")  # snnTorch's recurrent kinds ask for them
         for cur_now in cur:
-            spk, *state = neuron(cur_now, *state)
+            spk, *state = neuron(cur_now, spk, *state) if takes_spk else neuron(cur_now, *state)
             spk_rec.append(spk)
             mem_rec.append(self.membrane(state))
         return torch.stack(spk_rec), torch.stack(mem_rec)
