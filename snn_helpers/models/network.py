@@ -86,16 +86,8 @@ class SpikingNetwork(nn.Module):
 
     Parameters
     ----------
-    engine : {"auto", "snntorch", "reference", "cpu", "cuda"}
-        What computes the layers; see `snn_helpers.accelerate`.
-    norm : {"batch", "none"}
-        Normalisation.
-    num_classes : int
-        Output neurons.
-    in_channels : int
-        Polarities of the frames.
-    image_size : int or (W, H)
-        Pixels of the frames; one number for a square.
+    engine, norm, num_classes, in_channels, image_size
+        As for `SpikingCNN`.
     """
 
     def __init__(self, engine: str, norm: str, num_classes: int, in_channels: int, image_size: int | tuple[int, int]):
