@@ -76,10 +76,8 @@ class SNNTorchALIF(snntorch.SpikingNeuron):
 
     Parameters
     ----------
-    beta, rho : Tensor []
-        Decays of membrane and adaptation per step, in [0, 1].
-    threshold, adaptation : Tensor []
-        Threshold at rest, and its rise b when the neuron always fires.
+    beta, threshold, rho, adaptation : Tensor []
+        As for `ALIF`.
     spike_grad : callable
         Step function with a surrogate gradient, as snnTorch's neurons take it.
     """

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import triton
@@ -76,28 +77,15 @@ def recording() -> Iterator[list[Launch]]:
         taken.extend(launches)
 
 
-class _Elsewhere:
-    """Stands in for Triton's driver: says for which GPU to compile, and touches none."""
-
-    def __init__(self, capability: int):
-        self.target = GPUTarget("cuda", capability, WARP)
-
-    def get_current_target(self):
-        """Return the GPU to compile for."""
-        return self.target
-
-    def get_current_device(self) -> int:
-        """Return a number for it."""
-        return self.target.arch
-
-    def get_current_stream(self, device: int) -> int:
-        """Return a stream that nothing uses."""
-        return 0
-
-
 def _compile(launch: Launch, capability: int) -> Report:
     """Compile a kernel; in a process of its own, whose driver is changed for good."""
-    driver.set_active(_Elsewhere(capability))
+    target = GPUTarget("cuda", capability, WARP)
+    stand_in = SimpleNamespace(  # says for which GPU to compile, and touches none
+        get_current_target=lambda: target,
+        get_current_device=lambda: capability,
+        get_current_stream=lambda device: 0,
+    )
+    driver.set_active(stand_in)
     try:
         compiled = launch.kernel().warmup(*launch.args, grid=(1,), **dict(launch.meta))
         registers, spilled = _resources(compiled.asm["cubin"])
