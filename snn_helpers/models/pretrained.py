@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snn_helpers._files import whole_file, write_json
 
@@ -81,15 +81,6 @@ class Card:
                 f"% (n = {score['n']:,}; {self.data[split]['source']}; chance {100 / len(self.classes):.0f} %)"
             )
         return "\n".join([*lines, *(f"made by: {command}" for command in self.commands)])
-
-
-def load_pretrained(cls: type[nn.Module], name: str, engine: str = "auto") -> nn.Module:
-    """Return a network of this package with the weights that come with it, in eval mode; its `card` says what it is."""
-    card, state = read_weights(FOLDER / f"{name}.npz")
-    model = cls(**card.arguments, engine=engine)
-    model.load_state_dict(state)
-    model.card = card
-    return model.eval()
 
 
 def eight_bits(state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Spiking layers on a GPU: all time steps of a layer in a few Triton kernels, with the spikes of float32.
 
-The same three functions as `cpu.py`: `conv_layer`, `linear`, `neurons`. Products run on the tensor cores in float16,
+The same three functions as `cpu` has: `conv_layer`, `linear`, `neurons`. Products run on the tensor cores in float16,
 twice, so that currents are float32's to its last bits (see `parts`); the currents of a first layer are never in memory,
 those of the others only where batch statistics ask for them; membranes are kept after the pool, and all else is
 computed again on the way back. Nothing waits for the device, so that a whole train step fits into a CUDA graph (see
