@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from snn_helpers.engine.cuda.neuron_kernels import advance
+from snn_helpers.engine.cuda.neuron_kernels import advance, load_numbers, scaled
 from snn_helpers.engine.cuda.parts import WEIGHT_BITS, add_product, power_of_two
 
 
@@ -45,8 +45,7 @@ def forward(
     w_at = tl.program_id(1) * (K * wide) + tl.arange(0, K)[:, None] * wide + tl.arange(0, wide)[None, :]
     high = tl.load(weight + w_at)
     low = tl.load(weight + tl.num_programs(1) * (K * wide) + w_at) if PARTS > 1 else high
-    beta, theta, alpha = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
-    rho, gain = tl.load(numbers + 3), tl.load(numbers + 4)
+    beta, theta, alpha, rho, gain = load_numbers(numbers)
     by = 1.0 / power_of_two(tl.load(amax), WEIGHT_BITS)
     c = tl.program_id(1) * COLS + tl.arange(0, COLS)[None, :]
     sc = tl.load(scale + c, mask=c < N, other=0.0) if SCALE else 1.0
@@ -71,11 +70,7 @@ def forward(
                 tl.store(arg + now, where.to(tl.uint8), mask=inside)
         else:
             best = acc
-        x = best * by
-        if SCALE:
-            x = x * sc
-        if SHIFT:
-            x = x + sh
+        x = scaled(best * by, sc, sh, SCALE, SHIFT)
         u, s, extra = advance(x, u, s, extra, beta, theta, alpha, rho, gain, KIND)
         tl.store(spk + now, s.to(tl.uint8), mask=inside)
         if KEEP:

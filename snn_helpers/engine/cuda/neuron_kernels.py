@@ -13,6 +13,22 @@ import triton.language as tl
 
 
 @triton.jit
+def load_numbers(numbers):
+    """Return `kernels.NUMBERS`: beta, threshold, alpha, rho and the adaptation."""
+    return tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2), tl.load(numbers + 3), tl.load(numbers + 4)
+
+
+@triton.jit
+def scaled(x, scale, shift, SCALE: tl.constexpr, SHIFT: tl.constexpr):
+    """Scale and shift currents where asked for, by two operations, as torch does."""
+    if SCALE:
+        x = x * scale
+    if SHIFT:
+        x = x + shift
+    return x
+
+
+@triton.jit
 def _above(u, extra, theta, gain, KIND: tl.constexpr):
     """Membrane less threshold, as the reference computes it."""
     now = theta
@@ -60,8 +76,7 @@ def forward(
     r = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     c = tl.program_id(1) * COLS + tl.arange(0, COLS)[None, :]
     inside = (r < rows) & (c < C)
-    beta, theta, alpha = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
-    rho, gain = tl.load(numbers + 3), tl.load(numbers + 4)
+    beta, theta, alpha, rho, gain = load_numbers(numbers)
     to = r * C + c
     at = to
     if POOL == 2:
@@ -76,19 +91,13 @@ def forward(
     for t in range(num_steps):
         v = cur + tl.cast(t, tl.int64) * step_cur + at
         best = tl.load(v, mask=inside, other=0.0)
-        if SCALE:
-            best = best * sc
-        if SHIFT:
-            best = best + sh
+        best = scaled(best, sc, sh, SCALE, SHIFT)
         now = tl.cast(t, tl.int64) * size + to
         if POOL == 2:
             where = tl.zeros([ROWS, COLS], tl.int32)
             for other in tl.static_range(1, 4):
                 b = tl.load(v + ((other // 2) * W + other % 2) * C, mask=inside, other=0.0)
-                if SCALE:
-                    b = b * sc
-                if SHIFT:
-                    b = b + sh
+                b = scaled(b, sc, sh, SCALE, SHIFT)
                 where = tl.where(b > best, other, where)
                 best = tl.maximum(b, best, propagate_nan=tl.PropagateNan.ALL)
             if ARG:
@@ -133,8 +142,7 @@ def backward(
     r = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     c = tl.program_id(1) * COLS + tl.arange(0, COLS)[None, :]
     inside = (r < rows) & (c < C)
-    beta, theta, alpha = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
-    rho, gain = tl.load(numbers + 3), tl.load(numbers + 4)
+    beta, theta, alpha, rho, gain = load_numbers(numbers)
     at = r * C + c
     size = tl.cast(rows, tl.int64) * C
     zero = tl.zeros([ROWS, COLS], tl.float32)
