@@ -15,9 +15,8 @@ from snn_helpers.neurons import Delay
 class DelayedSNN(ConvolutionalNetwork):
     """Spiking network for event frames whose hidden neurons see the present and some moments of the past.
 
-    Three times conv 3x3 -> norm -> 2x2 max-pool -> Leaky (16, 32, 32 channels), then their spikes as they are and as
-    they were some steps before, fully connected 128 -> norm -> Leaky -> dropout, fully connected `num_classes` ->
-    Leaky. With `delays="0"` it is the same network without delays.
+    `SpikingCNN` with 16, 32 and 32 channels, whose 128 hidden neurons get the last convolution's spikes as they are and
+    as they were some steps before. With `delays="0"` it is the same network without delays.
 
     Parameters
     ----------

@@ -15,9 +15,8 @@ from snn_helpers.neurons import Leaky
 class MixedSNN(ConvolutionalNetwork):
     """Spiking network for event frames whose hidden neurons have time constants of their own, from short to long.
 
-    Three times conv 3x3 -> norm -> 2x2 max-pool -> Leaky (16, 32, 32 channels), then fully connected 128 -> norm ->
-    Leaky, neuron i with beta[i] = exp(-1 / tau[i]) -> dropout, fully connected `num_classes` -> Leaky. N. Perez-Nieves
-    et al., Neural heterogeneity promotes robust learning, Nature Communications 12:5791 (2021).
+    `SpikingCNN` with 16, 32 and 32 channels and 128 hidden neurons, of which neuron i has beta[i] = exp(-1 / tau[i]).
+    N. Perez-Nieves et al., Neural heterogeneity promotes robust learning, Nature Communications 12:5791 (2021).
 
     Parameters
     ----------

@@ -12,8 +12,7 @@ from snn_helpers.neurons import RLeaky
 class RecurrentSNN(ConvolutionalNetwork):
     """Spiking network for event frames whose hidden neurons hear each other, one step later.
 
-    Three times conv 3x3 -> norm -> 2x2 max-pool -> Leaky (16, 32, 32 channels), then fully connected 128 -> norm ->
-    RLeaky, whose currents also hold V spk[t-1] -> dropout, fully connected `num_classes` -> Leaky.
+    `SpikingCNN` with 16, 32 and 32 channels, whose 128 hidden neurons are RLeaky: their currents also hold V spk[t-1].
 
     Parameters
     ----------
