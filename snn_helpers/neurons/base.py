@@ -172,9 +172,8 @@ class SpikingNeuron(HiddenState):
         if not self.init_hidden:
             return kernels.neurons(cur, self.neuron(), self.engine)
         refuse_export()
-        neuron, hidden = self.neuron(), self.hidden
-        if not hidden or (hidden[0].shape, hidden[0].dtype, hidden[0].device) != (cur.shape, cur.dtype, cur.device):
-            hidden = [torch.zeros_like(cur)] * (1 + len(self.states))  # another batch: snnTorch's neurons do so, too
+        neuron = self.neuron()
+        hidden = self.hidden_for(cur) or (torch.zeros_like(cur),) * (1 + len(self.states))
         spk, state = neuron.step(cur, hidden[0], hidden[1:], self._step_numbers(neuron, cur, hidden[0]))
         self.hidden = (spk, *state)
         return (spk, self.membrane(state)) if self.output else spk
