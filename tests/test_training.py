@@ -435,7 +435,7 @@ def test_resnet_trains_with_learned_numbers_in_range_and_resumes(make_config, tm
     options = {"model": "resnet", "learn": "beta,alpha,threshold", "threshold": 0.2, "lr": 0.05, "weight_decay": 0.5}
     result = train(make_config(epochs=2, **options))
     model, config = load_model(tmp_path / "run" / "last.pt")
-    assert (config.model, config.learned) == ("resnet", ("beta", "alpha", "threshold"))
+    assert (config.model, config.learn) == ("resnet", "beta,alpha,threshold")
     for layer in model.spiking_layers().values():
         assert 0 <= layer.neurons.number("beta") <= 1
         assert layer.neurons.number("threshold") > 0

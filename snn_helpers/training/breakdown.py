@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.activity.taps import Take, attach
+from snn_helpers.activity.taps import attach
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
@@ -57,7 +57,7 @@ def broken_membranes(model: nn.Module, frames: Tensor) -> str | None:
         if mem is not None and not mem.isfinite().all():
             broken.append(name)
 
-    with attach(model, None, Take(on_layer, lambda: None, lambda output: None)):
+    with attach(model, None, on_layer):
         model(frames)
     return f"the membranes of {broken[0]}" if broken else None
 
