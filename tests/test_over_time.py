@@ -1128,12 +1128,15 @@ class Recorded(Looped):
                     total += spk
                 case "record":
                     rec[step] = mem2
+                case "record and sum":
+                    rec[step, :, :] = mem2
+                    total += spk
                 case _:
                     total = total + spk
-        return rec if self.how == "record" else total
+        return rec if self.how == "record" else (rec, total) if self.how == "record and sum" else total
 
 
-@pytest.mark.parametrize("how", ["sum", "in place", "record", "select", "late"])
+@pytest.mark.parametrize("how", ["sum", "in place", "record", "record and sum", "select", "late"])
 def test_loop_is_planned_however_it_is_written(how):
     assert_as_loop(Recorded(how), events(5, 2, 6), loop=own_loop)
 
