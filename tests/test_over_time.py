@@ -991,6 +991,44 @@ class Switched(nn.Module):
         return self.lif(cur * 2 if self.training else cur)
 
 
+class Rounded(torch.autograd.Function):
+    """Rounds to few levels, straight through: of weights, or of one recording's currents in one step."""
+
+    @staticmethod
+    def forward(ctx, values, how):
+        if how == "in place":
+            ctx.mark_dirty(values)
+            return values.mul_(2.0)
+        noise = torch.rand_like(values) - 0.5 if how == "noise" else 0.0
+        scale = values.abs().max() / 7
+        return torch.round(values / scale + noise) * scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 0.5, None
+
+
+class RoundedLinear(nn.Linear):
+    how = "weights"
+
+    def forward(self, x):
+        if self.how == "weights":
+            return F.linear(x, Rounded.apply(self.weight, "weights"), self.bias)
+        return Rounded.apply(super().forward(x), self.how)
+
+
+@pytest.mark.parametrize("how", ["weights", "currents", "noise", "in place"])
+def test_autograd_function_of_the_networks_own_is_one_operation(how):
+    net, frames = nn.Sequential(RoundedLinear(6, 5), lif(), RoundedLinear(5, 3), lif(output=True)), events(4, 2, 6)
+    net[0].how = net[2].how = how
+    if how in ("weights", "currents"):
+        assert_as_loop(net, frames)
+        return
+    fast = accelerate(net)
+    with pytest.warns(UserWarning, match=r"random numbers|`Rounded` changes a tensor in place"):
+        torch.manual_seed(1), fast(frames)
+
+
 # What runs by its own loop, with a warning that names the line
 
 
@@ -1320,6 +1358,17 @@ def test_compiled_network_runs():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert_equal(compiled(frames), step_loop(net, frames))
+
+
+def test_network_that_torch_has_compiled_is_the_one_inside():
+    net, frames = fc_net(), events(4, 2, 6)
+    fast = accelerate(torch.compile(net, backend="eager"))
+    assert_equal(fast(frames), step_loop(net, frames))
+    assert "own loop" not in fast.explain()
+    assert set(fast.state_dict()) == set(net.state_dict())
+    inside = nn.Sequential(torch.compile(nn.Linear(6, 3), backend="eager"), lif())
+    with pytest.warns(UserWarning, match=r"`0` is compiled by torch\.compile; give it as it was before"):
+        accelerate(inside)(frames)
 
 
 @pytest.mark.parametrize("make", [lambda: accelerate(fc_net()), lambda: Leaky(init_hidden=True), SpikingCNN])

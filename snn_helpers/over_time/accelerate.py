@@ -308,7 +308,9 @@ class OverTime(NotRead):
 
 
 def _name(op) -> str:
-    return op.target if isinstance(op.target, str) else getattr(op.target, "__name__", str(op.target))
+    owner = getattr(op.target, "__self__", None)
+    target = owner if isinstance(owner, type) else op.target  # of an autograd.Function its name, not that of `apply`
+    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
 
 
 class _Fixed(dict):
@@ -517,6 +519,7 @@ def accelerate(net: nn.Module, engine: str = "auto") -> Accelerated:
     >>> tuple(spk_rec.shape)
     (5, 2, 3)
     """
+    net = getattr(net, "_orig_mod", net)  # what torch.compile has wrapped
     if isinstance(net, Accelerated):
         return net
     _check_module(net)
