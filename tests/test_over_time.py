@@ -273,6 +273,39 @@ def test_inputs_beside_the_first():
     assert_equal(fast(frames, shift=1.5, gain=gain), step_loop(net, frames, gain, 1.5))
 
 
+@pytest.mark.parametrize("kind", ["dict", "list", "kept states"])
+def test_loop_that_takes_several_tensors_at_once_is_planned(kind):
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen, self.heard = nn.Linear(6, 3), nn.Linear(4, 3)
+            self.lif = lif(output=True) if kind == "kept states" else snn.Leaky(beta=0.9)
+
+        def forward(self, given):
+            seen, heard = given.values() if isinstance(given, dict) else given
+            mem, rec = self.lif.reset_mem(), []
+            for step in range(len(seen)):
+                cur = self.seen(seen[step]) + self.heard(heard[step])
+                spk, mem = self.lif(cur) if kind == "kept states" else self.lif(cur, mem)
+                rec.append(mem)
+            return torch.stack(rec), spk
+
+    seen, heard = events(5, 2, 6), events(5, 2, 4)
+    given = [seen, heard] if kind == "list" else {"seen": seen, "heard": heard}
+    assert_as_loop(Fused(), given, loop=own_loop)
+
+
+def test_step_that_takes_a_dict_is_refused_and_not_taken_for_a_loop():
+    class Step(nn.Sequential):
+        def forward(self, given):
+            return super().forward(given["seen"])
+
+    with pytest.raises(
+        ValueError, match=r"first input must be a tensor .* got dict\. Only a network with its own loop"
+    ):
+        accelerate(Step(*fc_net()))({"seen": events(4, 2, 6)})
+
+
 @pytest.mark.parametrize("given", [(), (3,), (torch.zeros(()),), (torch.zeros(0, 2, 6),)])
 def test_input_that_is_no_tensor_over_time_is_refused(given):
     with pytest.raises(ValueError, match="first input must be a tensor"):
