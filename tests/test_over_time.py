@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import snntorch as snn
 import torch
-from snntorch import utils
+from snntorch import spikegen, utils
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -1267,6 +1267,17 @@ def test_own_code_of_neurons_that_draws_random_numbers_runs_by_the_loop():
     torch.manual_seed(1)
     with pytest.warns(UserWarning, match="random numbers"):
         assert torch.equal(accelerate(net)(frames), expected)
+
+
+def test_random_numbers_before_the_loop_are_those_of_the_loop():
+    class Encoded(Looped):
+        def forward(self, image):
+            return super().forward(spikegen.rate(image, num_steps=6))
+
+    net, image = Encoded(), torch.rand(2, 6)
+    assert_as_loop(net, image, loop=own_loop)
+    fast = accelerate(net)
+    assert not torch.equal(fast(image)[0], fast(image)[0])  # drawn anew in each call
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -25,7 +25,7 @@ from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, Stage, as_one_step, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
 from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
-from snn_helpers.over_time.trace import CannotTrace, Traced, tensors, trace
+from snn_helpers.over_time.trace import DRAWS, CannotTrace, Traced, tensors, trace
 
 _PLANS = 64
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
@@ -174,6 +174,9 @@ class OverTime(NotRead):
     def _as_program(self, make: Callable[[], Program], loops: bool) -> _Planned | _Unplanned:
         try:
             program = make()
+            drawn = next((op for op in program.steps if _name(op) in DRAWS), None)
+            if drawn is not None:  # in each step anew
+                raise CannotTrace(f"it draws random numbers (`{_name(drawn)}`){drawn.line}")
         except CannotTrace as err:
             return _Unplanned(str(err), loops)
         return _Planned(program, [plan(stage, self.net) for stage in program.stages])

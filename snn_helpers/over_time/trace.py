@@ -43,6 +43,7 @@ from snn_helpers.over_time.norm import NormOverTime
 from snn_helpers.over_time.watch import Dice, Watch, memory
 
 VALUES = {"item", "tolist", "numpy", "__bool__", "__float__", "__int__", "requires_grad_", "backward", "data_ptr"}
+DRAWS = {"bernoulli", "rand_like", "randn_like", "poisson"}  # before a loop they are drawn as the loop draws them
 _KEPT = {"hidden"}  # what neurons of ours keep of their last call
 RESETS = ("reset_mem", "init_leaky", "init_synaptic", "init_alpha", "init_lapicque", "init_rleaky", "init_rsynaptic")
 
@@ -380,7 +381,8 @@ class _Tracer(fx.Tracer):
             with self.aside():
                 return _as_value(_at(self.root, target))
         module = self.root.get_submodule(target) if kind == "call_module" else None
-        self.watch.masks = isinstance(module, DROPOUTS) or (module is None and _name_of(target) in DROPOUT_FUNCTIONS)
+        drawn = DRAWS.union(DROPOUT_FUNCTIONS)
+        self.watch.masks = isinstance(module, DROPOUTS) or (module is None and _name_of(target) in drawn)
         with torch.no_grad(), self.aside():
             if module is not None:  # in a loop once for all its steps: it takes most of a trace's time
                 call = target, str(tree_map(_shape, (args, kwargs)))
