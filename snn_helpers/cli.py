@@ -58,6 +58,8 @@ class _Parser(argparse.ArgumentParser):
         near = difflib.get_close_matches(meant, self._option_string_actions, n=1, cutoff=cutoff)
         problem = f"unknown flag {word}" if is_flag else f"unexpected word {unknown[0]!r}, which belongs to no flag"
         hint = f"; did you mean {near[0]}?" if near else ""
+        if not near and not is_flag and "--out" in self._option_string_actions:
+            hint = f"; did you mean --out {word}?"
         self.error(problem + ("; plugin files are joined by commas" if word.endswith(".py") else hint))
 
 
@@ -102,7 +104,12 @@ def _make_parser(model: str) -> argparse.ArgumentParser:
         prog="snn-helpers",
         description="Learn and run spiking networks on event data.",
     )
-    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="name", metavar="COMMAND", parser_class=_Parser)
+
+    def refuse_nothing(args: argparse.Namespace):
+        parser.error(f"a command is missing: {', '.join(commands.choices)}. `snn-helpers --help` says what they do")
+
+    parser.set_defaults(command=refuse_nothing, parser=parser)
 
     train = commands.add_parser("train", help="train or test a network")
     _add_config_flags(train, model)
