@@ -107,6 +107,7 @@ class TrainingMonitor(Explorer):
                 style = {"color": plots.GREY, "linestyle": "--"} if name == "train" else {}
                 ax.plot(epochs, values, marker="o", markersize=3, label=name, **style)
             ax.set(title=title, xlabel="epoch")
+            ax.xaxis.get_major_locator().set_params(integer=True)
             beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(curves) > 2 else {}  # hides no curve
             ax.legend(fontsize=8, **beside)
         return figure
