@@ -18,11 +18,11 @@ function drawPanel({ context, width, height }, panel, colours) {
   for (const value of [low, high]) text(context, value.toPrecision(2), EDGE.left - 4, toY(value) + 4, colours.grey, { align: "right" });
   for (const x of [first, last]) text(context, String(x), toX(x), floor + 14, colours.grey, { align: "center" });
   text(context, "epoch", (EDGE.left + width - EDGE.right) / 2, floor + 26, colours.ink, { align: "center" });
-  const shades = [css(colours.on), css(colours.off), colours.mark, colours.ink, "#cc79a7", "#a08000"];
+  const shades = [css(colours.on), css(colours.off), colours.mark, "#cc79a7", "#a08000", colours.ink];
   const dashes = [[], [7, 3], [2, 3], [8, 3, 2, 3]];
   const ends = [];
   panel.curves.forEach((curve, index) => {
-    const colour = curve.part === "train" ? colours.grey : shades[index % shades.length];
+    const colour = curve.part === "train" ? colours.grey : shades[curve.part === "layer" ? index % shades.length : 0];
     const points = curve.points.map(([x, y]) => [toX(x), toY(y)]);
     line(context, points, colour, 2, curve.part === "train" ? [6, 4] : dashes[curve.part === "layer" ? index % 4 : 0]);
     context.fillStyle = colour;
