@@ -28,7 +28,9 @@ function drawPanel({ context, width, height }, panel, colours) {
     context.fillStyle = colour;
     for (const [x, y] of points) context.fillRect(x - 2, y - 2, 4, 4);
     let at = points.at(-1)[1] + 4;
-    while (ends.some((other) => Math.abs(other - at) < 12)) at += 12;
+    const overlaps = (y) => ends.some((other) => Math.abs(other - y) < 12);
+    while (overlaps(at) && at + 12 < floor) at += 12;
+    while (overlaps(at)) at -= 12; // no room above the axis: to the next free place upwards
     ends.push(at);
     text(context, curve.name, points.at(-1)[0] + 6, at, colour);
   });
