@@ -39,7 +39,7 @@ from _measure import RESULTS
 from torch import nn
 from torch.nn import functional as F
 
-from snn_helpers.activity.taps import Take, attach
+from snn_helpers.activity.taps import attach
 from snn_helpers.engine import Spikes
 
 LIMIT_S = float(os.environ.get("GPU_LIMIT_S", 230))
@@ -111,7 +111,7 @@ def run_watched(model, frames, labels=None):
     def on_layer(name, spk, mem, whole):
         spikes[name] = (spk.count if isinstance(spk, Spikes) else spk.detach()).to(torch.uint8)
 
-    with attach(model, None, Take(on_layer, lambda: None, lambda output: None), mem=False):
+    with attach(model, None, on_layer, mem=False):
         out = model(frames)
     if labels is None:
         return spikes, {}

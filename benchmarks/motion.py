@@ -359,9 +359,8 @@ def main() -> None:
         # Over seeds, of the mean; of one seed, over recordings.
         low, high = mean_interval(found)[1:] if len(found) > 1 else wilson_interval(round(found[0] * count), count)
         by_seed = ", ".join(f"{100 * one:.1f}" for one in found)
-        lines.append(
-            f"| {name} | {100 * np.mean(found):.1f} ({by_seed}) | {100 * low:.1f} to {100 * high:.1f} | {seconds:.0f} |"
-        )
+        span = f"{100 * max(low, 0):.1f} to {100 * min(high, 1):.1f}"
+        lines.append(f"| {name} | {100 * np.mean(found):.1f} ({by_seed}) | {span} | {seconds:.0f} |")
         print(lines[-1], flush=True)
     RESULTS.mkdir(exist_ok=True)
     write_whole(RESULTS / "motion.md", "\n".join(lines) + "\n")

@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 from snn_helpers import SpikingCNN, SpikingResNet, TrainConfig, activity, load_dataset
-from snn_helpers.activity_report import FIGURES, Subject
+from snn_helpers.activity_figures import FIGURES, Subject
 from snn_helpers.models.network import SpikingNetwork
 from snn_helpers.training.checkpoint import KEYS, save_checkpoint
 

@@ -22,7 +22,7 @@ from snn_helpers.cli_exchange import add_exchange_commands
 from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import TrainConfig
 
-# The keys of `activity_report.FIGURES`, here so that --help does not load torch.
+# The keys of `activity_figures.FIGURES`, here so that --help does not load torch.
 ACTIVATION_FIGURES = (
     *("events", "network", "rates", "raster", "membrane", "feature_maps", "race", "anytime", "controls"),
     *("confusion", "tsne", "cost", "attribution"),
@@ -45,7 +45,8 @@ class _Parser(argparse.ArgumentParser):
     """Says which flag a misspelt one was likely meant to be, and takes -1,2 for a value, as argparse takes -1."""
 
     def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+        self.set_defaults(parser=self)  # of the command that was typed
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def refuse(self, unknown: Sequence[str]):
@@ -57,6 +58,8 @@ class _Parser(argparse.ArgumentParser):
         near = difflib.get_close_matches(meant, self._option_string_actions, n=1, cutoff=cutoff)
         problem = f"unknown flag {word}" if is_flag else f"unexpected word {unknown[0]!r}, which belongs to no flag"
         hint = f"; did you mean {near[0]}?" if near else ""
+        if not near and not is_flag and "--out" in self._option_string_actions:
+            hint = f"; did you mean --out {word}?"
         self.error(problem + ("; plugin files are joined by commas" if word.endswith(".py") else hint))
 
 
@@ -88,7 +91,7 @@ def _sentence(err: Exception) -> str:
 
 def _model_asked_for(argv: Sequence[str] | None) -> str:
     """Return the network whose flags are wanted, and load the plugins that are named: flags are made from both."""
-    first_look = _Parser(add_help=False, allow_abbrev=False)
+    first_look = _Parser(add_help=False)
     first_look.add_argument("--model", nargs="?")
     first_look.add_argument("--plugins", nargs="?")
     args, _ = first_look.parse_known_args(argv)
@@ -98,24 +101,29 @@ def _model_asked_for(argv: Sequence[str] | None) -> str:
 
 def _make_parser(model: str) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="snn-helpers", description="Learn and run spiking networks on event data.", allow_abbrev=False
+        prog="snn-helpers",
+        description="Learn and run spiking networks on event data.",
     )
-    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="name", metavar="COMMAND", parser_class=_Parser)
 
-    train = commands.add_parser("train", help="train or test a network", allow_abbrev=False)
+    def refuse_nothing(args: argparse.Namespace):
+        parser.error(f"a command is missing: {', '.join(commands.choices)}. `snn-helpers --help` says what they do")
+
+    parser.set_defaults(command=refuse_nothing, parser=parser)
+
+    train = commands.add_parser("train", help="train or test a network")
     _add_config_flags(train, model)
-    train.set_defaults(command=_train, parser=train)
+    train.set_defaults(command=_train)
 
     verify = commands.add_parser(
         "verify-resume",
         help="show that a killed and resumed run is the uninterrupted one",
         description="Trains twice with the same flags, once through and once killed and resumed, and compares weights, "
         "optimiser, schedule and history bit for bit. Takes the flags of `snn-helpers train`; default --profile smoke.",
-        allow_abbrev=False,
     )
     verify.add_argument("--kills", type=int, default=3, help="how often the second run is killed (default 3)")
     _add_config_flags(verify, model, hidden=_CHOSEN["verify-resume"])
-    verify.set_defaults(command=_verify_resume, parser=verify)
+    verify.set_defaults(command=_verify_resume)
 
     protocol = commands.add_parser(
         "protocol",
@@ -124,26 +132,26 @@ def _make_parser(model: str) -> argparse.ArgumentParser:
         "five folds of the real ones, with a learning rate, epochs and, where none is given, a warp of its own); real "
         "(five folds, real ones alone); full (official N-MNIST, profile full). Takes the flags of `snn-helpers train`. "
         "What was done before is not done again.",
-        allow_abbrev=False,
     )
     protocol.add_argument("protocol", choices=("simulated", "transfer", "finetune", "real", "full"))
     protocol.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="default 0 1 2 3 4")
     protocol.add_argument("--real_dir", help="folder of real recordings, Train/<digit>/*.bin; default $SNN_REAL_DATA")
     _add_config_flags(protocol, model, hidden=_CHOSEN["protocol"])
-    protocol.set_defaults(command=_protocol, parser=protocol)
+    protocol.set_defaults(command=_protocol)
 
     add_data_commands(commands)
     _add_activation_flags(commands)
     add_exchange_commands(commands)
     add_batch_commands(commands)
-    doctor = commands.add_parser("doctor", help="say what is wrong here, and what mends it", allow_abbrev=False)
-    doctor.set_defaults(command=_doctor, parser=doctor)
+    doctor = commands.add_parser("doctor", help="say what is wrong here, and what mends it")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
 def _add_activation_flags(commands) -> None:
     look = commands.add_parser(
-        "visualize-activations", help="draw what a trained network does, with an HTML report", allow_abbrev=False
+        "visualize-activations",
+        help="draw what a trained network does, with an HTML report",
     )
     look.add_argument("--model", default="cnn", choices=tuple(MODELS), help="default cnn")
     look.add_argument("--plugins", metavar="FILES", help="plugin files of the network, where they were moved")
@@ -157,7 +165,7 @@ def _add_activation_flags(commands) -> None:
     look.add_argument("--visualize_all", action="store_true", help="every figure below")
     for name in ACTIVATION_FIGURES:
         look.add_argument(f"--{name}", action="store_true", help=f"draw {name.replace('_', ' ')}")
-    look.set_defaults(command=_visualize_activations, parser=look)
+    look.set_defaults(command=_visualize_activations)
 
 
 def _add_config_flags(parser: argparse.ArgumentParser, model: str, hidden: Sequence[str] = ()) -> None:

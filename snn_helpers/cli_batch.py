@@ -31,7 +31,6 @@ def add_batch_commands(commands) -> None:
         "tutorial",
         help="copy the series of notebooks to a folder, open it, run it",
         description="Copies the notebooks that come with the package. One that you have changed is never overwritten.",
-        allow_abbrev=False,
     )
     tutorial.add_argument("--out", type=_path, default=_TUTORIAL, help=f"your folder (default {_TUTORIAL})")
     then = tutorial.add_mutually_exclusive_group()
@@ -39,16 +38,16 @@ def add_batch_commands(commands) -> None:
     then.add_argument("--run", action="store_true", help="then run them all headlessly; ends with a table of findings")
     _add_parameters(tutorial)
     _add_limits(tutorial)
-    tutorial.set_defaults(command=_tutorial, parser=tutorial)
+    tutorial.set_defaults(command=_tutorial)
 
-    run = commands.add_parser("run", help="execute notebooks headlessly, in order", allow_abbrev=False)
+    run = commands.add_parser("run", help="execute notebooks headlessly, in order")
     run.add_argument("notebooks", nargs="+", type=_path, help="notebooks to execute")
     run.add_argument("--out", type=_path, default="runs/latest", help="folder for the executed notebooks")
     _add_parameters(run)
     _add_limits(run)
-    run.set_defaults(command=_run, parser=run)
+    run.set_defaults(command=_run)
 
-    sweep = commands.add_parser("sweep", help="run a notebook over settings, and go on with it", allow_abbrev=False)
+    sweep = commands.add_parser("sweep", help="run a notebook over settings, and go on with it")
     sweep.add_argument("notebook", type=_path, help="notebook, or a .toml file with the plan")
     sweep.add_argument(
         "--grid", nargs="+", default=[], metavar="NAME=VALUES",
@@ -70,13 +69,13 @@ def add_batch_commands(commands) -> None:
     sweep.add_argument("--scheduler", metavar="ADDRESS", help="dask workers of a running scheduler")
     _add_parameters(sweep)
     _add_limits(sweep)
-    sweep.set_defaults(command=_sweep, parser=sweep)
+    sweep.set_defaults(command=_sweep)
 
-    report = commands.add_parser("report", help="say what a sweep has found", allow_abbrev=False)
+    report = commands.add_parser("report", help="say what a sweep has found")
     report.add_argument("sweep", type=_path, help="folder of the sweep")
     report.add_argument("--metric", help="result to compare by; default the sweep's")
     report.add_argument("--notebook", action="store_true", help="also as an executed notebook, report.ipynb")
-    report.set_defaults(command=_report, parser=report)
+    report.set_defaults(command=_report)
 
 
 def _tutorial(args: argparse.Namespace) -> int:

@@ -19,7 +19,6 @@ def add_data_commands(commands) -> None:
         description="Looks through the recordings, says what it found, and writes them as a data set: afterwards "
         "`--dataset NAME` and load_dataset(NAME) take it. Reads AEDAT 2, 3.1 and 4, EVT 2, 2.1 and 3, .dat, .es, .bin, "
         "HDF5, NumPy, CSV and MATLAB files; what a file is follows from its content.",
-        allow_abbrev=False,
     )
     bring.add_argument("sources", nargs="+", metavar="SOURCE", help="folder <split>/<class>/<file> or <class>/<file>")
     bring.add_argument("--out", required=True, metavar="NAME", help="name of the data set")
@@ -38,9 +37,9 @@ def add_data_commands(commands) -> None:
     bring.add_argument("--dry_run", action="store_true", help="say what is there, and write nothing")
     bring.add_argument("--skip", action="store_true", help="leave out files that cannot be read")
     bring.add_argument("--replace", action="store_true", help="take the place of a data set of that name")
-    bring.set_defaults(command=_import, parser=bring)
+    bring.set_defaults(command=_import)
 
-    view = commands.add_parser("visualize-data", help="draw recordings as figures", allow_abbrev=False)
+    view = commands.add_parser("visualize-data", help="draw recordings as figures")
     view.add_argument(
         "--dataset", default="simulated", help="simulated (default), motion, nmnist, or what was imported"
     )
@@ -50,7 +49,7 @@ def add_data_commands(commands) -> None:
     view.add_argument("--time_steps", type=int, default=10, help="frames a recording, T (default 10)")
     view.add_argument("--plugins", metavar="FILES", help="files that register data sets of your own, joined by commas")
     view.add_argument("--log_dir", help="folder for the figures (default data in $SNN_LOGS_DIR, else in logs/)")
-    view.set_defaults(command=_visualize_data, parser=view)
+    view.set_defaults(command=_visualize_data)
 
 
 def _import(args: argparse.Namespace) -> None:

@@ -30,7 +30,6 @@ def add_exchange_commands(commands) -> None:
         "weights of 8 or 4 bits; says what is kept and what is approximated, and counts the output spikes that differ "
         "on validation recordings. What a format cannot say is refused, by the name of the layer. `weights` writes "
         "weights of 8 bits and a card: how they were made, and their accuracy on the validation and test splits.",
-        allow_abbrev=False,
     )
     out.add_argument("checkpoint", metavar="CHECKPOINT", help="file of a training run, such as best.pt")
     out.add_argument("--to", required=True, choices=tuple(TARGETS), help="format")
@@ -39,7 +38,7 @@ def add_exchange_commands(commands) -> None:
     out.add_argument("--data_dir", help="folder of its recordings; default where it was trained from")
     out.add_argument("--num_samples", type=int, default=100, help="recordings to compare on (default 100; 0: none)")
     out.add_argument("--plugins", metavar="FILES", help="plugin files of the network, where they were moved")
-    out.set_defaults(command=_export, parser=out)
+    out.set_defaults(command=_export)
 
 
 def _export(args: argparse.Namespace) -> None:

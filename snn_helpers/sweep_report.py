@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -162,19 +159,13 @@ def as_html(report: SweepReport) -> str:
     parts += [f"<style>{_STYLE}</style><h1>Sweep of {_safe(report.notebook)}</h1>"]
     parts += [f"<p{_class(line)}>{_safe(line)}</p>" for line in summary_lines(report)]
     for caption, ax in figures(report).items():
-        parts.append(f"<figure>{_picture(ax, caption)}<figcaption>{_safe(caption)}</figcaption></figure>")
+        picture = plots.as_img(plots.as_png(ax.figure), caption)
+        parts.append(f"<figure>{picture}<figcaption>{_safe(caption)}</figcaption></figure>")
     return "".join([*parts, "<h2>Runs</h2>", runs_table(report), "</html>\n"])
 
 
 def _class(line: str) -> str:
     return " class='bad'" if line.startswith(("FAILED", "KILLED", "TIMEOUT")) else ""
-
-
-def _picture(ax: Axes, caption: str) -> str:
-    image = io.BytesIO()
-    ax.figure.savefig(image, format="png")
-    plt.close(ax.figure)
-    return f"<img alt='{_safe(caption)}' src='data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}'>"
 
 
 def runs_table(report: SweepReport, *, links: bool = True) -> str:

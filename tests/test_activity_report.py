@@ -5,7 +5,7 @@ import re
 import matplotlib as mpl
 import pytest
 
-from snn_helpers import TrainConfig, activity_report, cli, train
+from snn_helpers import TrainConfig, cli, train
 from snn_helpers.activity_report import FIGURES, find_checkpoint, write_activity_report
 
 mpl.use("Agg")
@@ -91,13 +91,3 @@ def test_bad_requests_are_refused(checkpoints, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["visualize-activations", "--resume", "x.pt"])
     assert "say what to draw: --visualize_all" in capsys.readouterr().err
-
-
-def test_neurons_shown_are_spread_over_those_that_fire():
-    import numpy as np
-
-    spk = np.zeros((4, 6), np.uint8)
-    spk[:3, 1] = spk[0, 2] = spk[:2, 4] = 1
-    assert activity_report.spread(spk, 2).tolist() == [2, 1]
-    assert activity_report.spread(spk, 9).tolist() == [2, 4, 1]
-    assert activity_report.spread(spk[:, :1], 9).tolist() == []

@@ -139,7 +139,7 @@ def test_page_stands_alone_marks_failures_and_links_the_notebooks(sweep):
     paths = sweep_report.write_report(make_report(sweep), sweep)
     assert [path.name for path in paths] == ["report.html", "report.csv"]
     page = paths[0].read_text()
-    assert page.count("src='data:image/png;base64,") == page.count("<img") == 5
+    assert page.count('src="data:image/png;base64,') == page.count("<img") == 5
     assert "http" not in page
     assert "<script" not in page
     assert "<tr class='bad'><td>bad</td><td>failed</td>" in page

@@ -103,7 +103,8 @@ def test_help_of_train_lists_every_flag(capsys):
         (["train", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["train", "--norm", "batsh"], "argument --norm: invalid choice: 'batsh'"),
         (["trian"], "invalid choice: 'trian'"),
-        ([], "the following arguments are required: COMMAND"),
+        ([], "error: a command is missing: train, verify-resume, protocol, import, "),
+        (["tutorial", "my"], "unexpected word 'my', which belongs to no flag; did you mean --out my?"),
     ],
 )
 def test_wrong_flags_are_named_and_end_with_2(arguments, message, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snn_helpers.models.registry import MODELS
 from snn_helpers.training.config import PROFILES, TrainConfig
 
 FIELDS = [item.name for item in dataclasses.fields(TrainConfig())]
@@ -170,8 +171,9 @@ def test_profile_of_the_environment_is_checked(monkeypatch):
 
 
 def test_learned_numbers_are_those_of_the_network():
-    assert TrainConfig().learned == ()
-    assert TrainConfig(model="resnet", learn="beta, rho").learned == ("beta", "rho")
+    for learn, names in (("none", ()), ("beta, rho", ("beta", "rho"))):
+        config = TrainConfig(model="resnet", learn=learn)
+        assert MODELS["resnet"].arguments(vars(config))["learn"] == names
 
 
 @pytest.mark.parametrize("settings", [{"alpha": 0.5}, {"rho": 0.5}, {"adaptation": 2.0}, {"skip": "none"}])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from snn_helpers.events import digits
-from snn_helpers.events.digits import REAL_PER_CLASS, digit_indices, mnist_digits, twin_index, twin_indices
+from snn_helpers.events.digits import REAL_PER_CLASS, digit_indices, mnist_digits, twin_indices
 
 SPLITS = ("train", "valid", "test")
 
@@ -83,23 +83,3 @@ def test_splits_are_stratified():
 def test_splits_refuse_another_name():
     with pytest.raises(ValueError, match=r"`split` must be one of 'train', 'valid', 'test'; got 'tests'.*'test'"):
         digit_indices("tests")
-
-
-def test_twins_agree_with_the_rule():
-    by_rule = [twin_index(digit, k) for digit in range(10) for k in range(REAL_PER_CLASS[digit])]
-    assert len(by_rule) == 1000
-    np.testing.assert_array_equal(twin_indices(), by_rule)
-
-
-@pytest.mark.parametrize(
-    ("digit", "k", "error", "message"),
-    [
-        (10, 0, ValueError, r"`digit` must be a whole number in \[0, 9\]; got 10"),
-        (3, 93, ValueError, r"`k` must be a whole number in \[0, 92\]; got 93"),
-        (3, -1, ValueError, r"`k` must be"),
-        (3, 0.5, TypeError, r"`k` must be"),
-    ],
-)
-def test_twins_refuse_a_recording_that_is_not_there(digit, k, error, message):
-    with pytest.raises(error, match=message):
-        twin_index(digit, k)

@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
+from snn_helpers.events.frames import FrameSpec
 from snn_helpers.training import estimate as module
 from snn_helpers.training.build import build_model
 from snn_helpers.training.config import TrainConfig
@@ -77,11 +79,18 @@ def test_training_that_cannot_fit_is_refused_before_it_begins(make_folder, data_
     assert not list((tmp_path / "run").glob("*.pt"))
 
 
+class Recordings(list):
+    """Stand in for an `EventDataset`."""
+
+    def binned(self, indices, spec):
+        return np.ones((spec.num_steps, len(indices), *FRAME), np.uint8)
+
+
 class Loader:
     """Stands in for a `FrameLoader` of 2 frames a recording, here of one batch of one recording an epoch."""
 
     def __init__(self, recordings, part=(0, 1)):
-        self.dataset, self.part = range(recordings), part
+        self.dataset, self.part, self.spec = Recordings(range(recordings)), part, FrameSpec(2)
 
     def batches(self, epoch):
         return iter([(torch.ones(2, 1, 2, 34, 34, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))])
@@ -125,8 +134,10 @@ def test_processes_share_out_a_batch_and_the_memory_of_their_machine(monkeypatch
         4 * one,
     ]
     monkeypatch.setattr(module, "free_memory", lambda device: 4 * one - 1)
+    loader = Loader(100, part=(2, 4))
+    loader.batches = None  # a whole batch may not fit: it is made after the memory was found to suffice
     with pytest.raises(MemoryError, match="a training step of 4 processes needs about"):
-        found_by(config, model, Loader(100, part=(2, 4)), 4)
+        found_by(config, model, loader, 4)
 
 
 def test_estimate_says_time_in_the_unit_that_fits():

@@ -61,7 +61,7 @@ def test_layer_times_give_a_slow_layer_its_time():
 
 
 def test_firing_bars_draw_one_bar_a_layer_and_network():
-    ax = firing_bars({"before": {"a": 1.0, "b": 0.0}, "after": {"a": 5.0, "b": 5.0}}, target=5.0)
+    ax = firing_bars({"before": {"a": 1.0, "b": 0.0}, "after": {"a": 5.0, "b": 5.0}})
     assert [bar.get_width() for bar in ax.patches] == [1.0, 0.0, 5.0, 5.0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
 

@@ -14,13 +14,13 @@ from snn_helpers import TrainConfig, diagnose, load_model, record, stream, train
 from snn_helpers.activity import synaptic_operations
 from snn_helpers.models.delayed import DelayedSNN
 from snn_helpers.models.firing import balance_firing
-from snn_helpers.models.front_end import HIDDEN
 from snn_helpers.models.mixed import MixedSNN
 from snn_helpers.models.recurrent import RecurrentSNN
 from snn_helpers.models.registry import MODELS
 from snn_helpers.training.build import make_optimizer
 
 NETWORKS = {"recurrent": RecurrentSNN, "delayed": DelayedSNN, "mixed": MixedSNN}
+HIDDEN = RecurrentSNN.num_hidden
 LAYERS = ["conv1", "conv2", "conv3", "hidden", "output"]
 every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import snntorch as snn
 import torch
-from snntorch import utils
+from snntorch import spikegen, utils
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -271,6 +271,39 @@ def test_inputs_beside_the_first():
     assert_as_loop(net, frames, gain, 1.5)
     fast = accelerate(net)
     assert_equal(fast(frames, shift=1.5, gain=gain), step_loop(net, frames, gain, 1.5))
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "kept states"])
+def test_loop_that_takes_several_tensors_at_once_is_planned(kind):
+    class Fused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen, self.heard = nn.Linear(6, 3), nn.Linear(4, 3)
+            self.lif = lif(output=True) if kind == "kept states" else snn.Leaky(beta=0.9)
+
+        def forward(self, given):
+            seen, heard = given.values() if isinstance(given, dict) else given
+            mem, rec = self.lif.reset_mem(), []
+            for step in range(len(seen)):
+                cur = self.seen(seen[step]) + self.heard(heard[step])
+                spk, mem = self.lif(cur) if kind == "kept states" else self.lif(cur, mem)
+                rec.append(mem)
+            return torch.stack(rec), spk
+
+    seen, heard = events(5, 2, 6), events(5, 2, 4)
+    given = [seen, heard] if kind == "list" else {"seen": seen, "heard": heard}
+    assert_as_loop(Fused(), given, loop=own_loop)
+
+
+def test_step_that_takes_a_dict_is_refused_and_not_taken_for_a_loop():
+    class Step(nn.Sequential):
+        def forward(self, given):
+            return super().forward(given["seen"])
+
+    with pytest.raises(
+        ValueError, match=r"first input must be a tensor .* got dict\. Only a network with its own loop"
+    ):
+        accelerate(Step(*fc_net()))({"seen": events(4, 2, 6)})
 
 
 @pytest.mark.parametrize("given", [(), (3,), (torch.zeros(()),), (torch.zeros(0, 2, 6),)])
@@ -991,6 +1024,44 @@ class Switched(nn.Module):
         return self.lif(cur * 2 if self.training else cur)
 
 
+class Rounded(torch.autograd.Function):
+    """Rounds to few levels, straight through: of weights, or of one recording's currents in one step."""
+
+    @staticmethod
+    def forward(ctx, values, how):
+        if how == "in place":
+            ctx.mark_dirty(values)
+            return values.mul_(2.0)
+        noise = torch.rand_like(values) - 0.5 if how == "noise" else 0.0
+        scale = values.abs().max() / 7
+        return torch.round(values / scale + noise) * scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 0.5, None
+
+
+class RoundedLinear(nn.Linear):
+    how = "weights"
+
+    def forward(self, x):
+        if self.how == "weights":
+            return F.linear(x, Rounded.apply(self.weight, "weights"), self.bias)
+        return Rounded.apply(super().forward(x), self.how)
+
+
+@pytest.mark.parametrize("how", ["weights", "currents", "noise", "in place"])
+def test_autograd_function_of_the_networks_own_is_one_operation(how):
+    net, frames = nn.Sequential(RoundedLinear(6, 5), lif(), RoundedLinear(5, 3), lif(output=True)), events(4, 2, 6)
+    net[0].how = net[2].how = how
+    if how in ("weights", "currents"):
+        assert_as_loop(net, frames)
+        return
+    fast = accelerate(net)
+    with pytest.warns(UserWarning, match=r"random numbers|`Rounded` changes a tensor in place"):
+        torch.manual_seed(1), fast(frames)
+
+
 # What runs by its own loop, with a warning that names the line
 
 
@@ -1128,12 +1199,15 @@ class Recorded(Looped):
                     total += spk
                 case "record":
                     rec[step] = mem2
+                case "record and sum":
+                    rec[step, :, :] = mem2
+                    total += spk
                 case _:
                     total = total + spk
-        return rec if self.how == "record" else total
+        return rec if self.how == "record" else (rec, total) if self.how == "record and sum" else total
 
 
-@pytest.mark.parametrize("how", ["sum", "in place", "record", "select", "late"])
+@pytest.mark.parametrize("how", ["sum", "in place", "record", "record and sum", "select", "late"])
 def test_loop_is_planned_however_it_is_written(how):
     assert_as_loop(Recorded(how), events(5, 2, 6), loop=own_loop)
 
@@ -1193,6 +1267,17 @@ def test_own_code_of_neurons_that_draws_random_numbers_runs_by_the_loop():
     torch.manual_seed(1)
     with pytest.warns(UserWarning, match="random numbers"):
         assert torch.equal(accelerate(net)(frames), expected)
+
+
+def test_random_numbers_before_the_loop_are_those_of_the_loop():
+    class Encoded(Looped):
+        def forward(self, image):
+            return super().forward(spikegen.rate(image, num_steps=6))
+
+    net, image = Encoded(), torch.rand(2, 6)
+    assert_as_loop(net, image, loop=own_loop)
+    fast = accelerate(net)
+    assert not torch.equal(fast(image)[0], fast(image)[0])  # drawn anew in each call
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -1317,6 +1402,17 @@ def test_compiled_network_runs():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert_equal(compiled(frames), step_loop(net, frames))
+
+
+def test_network_that_torch_has_compiled_is_the_one_inside():
+    net, frames = fc_net(), events(4, 2, 6)
+    fast = accelerate(torch.compile(net, backend="eager"))
+    assert_equal(fast(frames), step_loop(net, frames))
+    assert "own loop" not in fast.explain()
+    assert set(fast.state_dict()) == set(net.state_dict())
+    inside = nn.Sequential(torch.compile(nn.Linear(6, 3), backend="eager"), lif())
+    with pytest.warns(UserWarning, match=r"`0` is compiled by torch\.compile; give it as it was before"):
+        accelerate(inside)(frames)
 
 
 @pytest.mark.parametrize("make", [lambda: accelerate(fc_net()), lambda: Leaky(init_hidden=True), SpikingCNN])

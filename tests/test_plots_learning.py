@@ -40,12 +40,11 @@ def test_loss_staircase_cuts_along_the_weight_of_b():
     assert any(np.array_equal(line, [6, 7, 8]) for line in lines)
 
 
-def test_unrolled_neuron_shows_values_and_gradients():
-    words = texts_of(plots.unrolled_neuron({"u1": 0.8, "L": 0.5}, {"u2": -0.25}))
+def test_unrolled_neuron_shows_values():
+    words = texts_of(plots.unrolled_neuron({"u1": 0.8, "L": 0.5}))
     assert "$u_1$ = 0.8" in words
     assert "$L$ = 0.5" in words
     assert "loss" in words
-    assert r"$\partial L/\partial u_2$ = -0.25" in words
 
 
 def test_surrogates_are_drawn_with_the_step_and_their_integrals():

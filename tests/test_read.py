@@ -4,6 +4,7 @@ import gzip
 import os
 import pickle
 import struct
+import sys
 import zipfile
 
 import h5py
@@ -269,7 +270,7 @@ def test_aedat3_golden_bytes(tmp_path):
         read_events(write(tmp_path / "b", header, other, packet[:-3]))
 
 
-@pytest.mark.parametrize("layout", ["group", "root", "compound", "table", "prophesee", "e2vid"])
+@pytest.mark.parametrize("layout", ["group", "root", "compound", "table", "prophesee", "e2vid", "mvsec", "other group"])
 def test_hdf5_layouts(tmp_path, layout):
     path, x, y, t, p = tmp_path / "a", *(EVENTS[field] for field in "xytp")
     with h5py.File(path, "w") as file:
@@ -286,6 +287,12 @@ def test_hdf5_layouts(tmp_path, layout):
             file["CD/events"] = EVENTS
         elif layout == "table":
             file["events"] = np.stack([t, x, y, p], axis=1)
+        elif layout == "mvsec":
+            file["davis/left/events"] = np.stack([x, y, t / 1e6, 2.0 * p - 1], axis=1)
+            file["davis/right/events"] = np.zeros((3, 4))
+        elif layout == "other group":
+            for field in "xytp":
+                file[f"prophesee/left/{field}"] = EVENTS[field]
         else:
             for name, values in (("xs", x), ("ys", y), ("ts", t / 1e6), ("ps", p)):
                 file[f"events/{name}"] = values
@@ -296,6 +303,47 @@ def test_hdf5_layouts(tmp_path, layout):
     expected["t"] += 1_000 if layout == "group" else 0
     np.testing.assert_array_equal(recording.events, expected)
     assert recording.sensor_size == ((240, 180, 2) if layout == "e2vid" else (34, 34, 2))
+
+
+def test_hdf5_with_several_sets_of_events_names_them(tmp_path):
+    with h5py.File(tmp_path / "a", "w") as file:
+        for place in ("left", "right"):
+            for field in "xytp":
+                file[f"{place}/{field}"] = EVENTS[field]
+    with pytest.raises(RecordingError, match=r"2 sets of events in this HDF5 file \(left, right\); expected one"):
+        read_events(tmp_path / "a")
+
+
+@pytest.mark.parametrize("place", ["", "TD/"])
+def test_matlab_of_version_7_3_has_its_mark_behind_a_header_and_columns_of_one_row(tmp_path, place):
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for field, name in zip("xytp", ("x", "y", "ts", "p")):
+            file[place + name] = EVENTS[field].astype(float)[None]
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM")
+    np.testing.assert_array_equal(read_events(path), EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (32001, r"/events/x is packed with Blosc, which h5py cannot .* Run `pip install hdf5plugin`"),
+        (300, "is packed with filter 300,"),
+        (0x8ECF, r"Prophesee's ECF codec, which is not read\. Convert .* `metavision_file_to_dat`"),
+    ],
+)
+def test_hdf5_packed_by_a_codec_that_is_missing_names_it(tmp_path, monkeypatch, code, message):
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)  # as if it were not installed
+    with h5py.File(tmp_path / "a", "w") as file:
+        for field in "xytp":
+            plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plan.set_chunk((len(EVENTS),))
+            plan.set_filter(code, h5py.h5z.FLAG_OPTIONAL, ())
+            shape, kind = h5py.h5s.create_simple((len(EVENTS),)), h5py.h5t.py_create(EVENTS.dtype[field])
+            h5py.h5d.create(file.require_group("events").id, field.encode(), kind, shape, plan)
+    with pytest.raises(RecordingError, match=message):
+        read_events(tmp_path / "a")
 
 
 def test_hdf5_without_events_says_what_it_found(tmp_path):
@@ -309,7 +357,7 @@ def test_hdf5_without_events_says_what_it_found(tmp_path):
     "text",
     [
         "t,x,y,p\n0,3,5,1\n10,0,33,0\n10,33,0,0\n300,7,7,1\n250000,7,8,1\n",
-        "# made by hand\npolarity;x;y;time\n1;3;5;0\n0;0;33;10\n0;33;0;10\n1;7;7;300\n1;7;8;250000\n",
+        "# events made by hand\npolarity;x;y;time\n1;3;5;0\n0;0;33;10\n0;33;0;10\n1;7;7;300\n1;7;8;250000\n",
         "34 34\n0 3 5 1\n10 0 33 0\n10 33 0 0\n300 7 7 1\n250000 7 8 1",
         "\ufeff0\t3\t5\t1\r\n10\t0\t33\t0\r\n10\t33\t0\t0\r\n300\t7\t7\t1\r\n250000\t7\t8\t1\r\n",
     ],
@@ -321,6 +369,15 @@ def test_text_is_read_with_a_header_or_stated_columns(tmp_path, text):
     if options:
         with pytest.raises(RecordingError, match=r"nothing says which of its 4 columns.*--columns txyp"):
             read_events(path)
+
+
+def test_npz_with_python_objects_beside_the_events(tmp_path):
+    path, notes = tmp_path / "a.npz", np.array({"who": "me"}, dtype=object)
+    np.savez(path, events=np.stack([EVENTS[field] for field in "txyp"], axis=1), index=np.arange(3), meta=notes)
+    np.testing.assert_array_equal(read_events(path, columns="txyp"), EVENTS)
+    np.savez(path, meta=notes)
+    with pytest.raises(RecordingError, match="Python objects and no numbers"):
+        read_events(path)
 
 
 @pytest.mark.parametrize(
@@ -378,6 +435,7 @@ def other_files(folder):
         "an MP4 or MOV video": b"\x00\x00\x00\x20ftypisom",
         "a GIF": b"GIF89a",
         "a Python pickle": pickle.dumps({"x": [1]}, protocol=4),
+        "a Prophesee raw file of EVT 4": b"% evt 4\n% format EVT4;height=720;width=1280\n% end\n1234",
         "AEDAT of a version": b"#!AER-DAT5.0\r\n",
         "a PNG picture": b"\x89PNG\r\n\x1a\n",
         "a ZIP archive": (folder / "zip").read_bytes(),
@@ -389,6 +447,8 @@ def test_other_kinds_of_files_are_refused_by_name_and_with_advice(tmp_path):
     for title, path in other_files(tmp_path).items():
         with pytest.raises(RecordingError, match=rf"{path.name}: this is {title}"):
             read_events(path)
+    with pytest.raises(RecordingError, match="this is a Python pickle"):
+        read_events(write(tmp_path / "newer", pickle.dumps({"x": [1]}, protocol=5)))
     with pytest.raises(RecordingError, match=r"Unpack it first; a saved PyTorch file"):
         read_events(tmp_path / "zip")
 

@@ -16,7 +16,7 @@ from snn_helpers.cli import main
 from snn_helpers.engine import SURROGATES
 from snn_helpers.models.registry import MODELS, register_model
 from snn_helpers.models.settings import surrogate_names
-from snn_helpers.training import loop, protocols
+from snn_helpers.training import protocols, resume
 from snn_helpers.training.checkpoint import CheckpointError
 from snn_helpers.training.config import config_class
 from snn_helpers.training.recipes import ANY, NEW, RECIPES, recipe
@@ -281,24 +281,24 @@ def test_new_setting_is_kept_refused_or_free_on_resume_and_test_as_its_scope_say
     fixed = {"model", "run"} if test_only else {"model", "run", "data", "test"}
     kept = fixed if test_only else fixed | {"kept"}
     name = f"of_{scope}"
-    left_out = loop._adopt(TrainConfig(resume="last.pt", test_only=test_only), saved[1], ())
+    left_out = resume.adopt(TrainConfig(resume="last.pt", test_only=test_only), saved[1], ())
     assert getattr(left_out, name) == (2 if scope in kept else 1)
     for value, named in ((3, ()), (1, (name,))):  # another one, also its default if it was typed
         asked = TrainConfig(model="each", resume="last.pt", test_only=test_only, **{name: value})
         if scope in fixed:
             with pytest.raises(CheckpointError, match=f"last.pt: was made with {name} 2, not {value}"):
-                loop._adopt(asked, saved[1], named)
+                resume.adopt(asked, saved[1], named)
         else:
-            assert getattr(loop._adopt(asked, saved[1], named), name) == value
+            assert getattr(resume.adopt(asked, saved[1], named), name) == value
     same = TrainConfig(model="each", resume="last.pt", test_only=test_only, **{name: 2})
-    assert getattr(loop._adopt(same, saved[1], ()), name) == 2
+    assert getattr(resume.adopt(same, saved[1], ()), name) == 2
 
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_new_setting_makes_another_network_or_another_run_as_its_scope_says(saved, scope, tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_RUNS_DIR", str(tmp_path))
     changed = replace(saved[0], **{f"of_{scope}": 3})
-    other_network = loop._clashes(changed, saved[0], names_of(type(saved[0]), "model"))
+    other_network = resume._clashes(changed, saved[0], names_of(type(saved[0]), "model"))
     assert bool(other_network) == (scope == "model")
     folder = tmp_path / f"protocol-real-each-{changed.profile}-seed0"
     folder.mkdir()

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from snn_helpers.training import loop
 from snn_helpers.training.build import build_model, load_model, make_optimizer
 from snn_helpers.training.checkpoint import CheckpointError, load_checkpoint
 from snn_helpers.training.config import TrainConfig
+from snn_helpers.training.logs import progress_line
 from snn_helpers.training.loop import train
 from snn_helpers.training.on_gpu import ahead
 from snn_helpers.training.run import Run
@@ -300,7 +302,7 @@ def test_weights_that_are_no_number_stop_the_run(make_config, monkeypatch, engin
         with torch.no_grad():
             self.model.hidden.weights.weight.fill_(float("nan"))
 
-    monkeypatch.setattr(Run, "_begin", broken)
+    monkeypatch.setattr(Run, "begin", broken)
     with pytest.raises(FloatingPointError, match=f"{found} at epoch 1, step 1; first in the weights of hidden. No"):
         train(make_config(engine=engine))
 
@@ -349,6 +351,12 @@ def test_training_learns_recordings_that_differ_by_their_place(make_config, make
     result = train(make_config(**settings))
     assert result.history[-1]["train_loss"] < 0.8 * result.history[0]["train_loss"]
     assert result.metrics["test_accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(("to_go", "told"), [(0.4, "0:00"), (3_599, "59:59"), (3_600, "1:00:00"), (90_061, "25:01:01")])
+def test_progress_tells_the_time_to_go_in_hours_where_it_takes_hours(to_go, told):
+    row = {"epoch": 0, "train_loss": 1.0, "valid_loss": 1.0, "valid_accuracy": 0.5}
+    assert progress_line(row, 2, 10, to_go).endswith(f"  {told} to go")
 
 
 def test_progress_is_one_line_an_epoch(make_config, capsys, compiling_was_said):
@@ -427,7 +435,7 @@ def test_resnet_trains_with_learned_numbers_in_range_and_resumes(make_config, tm
     options = {"model": "resnet", "learn": "beta,alpha,threshold", "threshold": 0.2, "lr": 0.05, "weight_decay": 0.5}
     result = train(make_config(epochs=2, **options))
     model, config = load_model(tmp_path / "run" / "last.pt")
-    assert (config.model, config.learned) == ("resnet", ("beta", "alpha", "threshold"))
+    assert (config.model, config.learn) == ("resnet", "beta,alpha,threshold")
     for layer in model.spiking_layers().values():
         assert 0 <= layer.neurons.number("beta") <= 1
         assert layer.neurons.number("threshold") > 0
@@ -476,14 +484,31 @@ def test_statistics_are_those_of_plain_recordings(make_config, folder):
     assert torch.allclose(norm.running_var, cur.var((0, 2, 3)), rtol=1e-3)
 
 
+def test_checkpoint_that_a_run_begins_from_is_let_go_before_it_trains(make_config, finished, monkeypatch):
+    load, fit, held = loop.load_checkpoint, Run.fit, []
+
+    def noted(path):
+        state = load(path)
+        held.append(weakref.ref(next(iter(state["model"].values()))))
+        return state
+
+    def fit_alone(run):
+        assert [reference() for reference in held] == [None]
+        fit(run)
+
+    monkeypatch.setattr(loop, "load_checkpoint", noted)
+    monkeypatch.setattr(Run, "fit", fit_alone)
+    train(make_config("next", init_from=finished.paths["last"], epochs=1))
+
+
 @pytest.fixture
 def like_a_gpu(monkeypatch):
     """Have runs on this CPU take their steps as on a GPU: results stay on the device, and are read now and then."""
     fit = Run.fit
 
-    def fit_with_device_step(run, state):
+    def fit_with_device_step(run):
         run.device_step = run._new_device_step()
-        fit(run, state)
+        fit(run)
 
     monkeypatch.setattr(Run, "fit", fit_with_device_step)
 

@@ -17,7 +17,7 @@ def test_figure_marks_errors_and_draws_the_open_recording(make_recording):
     assert [mark.get_text() for mark in scatter.texts] == ["•", "9", "•"]
     assert [mark.get_alpha() for mark in scatter.texts] == [0.25, 1, 0.25]
     assert field.get_title() == "recording 1: 50 events"
-    assert explorer.chosen == [1]
+    assert explorer.state["chosen"] == [1]
 
 
 def test_points_move_from_frame_to_frame():
@@ -55,25 +55,27 @@ def test_monitor_groups_columns_and_leaves_gaps():
     for row in rows:
         monitor.update(row)
     assert monitor.rows[1]["train_loss"] is None
-    panels = panels_of(monitor.rows)
-    assert panels["loss"] == {"train": ([1], [2.0]), "valid": ([1, 2], [1.5, 1.0])}
-    assert panels["share of neurons that fire in a step"] == {"hidden layers": ([1, 2], [0.1, 0.2])}
-    assert [ax.get_title() for ax in monitor.figure().axes] == list(panels)
-    assert panels_of([{"firing/conv1": 0.1, "hidden_spike_fraction": 0.3}])["share of neurons that fire in a step"] == {
-        "conv1": ([1], [0.1])
-    }
+    losses, firing = panels_of(monitor.rows)
+    train, valid = ({"name": "train", "points": [(1, 2.0)]}, {"name": "valid", "points": [(1, 1.5), (2, 1.0)]})
+    assert losses == {"title": "loss", "curves": [train, valid]}
+    assert firing["curves"] == [{"name": "hidden layers", "points": [(1, 0.1), (2, 0.2)]}]
+    assert [ax.get_title() for ax in monitor.figure().axes] == [losses["title"], firing["title"]]
+    assert monitor._curves()["last"] == "epoch 2 of 2 · valid loss 1.000"
+    (by_layer,) = panels_of([{"firing/conv1": 0.1, "hidden_spike_fraction": 0.3}])
+    assert by_layer["curves"] == [{"name": "conv1", "points": [(1, 0.1)]}]
 
 
-def test_monitor_hears_its_button_and_sends_rows_that_json_can_carry():
+def test_monitor_hears_its_button_and_sends_what_json_can_carry():
     monitor = TrainingMonitor()
     assert not monitor.stop_requested
     front = monitor.front
     monitor.update({"epoch": 0, "train_loss": np.float64(2.0), "valid_loss": float("inf")})
-    assert front.rows == [{"epoch": 0, "train_loss": 2.0, "valid_loss": None}]
-    assert type(front.rows[0]["train_loss"]) is float
+    points = front.status["panels"][0]["curves"][0]["points"]
+    assert points == [(1, 2.0)]
+    assert type(points[0][1]) is float
     front.state = {"stop": True}  # what the button sends
     assert monitor.stop_requested
-    assert front.status == {"stopping": True}
+    assert front.status["stopping"]
     monitor.finish("Done.")
     assert front.status["ended"] == "Done."
 

@@ -76,8 +76,7 @@ def test_live_curves_are_shown_once_they_are_complete(shown):
         monitor.update({"epoch": 0, "train_loss": float("nan")})
         assert shown == []
     traits = data(shown[0])["traits"]
-    assert traits["rows"] == [{"epoch": 0, "train_loss": None}]
-    assert traits["status"] == {"ended": "Training has ended."}
+    assert traits["status"] == {"panels": [], "last": "epoch 1 of 1", "ended": "Training has ended."}
     assert list(data(shown[0])["asks"]) == ["stop"]
 
 

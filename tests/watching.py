@@ -2,7 +2,7 @@
 
 import torch
 
-from snn_helpers.activity.taps import Take, attach
+from snn_helpers.activity.taps import attach
 from snn_helpers.engine import Spikes
 
 
@@ -15,7 +15,7 @@ def watched(model, frames):
         spk = spk.count if isinstance(spk, Spikes) else spk
         seen[name] = (spk.detach().to(torch.uint8), mem.detach())
 
-    with torch.no_grad(), attach(model, None, Take(on_layer, lambda: None, lambda output: None)):
+    with torch.no_grad(), attach(model, None, on_layer):
         output = model(frames)
     return seen, output
 

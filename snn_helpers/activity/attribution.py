@@ -58,11 +58,7 @@ class Faithfulness:
 
 
 def attribute_events(
-    model: nn.Module,
-    frames: Tensor,
-    targets: Tensor | None = None,
-    path_steps: int = 12,
-    score: str = "probability",
+    model: nn.Module, frames: Tensor, targets: Tensor | None = None, path_steps: int = 12, score: str = "probability"
 ) -> Attribution:
     """Say which events carried a decision, by integrated gradients from the empty recording.
 

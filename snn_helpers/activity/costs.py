@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,22 +72,13 @@ def synaptic_operations(model: nn.Module, frames: Tensor) -> dict[str, LayerCost
     As NeuroBench counts them (J. Yik et al., Nature Communications 16:1545, 2025): biases, normalisation and the
     neurons themselves are not counted, and an input of 2 counts as one multiplication.
     """
-    counts: dict[str, _Count] = {}
-    hooks = []
-    for path, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            name = path.removesuffix(".weights")
-
-            def on_rows(inputs, times, name=name, module=module):
-                _add(counts.setdefault(name, _Count()), module, inputs, times)
-
-            hooks.append(module.register_forward_pre_hook(InputListener(on_rows)))
-    try:
-        with evaluating(model):
-            over_time(model)(frames)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    counts: dict[str, LayerCost] = {}
+    with contextlib.ExitStack() as hooks, evaluating(model):
+        for path, module in model.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                count = partial(_count, counts, path.removesuffix(".weights"), module)
+                hooks.callback(module.register_forward_pre_hook(InputListener(count)).remove)
+        over_time(model)(frames)
     if not counts:
         raise ValueError(f"{type(model).__name__} ran through neither nn.Conv2d nor nn.Linear: nothing to count.")
     batch = frames.shape[1]
@@ -116,22 +109,18 @@ def estimate_energy(costs: Mapping[str, LayerCost]) -> Energy:
     return Energy(low, high, 1e-3 * PICOJOULES_PER_MAC * sum(cost.dense for cost in costs.values()), caveat)
 
 
-@dataclass
-class _Count:
-    operations: float = 0.0
-    dense: float = 0.0
-    spiking: bool = True
-
-
-def _add(count: _Count, weights: nn.Module, inputs: Tensor, times: int) -> None:
+def _count(counts: dict[str, LayerCost], name: str, weights: nn.Module, inputs: Tensor, times: int) -> None:
     """Add what `weights` do for inputs [..., C, H, W] or [..., features], `times` times."""
+    before = counts.get(name, LayerCost(0.0, 0.0, True))
     live = inputs != 0
     fan_out, dense = _fan_out(weights, inputs)
     # Each input of a kind, summed over the batch first: the sums are whole numbers, far below 2^53.
     per_input = live.reshape(-1, *fan_out.shape).sum(0).double()
-    count.operations += times * float((per_input * fan_out).sum())
-    count.dense += times * dense * (live.numel() // fan_out.numel())
-    count.spiking &= bool((inputs[live].abs() == 1).all())
+    counts[name] = LayerCost(
+        before.operations + times * float((per_input * fan_out).sum()),
+        before.dense + times * dense * (live.numel() // fan_out.numel()),
+        before.spiking and bool((inputs[live].abs() == 1).all()),
+    )
 
 
 def _fan_out(weights: Any, inputs: Tensor) -> tuple[Tensor, float]:

@@ -190,11 +190,12 @@ class Anytime:
 
 def anytime(decided: Decisions, labels: np.ndarray, step_ms: float = 1.0) -> Anytime:
     """Return the accuracy after each step; labels int [B], `step_ms` the length of a step."""
-    right = decided.so_far == _labels(labels, decided.so_far.shape[1])
-    bounds = [wilson_interval(int(row.sum()), len(row)) for row in right]
-    low, high = np.array(bounds).T
-    elapsed = np.arange(1, len(right) + 1) * float(step_ms)
-    return Anytime(elapsed, right.mean(1), low, high, right.shape[1])
+    labels, count = np.asarray(labels), decided.so_far.shape[1]
+    if labels.shape != (count,):
+        raise ValueError(f"`labels` must be one a recording, {count}; got shape {list(labels.shape)}.")
+    right = decided.so_far == labels
+    low, high = np.array([wilson_interval(int(row.sum()), count) for row in right]).T
+    return Anytime(np.arange(1, len(right) + 1) * float(step_ms), right.mean(1), low, high, count)
 
 
 def output_race(spk_rec: np.ndarray, index: int) -> np.ndarray:
@@ -222,13 +223,6 @@ def check_classes(labels: np.ndarray, purpose: str) -> np.ndarray:
     labels = np.asarray(labels)
     if len(np.unique(labels)) < 2:
         raise ValueError(f"`labels` hold one class only ({np.unique(labels)}), on which {purpose} says nothing.")
-    return labels
-
-
-def _labels(labels: np.ndarray, count: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.shape != (count,):
-        raise ValueError(f"`labels` must be one a recording, {count}; got shape {list(labels.shape)}.")
     return labels
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers.activity.taps import Take, attach
+from snn_helpers.activity.taps import attach
 from snn_helpers.engine import Spikes
 from snn_helpers.over_time import evaluating, over_time
 
@@ -41,7 +41,7 @@ class LayerRecord:
         return getattr(self, check_choice("what", what, WHAT))
 
 
-class Recording(Mapping[str, LayerRecord]):
+class Recording(dict[str, LayerRecord]):
     """Layers by name, in the order in which they computed; see `record`.
 
     Attributes
@@ -55,17 +55,16 @@ class Recording(Mapping[str, LayerRecord]):
     def __init__(self, model: nn.Module, layers, what, max_neurons, max_megabytes: float):
         self._model, self._layers = model, layers
         self._what, self._max_neurons, self._max_bytes = what, max_neurons, max_megabytes * 1e6
-        self._records: dict[str, LayerRecord] = {}
         self._bytes = 0
         self._taps: contextlib.ExitStack | None = None
         self.output = None
 
     def __enter__(self) -> Recording:
-        if self._records:
+        if self:
             return self
         self._passes: list[dict[str, _Layer]] = [{}]
-        take = Take(self._take, self._next_pass, self._keep_output)
-        self._taps = attach(self._model, self._layers, take, "mem" in self._what)
+        wants_mem = "mem" in self._what
+        self._taps = attach(self._model, self._layers, self._take, wants_mem, self._next_pass, self._keep_output)
         return self
 
     def __exit__(self, kind, error, trace) -> None:
@@ -74,19 +73,11 @@ class Recording(Mapping[str, LayerRecord]):
         self._taps.close()
         self._taps = None
         if kind is None:
-            self._records = self._finish()
+            self.update(self._finish())
         self._passes = []
 
-    def __getitem__(self, layer: str) -> LayerRecord:
-        if layer not in self._records:
-            raise KeyError(f"nothing was recorded of a layer {layer!r}; recorded: {', '.join(self._records)}")
-        return self._records[layer]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
-
-    def __len__(self) -> int:
-        return len(self._records)
+    def __missing__(self, layer: str) -> LayerRecord:
+        raise KeyError(f"nothing was recorded of a layer {layer!r}; recorded: {', '.join(self)}")
 
     def __repr__(self) -> str:
         shapes = {name: next(a for a in (r.spk, r.mem) if a is not None).shape for name, r in self.items()}
@@ -117,17 +108,13 @@ class Recording(Mapping[str, LayerRecord]):
         if self._max_neurons is not None and size > self._max_neurons:
             rng = np.random.default_rng(0)  # drawn, since evenly spaced ones would repeat a pattern of the image
             chosen = np.sort(rng.choice(size, self._max_neurons, replace=False))
-        parts = {"spk": spk, "mem": mem}
-        kept = {}
+        layer = self._passes[-1].setdefault(name, _Layer(whole, chosen, {what: [] for what in self._what}))
         for what in self._what:
-            part = parts[what]
+            part = spk if what == "spk" else mem
             if part is None:
                 raise ValueError(f"`what`: layer {name!r} hands out no membrane; record only what=('spk',).")
             array = self._on_cpu(name, part.detach(), batch_axes, chosen, what)
-            kept[what] = array if whole else array.copy()  # a step's state may be changed in place by the next
-        layer = self._passes[-1].setdefault(name, _Layer(whole, chosen, {what: [] for what in self._what}))
-        for what, array in kept.items():
-            layer.steps[what].append(array)
+            layer.steps[what].append(array if whole else array.copy())  # the next step may change it in place
 
     def _on_cpu(self, name: str, values: Tensor, batch_axes: int, chosen, what: str) -> np.ndarray:
         if chosen is not None:
@@ -153,8 +140,8 @@ class Recording(Mapping[str, LayerRecord]):
         if len({tuple(one) for one in passes}) > 1:
             raise ValueError("the passes recorded went through different layers; record each on its own.")
         # A model that is called once a step, in a loop of the caller's, does not end a recording with each call.
-        one_step = [not layer.whole and layer.num_calls == 1 for one in passes for layer in one.values()]
-        axis = 0 if all(one_step) else 1
+        calls = [layer for one in passes for layer in one.values()]
+        axis = 0 if all(not layer.whole and len(layer.steps[self._what[0]]) == 1 for layer in calls) else 1
         records = {}
         for name, first in passes[0].items():
             arrays = {what: _join([one[name].stacked(what) for one in passes], axis, name) for what in self._what}
@@ -169,10 +156,6 @@ class _Layer:
     whole: bool
     chosen: np.ndarray | None
     steps: dict[str, list[np.ndarray]]
-
-    @property
-    def num_calls(self) -> int:
-        return len(next(iter(self.steps.values())))
 
     def stacked(self, what: str) -> np.ndarray:
         if not self.whole:

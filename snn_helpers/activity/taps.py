@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,6 @@ from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
 from snn_helpers.neurons import SPIKING, Listener
 from snn_helpers.over_time import Accelerated, layer_name
-
-
-class Take(NamedTuple):
-    """What is called: per layer (name, spk, mem, whole), as a model starts, and with what it returns."""
-
-    layer: Callable
-    start: Callable = lambda: None
-    output: Callable = lambda output: None
 
 
 def find_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -50,22 +42,29 @@ def layer_threshold(model: nn.Module, layer: str) -> float | None:
     return float(value) if value is not None and torch.as_tensor(value).numel() == 1 else None
 
 
-def attach(model: nn.Module, layers: Sequence[str] | None, take: Take, mem: bool = True) -> contextlib.ExitStack:
-    """Listen to the layers of a model; closing what is returned ends it."""
+def attach(
+    model: nn.Module,
+    layers: Sequence[str] | None,
+    on_layer: Callable,
+    mem: bool = True,
+    on_start: Callable = lambda: None,
+    on_output: Callable = lambda output: None,
+) -> contextlib.ExitStack:
+    """Listen to the layers of a model; closing what is returned ends it.
+
+    `on_layer` is called as on_layer(name, spk, mem, whole), see `Listener`; `on_start` as the model starts, and
+    `on_output` with what it returns.
+    """
     found = find_layers(model)
     wanted = [check_choice("layers", name, tuple(found)) for name in (found if layers is None else layers)]
     if not wanted:
         raise ValueError(f"`layers` is empty; there are {', '.join(found)}.")
     taps = contextlib.ExitStack()
     if not isinstance(model, SPIKING):
-        taps.callback(model.register_forward_pre_hook(lambda module, args: take.start()).remove)
-        taps.callback(model.register_forward_hook(lambda module, args, output: take.output(output)).remove)
+        taps.callback(model.register_forward_pre_hook(lambda module, args: on_start()).remove)
+        taps.callback(model.register_forward_hook(lambda module, args, output: on_output(output)).remove)
     for name in wanted:
-
-        def on_spikes(spk, mem, whole, name=name):
-            take.layer(name, spk, mem, whole)
-
-        taps.callback(found[name].register_forward_hook(Listener(on_spikes, mem)).remove)
+        taps.callback(found[name].register_forward_hook(Listener(partial(on_layer, name), mem)).remove)
     return taps
 
 
@@ -102,5 +101,5 @@ def firing_fractions(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         calls[name] = calls.get(name, 0) + 1
         fractions[name] = mean if name not in fractions else fractions[name] + (mean - fractions[name]) / calls[name]
 
-    with attach(model, None, Take(on_layer), mem=False):
+    with attach(model, None, on_layer, mem=False):
         yield fractions

@@ -24,8 +24,8 @@ SEARCHES = ("grid", "random", "optuna")
 REPEAT = "seed"
 """The parameter that repeats a configuration: every value is run for every configuration, also in a random search."""
 
-_WITHOUT_NUMBERS = ("plots", "widgets", "run_figures", "activity_report", "sweep_report", "doctor", "tutorial")
-_WITHOUT_NUMBERS += ("cli", "cli_batch", "cli_data", "cli_exchange", "__main__")
+_WITHOUT_NUMBERS = ("plots", "widgets", "run_figures", "activity_figures", "activity_report", "sweep_report")
+_WITHOUT_NUMBERS += ("doctor", "tutorial", "cli", "cli_batch", "cli_data", "cli_exchange", "__main__")
 
 MOST_RUNS = 100_000  # of a sweep
 

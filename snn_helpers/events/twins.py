@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from snn_helpers._paths import user_path
-from snn_helpers.events.camera import Camera
 from snn_helpers.events.digits import REAL_PER_CLASS, mnist_digits, twin_indices
 from snn_helpers.events.folder import folder_chunks, list_recordings
 from snn_helpers.events.simulate import Recordings, simulate
@@ -32,7 +31,7 @@ class Twins(NamedTuple):
     labels: np.ndarray
 
 
-def load_twins(folder: Path, count: int = 1_000, camera: Camera | None = None) -> Twins | None:
+def load_twins(folder: Path, count: int = 1_000) -> Twins | None:
     """Read real recordings whose digits can be simulated, and simulate these.
 
     Parameters
@@ -41,8 +40,6 @@ def load_twins(folder: Path, count: int = 1_000, camera: Camera | None = None) -
         Holds `Train/<digit>/<index>.bin`; the indices 00001 to 01000 have twins.
     count : int
         How many of the 1,000, spread evenly over the classes.
-    camera : Camera or None
-        Other than the default.
 
     Returns
     -------
@@ -60,5 +57,5 @@ def load_twins(folder: Path, count: int = 1_000, camera: Camera | None = None) -
     offsets = np.concatenate([[0], *(chunk.counts for chunk in chunks)]).cumsum()
     digits = twin_indices()[chosen]
     images, _ = mnist_digits()
-    simulated = simulate(images[digits], digits, camera)
+    simulated = simulate(images[digits], digits)
     return Twins(simulated, Recordings(x=x, y=y, p=p, t=t, offsets=offsets), labels[chosen])

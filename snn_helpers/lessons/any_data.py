@@ -8,13 +8,13 @@ import numpy as np
 
 from snn_helpers._checks import check_int
 from snn_helpers.data import EventDataset
-from snn_helpers.events.frames import saccade_images
 from snn_helpers.events.recording import OVERFLOW_Y
 
 if TYPE_CHECKING:
     import torch
 
 _NMNIST_MS = 300
+_BETWEEN_SACCADES_US = (100_000, 210_000)  # in the rests between them (Orchard et al. 2015)
 _BYTE_PIXELS, _BYTE_T_US = OVERFLOW_Y, 2**23
 
 
@@ -96,14 +96,15 @@ def three_parts(dataset: EventDataset, events: np.ndarray) -> list[tuple[str, np
     list of (str, int64 array [2, H, W])
         Name and event counts (OFF, ON) of N-MNIST's three saccades, or of the thirds of another recording's time.
     """
-    if dataset.is_nmnist:
-        return [(f"saccade {number}", image) for number, image in enumerate(saccade_images(events), 1)]
-    width, height, polarities = dataset.sensor_size
-    images = np.zeros((3, polarities, height, width), np.int64)
     first, last = int(events["t"][0]), int(events["t"][-1])
     part = (events["t"] - first) * 3 // (last - first + 1)
+    if dataset.is_nmnist:
+        part = np.searchsorted(_BETWEEN_SACCADES_US, events["t"], side="right")
+    width, height, polarities = dataset.sensor_size
+    images = np.zeros((3, polarities, height, width), np.int64)
     np.add.at(images, (part, events["p"], events["y"], events["x"]), 1)
-    return [(f"third {number}", image) for number, image in enumerate(images, 1)]
+    word = "saccade" if dataset.is_nmnist else "third"
+    return [(f"{word} {number}", image) for number, image in enumerate(images, 1)]
 
 
 def nominal_step_ms(dataset: EventDataset, num_steps: int) -> float:

@@ -43,16 +43,13 @@ class _Learner:
         return [values.clone() for values in self.network.state_dict().values()]
 
 
-def _resumed(state: dict, keys: tuple[str, ...] = _PARTS) -> list[torch.Tensor]:
-    """Return the weights of a new learner after it took over these parts of a state and three steps more."""
+def _resumed(state: dict) -> list[torch.Tensor]:
+    """Return the weights of a new learner after it took over a state and three steps more."""
     other = _Learner()
     other.steps(3)
-    if "network" in keys:
-        other.network.load_state_dict(state["network"])
-    if "optimizer" in keys:
-        other.optimizer.load_state_dict(state["optimizer"])
-    if "random" in keys:
-        torch.set_rng_state(state["random"])
+    other.network.load_state_dict(state["network"])
+    other.optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
     other.steps(3)
     return other.end()
 

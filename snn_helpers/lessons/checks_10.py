@@ -59,9 +59,9 @@ def energy_nj(counts, picojoules):
 def check_energy_nj(answer: Callable) -> str:
     """Check `energy_nj(counts, picojoules)`."""
 
-    def of(additions: float, multiplications: float, one: float = 0.5, other: float = 4.0) -> float:
+    def of(additions: float, multiplications: float) -> float:
         counts = {"addition": additions, "multiplication": multiplications}
-        table = {"multiplication": other, "addition": one}
+        table = {"multiplication": 4.0, "addition": 0.5}
         return float(as_numbers("the energy", ask(answer, counts, table)))
 
     few = of(2000, 0)

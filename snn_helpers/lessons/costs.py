@@ -1,32 +1,23 @@
-"""What notebook 10 measures with: its network, an ordinary network to compare with, and what operations take."""
+"""What notebook 10 measures of a spiking network: its operations, what they take, and answers for fewer of them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from snn_helpers._checks import check_choice
 from snn_helpers.activity import Decisions, anytime, decisions, synaptic_operations
-from snn_helpers.data import EventDataset
-from snn_helpers.events.frames import Augment
-from snn_helpers.lessons.networks import trained_network
 from snn_helpers.lessons.results import check_results_home
 from snn_helpers.stats import wilson_interval
-from snn_helpers.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from snn_helpers.models.network import SpikingNetwork
-
-_CHUNK = 500  # recordings that are binned at once
-_BATCH, _RATE = 64, 0.01
-_AUGMENT = Augment(max_shift=2, warp=0.15)  # as the pretrained networks learned
 
 
 @dataclass(frozen=True)
@@ -131,37 +122,6 @@ def cost_budget(profile: str) -> CostBudget:
     return _BUDGETS[check_choice("profile", profile, tuple(_BUDGETS))]
 
 
-def network_to_measure(
-    checkpoint: str | None, asked: Mapping[str, Any], short: Mapping[str, Any]
-) -> tuple[SpikingNetwork, TrainConfig, str]:
-    """Return a trained network: named, the pretrained SpikingCNN for N-MNIST's digits, or of other data.
-
-    Parameters
-    ----------
-    checkpoint, asked, short
-        As for `trained_network`, which is asked where the pretrained network does not fit.
-
-    Returns
-    -------
-    model : SpikingNetwork
-        In eval mode.
-    config : TrainConfig
-        What it was trained with.
-    words : str
-        Where it comes from, for the reader.
-    """
-    from snn_helpers.models.cnn import SpikingCNN
-    from snn_helpers.training.build import load_model
-
-    config = TrainConfig(**asked).resolve()
-    if checkpoint is None and config.dataset in ("simulated", "nmnist"):
-        model = SpikingCNN.pretrained()
-        config = TrainConfig(**asked, time_steps=model.card.time_steps).resolve()
-        return model, config, "the pretrained SpikingCNN"
-    path, config, words = trained_network(checkpoint, asked, short)
-    return load_model(path)[0], config, words
-
-
 def operations_by_step(model: nn.Module, frames: Tensor) -> np.ndarray:
     """Return the synaptic operations of each time step of frames [T, B, ...], a mean recording: float [T]."""
     so_far = [
@@ -169,61 +129,6 @@ def operations_by_step(model: nn.Module, frames: Tensor) -> np.ndarray:
         for steps in range(1, len(frames) + 1)
     ]
     return np.diff(so_far, prepend=0.0)
-
-
-def stacked_frames(dataset: EventDataset, parts: int, epoch: int | None = None) -> Tensor:
-    """Return each recording as one image whose channels are its frames: uint8 [N, parts * P, H, W].
-
-    Parameters
-    ----------
-    dataset : EventDataset
-        Recordings.
-    parts : int
-        Frames of a recording; 1 for all its events summed.
-    epoch : int or None
-        Seed of random shifts and distortions; None for the recordings as they are.
-    """
-    options = {} if epoch is None else {"augment": _AUGMENT, "seed": epoch}
-    chunks = [
-        torch.from_numpy(dataset.frames(range(start, min(start + _CHUNK, len(dataset))), parts, **options))
-        for start in range(0, len(dataset), _CHUNK)
-    ]
-    return torch.cat(chunks, 1).transpose(0, 1).flatten(1, 2).contiguous()
-
-
-def train_ordinary(network: nn.Module, images: Sequence[Tensor], labels: np.ndarray, seed: int) -> nn.Module:
-    """Train an ordinary network on square roots of event counts, by AdamW; return it in eval mode.
-
-    Parameters
-    ----------
-    network : nn.Module
-        From images [B, C, H, W] to scores [B, classes].
-    images : sequence of Tensor uint8 [N, C, H, W]
-        One an epoch.
-    labels : ndarray [N]
-        Classes.
-    seed : int
-        Of the order of recordings.
-    """
-    labels, order = torch.from_numpy(labels), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE)
-    steps = len(images) * -(-len(labels) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, steps)
-    network.train()
-    for epoch in images:
-        for chosen in torch.randperm(len(labels), generator=order).split(_BATCH):
-            loss = F.cross_entropy(network(epoch[chosen].float().sqrt()), labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return network.eval()
-
-
-@torch.inference_mode()
-def ordinary_answers(network: nn.Module, images: Tensor) -> np.ndarray:
-    """Return the class that an ordinary network gives each image, int64 [N]."""
-    return network(images.float().sqrt()).argmax(1).numpy()
 
 
 @torch.inference_mode()
@@ -301,22 +206,7 @@ def stop_early(
     return right, stop, (curve.elapsed_ms, curve.accuracy, curve.low, curve.high)
 
 
-class _OnePass(nn.Module):
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.network(frames[0])
-
-
-def multiplications(network: nn.Module, images: Tensor) -> float:
-    """Return the multiplications of one pass of an ordinary network over an image; its padding is not counted."""
-    costs = synaptic_operations(_OnePass(network), images[None, :1].float())
-    return sum(cost.dense for cost in costs.values())
-
-
-def colleagues_network(model: SpikingNetwork, factor: float = 400.0) -> tuple[SpikingNetwork, str]:
+def colleagues_network(model: SpikingNetwork) -> tuple[SpikingNetwork, str]:
     """Return a copy that fires as the network does, with one channel's weights many times larger, and that layer.
 
     A normalisation behind the weights undoes the factor. A network without normalisations is copied as it is.
@@ -327,7 +217,7 @@ def colleagues_network(model: SpikingNetwork, factor: float = 400.0) -> tuple[Sp
     if not normed:
         return copied, list(layers)[min(1, len(layers) - 1)]
     name = normed[min(1, len(normed) - 1)]
-    layer, channel = layers[name], 0
+    layer, channel, factor = layers[name], 0, 400.0
     with torch.no_grad():
         layer.weights.weight[channel] *= factor
         layer.norm.running_mean[channel] *= factor

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 
 def show(figure, caption: str, alt: str, provenance: str = "") -> None:
     """Display a figure with one caption sentence under it, alt text, and the data's provenance in the corner.
@@ -20,13 +18,9 @@ def show(figure, caption: str, alt: str, provenance: str = "") -> None:
         Where the data come from; empty for figures of formulas.
     """
     from IPython.display import Image, Markdown, display
-    from matplotlib import pyplot as plt
 
-    from snn_helpers.plots import stamp
+    from snn_helpers.plots import as_png, stamp
 
     if provenance:
         stamp(figure, provenance)
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    plt.close(figure)
-    display(Image(image.getvalue(), format="png", alt=alt), Markdown(f"*{caption}*"))
+    display(Image(as_png(figure), format="png", alt=alt), Markdown(f"*{caption}*"))

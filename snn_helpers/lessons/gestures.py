@@ -73,7 +73,7 @@ class Sessions:
     damaged: Path
 
 
-def record_gestures(folder: Path, subjects: int, seconds: float, seed: int = 0) -> Sessions:
+def record_gestures(folder: Path, subjects: int, seconds: float) -> Sessions:
     """Have made-up people make gestures before the simulated camera, and write a file for each of them.
 
     It prints how far it is, since it takes many seconds.
@@ -86,8 +86,6 @@ def record_gestures(folder: Path, subjects: int, seconds: float, seed: int = 0) 
         Persons, of which each has a size, a place, a reach and a speed of their own. One more has a damaged file.
     seconds : float
         Length of each gesture.
-    seed : int
-        Of the persons and the camera.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table, rows, path = folder / "labels.csv", [], folder
@@ -95,7 +93,7 @@ def record_gestures(folder: Path, subjects: int, seconds: float, seed: int = 0) 
         path = folder / f"user{number + 1:02d}{_SUFFIXES[number % len(_SUFFIXES)]}"
         if number == subjects:
             path = path.with_suffix(".aedat")
-        parts, labels = [], list(_session(number, seconds, seed))
+        parts, labels = [], list(_session(number, seconds))
         if number == subjects:
             labels = labels[:2]  # nobody will see more of it
         for label, start_us, stop_us, events in labels:
@@ -114,14 +112,14 @@ def record_gestures(folder: Path, subjects: int, seconds: float, seed: int = 0) 
     return Sessions(folder, table, path)
 
 
-def _session(number: int, seconds: float, seed: int) -> Iterator[tuple[str, int, int, np.ndarray]]:
+def _session(number: int, seconds: float) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """Yield (label, start, stop, events) of each gesture of a subject, one after the other in time."""
-    rng = np.random.default_rng([seed, number])
+    rng = np.random.default_rng([0, number])
     subject = _draw_subject(rng)
     start_us = int(rng.integers(2_000_000, 9_000_000))  # a camera's clock does not begin with the first gesture
     for place, label in enumerate(rng.permutation(list(GESTURES))):
         frames, times = film(subject, label, seconds, rng)
-        events = simulate_events(frames, times, _CAMERA, seed=seed + 1_000 * number + place)
+        events = simulate_events(frames, times, _CAMERA, seed=1_000 * number + place)
         events["t"] += start_us
         yield str(label), start_us, start_us + int(times[-1]), events
         start_us += int(times[-1]) + _PAUSE_US

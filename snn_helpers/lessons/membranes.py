@@ -67,15 +67,15 @@ def cortical_membrane(current: np.ndarray, times_ms: np.ndarray, adapting: bool 
     return _solve(np.asarray(times_ms, float), np.asarray(current, float), rest, slow)[0]
 
 
-def spike_times_ms(membrane: np.ndarray, times_ms: np.ndarray, level_mv: float = 0.0) -> np.ndarray:
-    """Return the times at which a membrane potential [T] in mV crosses a level from below.
+def spike_times_ms(membrane: np.ndarray, times_ms: np.ndarray) -> np.ndarray:
+    """Return the times at which a membrane potential [T] in mV crosses 0 from below.
 
     Examples
     --------
     >>> spike_times_ms(np.array([-70.0, 20, -60, -50, 10]), np.arange(5.0))
     array([1., 4.])
     """
-    return times_ms[1:][(membrane[:-1] <= level_mv) & (membrane[1:] > level_mv)]
+    return times_ms[1:][(membrane[:-1] <= 0) & (membrane[1:] > 0)]
 
 
 def circuit_response(current: np.ndarray, times_ms: np.ndarray, until_ms: float) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from snn_helpers.stats import mean_interval
 
@@ -61,9 +60,9 @@ _RIGHT = {
 def stored_memories() -> MemoryStudy:
     """Return the study that was run beforehand."""
     shares = {
-        setting: MappingProxyType({name: tuple(right / _N for right in counts) for name, counts in rows.items()})
+        setting: {name: tuple(right / _N for right in counts) for name, counts in rows.items()}
         for setting, rows in _RIGHT.items()
     }
     seeds = len(next(iter(_RIGHT["short gaps"].values())))
     words = f"simulated motion, test, n = {_N:,}, {seeds} seeds"
-    return MemoryStudy(MappingProxyType(shares), _N, words)
+    return MemoryStudy(shares, _N, words)

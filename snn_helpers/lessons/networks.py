@@ -80,7 +80,7 @@ def network_to_look_inside(
     asked : mapping
         "profile", "dataset", "data_dir" and "seed" of `TrainConfig`, None where nothing was asked for.
     tune : mapping
-        Settings of that further training.
+        Settings of that further training; none leave the pretrained network as it is.
     short : mapping
         Settings of the network to train where there is none.
 
@@ -100,6 +100,8 @@ def network_to_look_inside(
     config = TrainConfig(**asked).resolve()
     if checkpoint is None and config.dataset in ("simulated", "nmnist"):
         model = SpikingCNN.pretrained()
+        if not tune:
+            return model, TrainConfig(**asked, time_steps=model.card.time_steps).resolve(), "the pretrained SpikingCNN"
         config = TrainConfig(model="own", **asked, **tune).resolve()
         train(config, model=model)
         words = f"the pretrained SpikingCNN (T = {model.card.time_steps}), "
@@ -107,6 +109,13 @@ def network_to_look_inside(
         return model.eval(), config, words
     path, config, words = trained_network(checkpoint, asked, short)
     return load_model(path)[0], config, words
+
+
+def network_to_measure(
+    checkpoint: str | None, asked: Mapping[str, Any], short: Mapping[str, Any]
+) -> tuple[nn.Module, TrainConfig, str]:
+    """Return a trained network as `network_to_look_inside` does, the pretrained one as it is."""
+    return network_to_look_inside(checkpoint, asked, {}, short)
 
 
 def faulty_copy(model: nn.Module, layer: str) -> nn.Module:

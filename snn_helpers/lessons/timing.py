@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from snn_helpers.activity.taps import Take, attach
+from snn_helpers.activity.taps import attach
 
 
 def times_in_turns(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, np.ndarray]:
@@ -63,7 +63,7 @@ def layer_times(net: nn.Module, work: Callable[[], object], repeats: int = 5) ->
         passes[-1][name] = passes[-1].get(name, 0.0) + 1000 * (now - last[0])
         last[0] = now
 
-    with attach(net, None, Take(on_layer), mem=False):
+    with attach(net, None, on_layer, mem=False):
         for _ in range(repeats + 1):
             passes.append({})
             last[0] = time.perf_counter()

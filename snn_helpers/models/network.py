@@ -86,16 +86,8 @@ class SpikingNetwork(nn.Module):
 
     Parameters
     ----------
-    engine : {"auto", "snntorch", "reference", "cpu", "cuda"}
-        What computes the layers; see `snn_helpers.accelerate`.
-    norm : {"batch", "none"}
-        Normalisation.
-    num_classes : int
-        Output neurons.
-    in_channels : int
-        Polarities of the frames.
-    image_size : int or (W, H)
-        Pixels of the frames; one number for a square.
+    engine, norm, num_classes, in_channels, image_size
+        As for `SpikingCNN`.
     """
 
     def __init__(self, engine: str, norm: str, num_classes: int, in_channels: int, image_size: int | tuple[int, int]):
@@ -155,11 +147,15 @@ class SpikingNetwork(nn.Module):
         WeightsError
             If the file of weights is missing or damaged.
         """
-        from snn_helpers.models.pretrained import load_pretrained
+        from snn_helpers.models.pretrained import FOLDER, read_weights
 
         if cls.pretrained_name is None:
             raise NotImplementedError(f"no weights of {cls.__name__} come with this package; train it.")
-        return load_pretrained(cls, cls.pretrained_name, engine)
+        card, state = read_weights(FOLDER / f"{cls.pretrained_name}.npz")
+        model = cls(**card.arguments, engine=engine)
+        model.load_state_dict(state)
+        model.card = card
+        return model.eval()
 
     def stream(self, batch: int = 1, step_us: int | None = None, **options: Any) -> Any:
         """Begin a stream through this network, of frames or events as they come; see `snn_helpers.stream`."""

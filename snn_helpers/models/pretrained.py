@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snn_helpers._files import whole_file, write_json
 
@@ -83,15 +83,6 @@ class Card:
         return "\n".join([*lines, *(f"made by: {command}" for command in self.commands)])
 
 
-def load_pretrained(cls: type[nn.Module], name: str, engine: str = "auto") -> nn.Module:
-    """Return a network of this package with the weights that come with it, in eval mode; its `card` says what it is."""
-    card, state = read_weights(FOLDER / f"{name}.npz")
-    model = cls(**card.arguments, engine=engine)
-    model.load_state_dict(state)
-    model.card = card
-    return model.eval()
-
-
 def eight_bits(state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
     """Return weights as they are stored: of two axes or more in 8 bits, with a scale for each output channel.
 
@@ -112,15 +103,11 @@ def eight_bits(state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 def restored(stored: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Return the state_dict that `eight_bits` has stored."""
-    state = {}
-    for name in stored:
-        if name.endswith(_SCALE):
-            continue
-        value = stored[name]
-        if name + _SCALE in stored:
-            value = value * stored[name + _SCALE]
-        state[name] = torch.from_numpy(value)
-    return state
+    return {
+        name: torch.from_numpy(value * stored[name + _SCALE] if name + _SCALE in stored else value)
+        for name, value in stored.items()
+        if not name.endswith(_SCALE)
+    }
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], card: Card) -> Card:

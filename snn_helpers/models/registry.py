@@ -24,9 +24,8 @@ class RegisteredModel(NamedTuple):
         if isinstance(network, str):
             module, _, name = network.partition(":")
             network = getattr(importlib.import_module(module), name)
-        values = self.arguments(settings)
-        takes = inspect.signature(network).parameters
-        return network(**values, **{name: value for name, value in given.items() if name in takes})
+        takes = _takes(network)
+        return network(**self.arguments(settings), **{name: value for name, value in given.items() if name in takes})
 
     def arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return what of a config the network's constructor takes, by name."""
@@ -85,6 +84,17 @@ def register_model(name: str, settings: type, network: Any = None) -> Callable[[
         return cls
 
     return enter if network is None else enter(network)
+
+
+def _takes(network: type) -> set[str]:
+    """Return the names of a constructor's arguments: its own and, where it takes **options, those of its base."""
+    names: set[str] = set()
+    for cls in network.__mro__:
+        parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+        names |= parameters.keys()
+        if all(item.kind is not item.VAR_KEYWORD for item in parameters.values()):
+            break
+    return names
 
 
 def _definition(entry: RegisteredModel) -> Any:

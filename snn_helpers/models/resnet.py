@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_float, check_int
@@ -18,19 +20,6 @@ _NORM_SHIFTS = {"stem": -0.1, "inner": 0.03, "outer": 0.03, "down": -0.4, "hidde
 _WEIGHT_GAINS = {"stem": 1.0, "inner": 2.2, "outer": 1.7, "down": 0.4, "hidden": 0.26, "output": 2.5}
 
 
-def _block_layers(
-    channels: int, beta: float, threshold: float, norm: str, surrogate: str, slope: float | None, learn: tuple[str, ...]
-) -> tuple[nn.Sequential, nn.Sequential]:
-    """Build the two layers of a residual block's branch, Conv 3x3 -> norm -> Leaky each."""
-
-    def layer(name):
-        weights = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
-        neurons = Leaky(beta, threshold, surrogate=surrogate, slope=slope, learn=learn, init_hidden=True)
-        return spiking_layer(weights, neurons, norm, 1, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
-
-    return layer("inner"), layer("outer")
-
-
 def layer_currents(layer: nn.Sequential, spk: Tensor) -> Tensor:
     """Compute the currents that a spiking layer's neurons get from spikes: all of the layer but its neurons."""
     for name, module in layer.named_children():
@@ -38,7 +27,21 @@ def layer_currents(layer: nn.Sequential, spk: Tensor) -> Tensor:
     return spk
 
 
-class ResidualBlock(nn.Module):
+class _Block(nn.Module):
+    """The branch of a residual block: Conv 3x3 -> norm -> Leaky, twice."""
+
+    def __init__(self, channels: int, beta: float = 0.9, threshold: float = 1.0, norm: str = "batch", **options: Any):
+        super().__init__()
+
+        def layer(name):
+            weights = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
+            neurons = Leaky(beta, threshold, init_hidden=True, **options)
+            return spiking_layer(weights, neurons, norm, 1, _NORM_SHIFTS[name], _WEIGHT_GAINS[name])
+
+        self.inner, self.outer = layer("inner"), layer("outer")
+
+
+class ResidualBlock(_Block):
     """Two spiking convolutions and a skip around them; the number of channels and the size stay.
 
     Conv 3x3 -> norm -> Leaky, twice. The input's spikes join
@@ -56,12 +59,14 @@ class ResidualBlock(nn.Module):
     ----------
     channels : int
         Channels in and out.
-    beta, threshold, surrogate, slope, learn
+    beta, threshold
         As for `Leaky`.
     skip : {"sew", "add_then_fire", "none"}
         Where the input joins.
     norm : {"batch", "none"}
         Batch normalisation over time and batch after each convolution.
+    **options
+        surrogate, slope, learn: as for `Leaky`.
     """
 
     def __init__(
@@ -71,13 +76,10 @@ class ResidualBlock(nn.Module):
         threshold: float = 1.0,
         skip: str = "sew",
         norm: str = "batch",
-        surrogate: str = "fast_sigmoid",
-        learn: tuple[str, ...] = (),
-        slope: float | None = None,
+        **options: Any,
     ):
-        super().__init__()
+        super().__init__(channels, beta, threshold, norm, **options)
         self.skip = check_choice("skip", skip, ("sew", "add_then_fire", "none"))
-        self.inner, self.outer = _block_layers(channels, beta, threshold, norm, surrogate, slope, learn)
 
     def forward(self, spk: Tensor) -> Tensor:
         """Compute one time step: spikes [B, C, H, W] to spikes, or sums of them, of the same shape."""
@@ -90,7 +92,7 @@ class ResidualBlock(nn.Module):
         return self.outer.neurons(cur + self.outer.neurons.threshold * spk)
 
 
-class MembraneBlock(nn.Module):
+class MembraneBlock(_Block):
     """Two spiking convolutions and a shortcut that carries currents past all neurons, from block to block.
 
     Conv 3x3 -> norm -> Leaky, twice, as in `ResidualBlock`. The currents that the neurons before the block got are
@@ -100,22 +102,9 @@ class MembraneBlock(nn.Module):
 
     Parameters
     ----------
-    channels, beta, threshold, norm, surrogate, slope, learn
+    channels, beta, threshold, norm, **options
         As for `ResidualBlock`.
     """
-
-    def __init__(
-        self,
-        channels: int,
-        beta: float = 0.9,
-        threshold: float = 1.0,
-        norm: str = "batch",
-        surrogate: str = "fast_sigmoid",
-        learn: tuple[str, ...] = (),
-        slope: float | None = None,
-    ):
-        super().__init__()
-        self.inner, self.outer = _block_layers(channels, beta, threshold, norm, surrogate, slope, learn)
 
     def forward(self, spk: Tensor, cur: Tensor) -> tuple[Tensor, Tensor]:
         """Compute one time step: spikes [B, C, H, W] and the currents that made them, to those of this block."""
@@ -124,20 +113,13 @@ class MembraneBlock(nn.Module):
 
 
 def make_block(
-    channels: int,
-    beta: float = 0.9,
-    threshold: float = 1.0,
-    skip: str = "sew",
-    norm: str = "batch",
-    surrogate: str = "fast_sigmoid",
-    learn: tuple[str, ...] = (),
-    slope: float | None = None,
+    channels: int, beta: float = 0.9, threshold: float = 1.0, skip: str = "sew", norm: str = "batch", **options: Any
 ) -> ResidualBlock | MembraneBlock:
     """Build a residual block with any of the skips; parameters as for `ResidualBlock` and `MembraneBlock`."""
     check_choice("skip", skip, SKIPS)
     if skip == "membrane":
-        return MembraneBlock(channels, beta, threshold, norm, surrogate, learn, slope)
-    return ResidualBlock(channels, beta, threshold, skip, norm, surrogate, learn, slope)
+        return MembraneBlock(channels, beta, threshold, norm, **options)
+    return ResidualBlock(channels, beta, threshold, skip, norm, **options)
 
 
 class SpikingResNet(SpikingNetwork):
@@ -213,7 +195,7 @@ class SpikingResNet(SpikingNetwork):
 
         def block(width):
             here = tuple(number for number in learn if number in Leaky.ranges)
-            return make_block(width, beta, threshold, skip, norm, surrogate, here)
+            return make_block(width, beta, threshold, skip, norm, surrogate=surrogate, learn=here)
 
         first, second = channels
         width, height = (side // 4 for side in frame_size(image_size))

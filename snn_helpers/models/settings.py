@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snn_helpers._checks import check_float, check_int
-from snn_helpers._settings import setting, split_names
+from snn_helpers._settings import setting
 
 NORMS = ("batch", "none")
 SKIPS = ("sew", "add_then_fire", "membrane", "none")
@@ -49,11 +49,6 @@ class CNNSettings:
     learn: str = setting(
         "none", "numbers of the neurons to learn, joined by commas", scope="run", names=("beta", "threshold")
     )
-
-    @property
-    def learned(self) -> tuple[str, ...]:
-        """The numbers of the neurons to learn."""
-        return split_names(self.learn)
 
 
 @dataclass(frozen=True)

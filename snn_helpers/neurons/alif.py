@@ -25,12 +25,7 @@ class ALIF(SpikingNeuron):
         How far a neuron that always fires raises its threshold; b in the source.
     **options
         engine, surrogate, slope, learn ("beta", "threshold", "rho", "adaptation"), init_hidden, output: see
-        `SpikingNeuron`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong type or out of range.
+        `SpikingNeuron`, also for errors.
 
     Notes
     -----
@@ -81,10 +76,8 @@ class SNNTorchALIF(snntorch.SpikingNeuron):
 
     Parameters
     ----------
-    beta, rho : Tensor []
-        Decays of membrane and adaptation per step, in [0, 1].
-    threshold, adaptation : Tensor []
-        Threshold at rest, and its rise b when the neuron always fires.
+    beta, threshold, rho, adaptation : Tensor []
+        As for `ALIF`.
     spike_grad : callable
         Step function with a surrogate gradient, as snnTorch's neurons take it.
     """

@@ -84,8 +84,7 @@ class SpikingNeuron(HiddenState):
     -----
     `equation(cur, spk, *state, **numbers)` and, where neurons do not fire above `threshold`, `excess` are static
     methods in plain torch; see `snn_helpers.engine.reference`. `new_snntorch(numbers, spike_grad)` may build the neuron
-    of snnTorch's that computes the same. On a CPU, the kernel
-    of a kind with an equation alone is generated from it.
+    of snnTorch's that computes the same. On a CPU, the kernel of a kind with an equation alone is generated from it.
     """
 
     kind: ClassVar[str]
@@ -130,10 +129,8 @@ class SpikingNeuron(HiddenState):
 
     def _check(self, name: str, value: float | Tensor) -> None:
         low, high = self.ranges[name]
-        for edge in (value.min(), value.max()) if isinstance(value, Tensor) else (value,):
-            check_float(
-                name, edge.item() if isinstance(edge, Tensor) else edge, low=low, high=high, above=name == "threshold"
-            )
+        for edge in (value.min().item(), value.max().item()) if isinstance(value, Tensor) else (value,):
+            check_float(name, edge, low, high, above=name == "threshold")
 
     def _edges(self, name: str) -> tuple[float | None, float | None]:
         return (LEAST_THRESHOLD, None) if name == "threshold" else self.ranges[name]
@@ -175,9 +172,8 @@ class SpikingNeuron(HiddenState):
         if not self.init_hidden:
             return kernels.neurons(cur, self.neuron(), self.engine)
         refuse_export()
-        neuron, hidden = self.neuron(), self.hidden
-        if not hidden or (hidden[0].shape, hidden[0].dtype, hidden[0].device) != (cur.shape, cur.dtype, cur.device):
-            hidden = [torch.zeros_like(cur)] * (1 + len(self.states))  # another batch: snnTorch's neurons do so, too
+        neuron = self.neuron()
+        hidden = self.hidden_for(cur) or (torch.zeros_like(cur),) * (1 + len(self.states))
         spk, state = neuron.step(cur, hidden[0], hidden[1:], self._step_numbers(neuron, cur, hidden[0]))
         self.hidden = (spk, *state)
         return (spk, self.membrane(state)) if self.output else spk
@@ -232,9 +228,9 @@ class SpikingNeuron(HiddenState):
         if neuron is None:
             return run(cur, self.neuron())
         state, spk_rec, mem_rec = [None] * len(self.states), [], []
-        neuron.to(cur.device)
+        spk, takes_spk = None, hasattr(neuron.to(cur.device), "recurrent")  # snnTorch's recurrent kinds ask for them
         for cur_now in cur:
-            spk, *state = neuron(cur_now, *state)
+            spk, *state = neuron(cur_now, spk, *state) if takes_spk else neuron(cur_now, *state)
             spk_rec.append(spk)
             mem_rec.append(self.membrane(state))
         return torch.stack(spk_rec), torch.stack(mem_rec)

@@ -49,10 +49,7 @@ class Delay(HiddenState):
 
     def forward(self, spk: Tensor) -> Tensor:
         """Compute one time step: spikes [B, C, ...] to [B, len(delays) C, ...]."""
-        past = self.hidden
-        if past and (past[0].shape, past[0].dtype, past[0].device) != (spk.shape, spk.dtype, spk.device):
-            past = ()  # another batch
-        line = (spk.clone(), *past)  # newest first; whoever gets the spikes may change them
+        line = (spk.clone(), *self.hidden_for(spk))  # newest first; whoever gets the spikes may change them
         self.hidden = line[: max(self.delays)]
         zeros = torch.zeros_like(spk)
         return torch.cat([line[delay] if delay < len(line) else zeros for delay in self.delays], 1)
@@ -63,7 +60,7 @@ class Delay(HiddenState):
 
     def go_on(self, spk: Tensor) -> Tensor:
         """Compute further steps [T, B, C, ...] after those whose last spikes are the state; keep the last of these."""
-        past = self.hidden if self.hidden and self.hidden[0].shape == spk.shape[1:] else ()
+        past = self.hidden_for(spk[0])
         line = torch.cat([torch.stack(past[::-1]), spk]) if past else spk
         self.hidden = tuple(line.flip(0)[: max(self.delays)])
         return delayed(line, self.delays)[len(past) :]

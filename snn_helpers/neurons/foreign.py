@@ -39,11 +39,7 @@ class OwnCode(Neuron):
         plain = {
             name: value for name, value in vars(self.module).items() if isinstance(value, bool | int | float | str)
         }
-        options = (
-            self.module.state_function.__name__,
-            self.reset,
-            tuple(sorted(plain.items())),
-        )
+        options = (self.module.state_function.__name__, self.reset, tuple(sorted(plain.items())))
         return type(self.module), *options, identity(self.surrogate), self.recurrence is None
 
     def step(self, cur: Tensor, spk: Tensor, state: Sequence[Tensor], numbers: dict[str, Tensor]) -> tuple:

@@ -16,6 +16,12 @@ class HiddenState(nn.Module):
 
     hidden: tuple[Tensor, ...] = ()
 
+    def hidden_for(self, like: Tensor) -> tuple[Tensor, ...]:
+        """Return what is kept, or nothing where it is of another batch than `like` [B, ...]: snnTorch does so, too."""
+        kept = self.hidden
+        fits = kept and (kept[0].shape, kept[0].dtype, kept[0].device) == (like.shape, like.dtype, like.device)
+        return kept if fits else ()
+
     def reset_hidden(self) -> None:
         """Let the next step start at zero, and let go of the graph behind the last."""
         self.hidden = ()

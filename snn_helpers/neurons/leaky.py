@@ -19,12 +19,8 @@ class Leaky(SpikingNeuron):
     threshold : float or Tensor, > 0
         A membrane strictly above it fires.
     **options
-        engine, surrogate, slope, learn ("beta", "threshold"), init_hidden, output: see `SpikingNeuron`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong type or out of range.
+        engine, surrogate, slope, learn ("beta", "threshold"), init_hidden, output: see `SpikingNeuron`, also for
+        errors.
 
     Notes
     -----

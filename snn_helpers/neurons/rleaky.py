@@ -32,11 +32,6 @@ class RLeaky(SpikingNeuron):
         The connections V, `recurrent.weight` [n, n], without a bias. They are drawn with a standard deviation of
         `0.3 threshold / sqrt(n)`, so that a layer does not excite itself.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong type or out of range.
-
     Notes
     -----
     mem[t] = beta mem[t-1] + cur[t] + V spk[t-1] - threshold spk[t-1]; spk[t] = 1 where mem[t] > threshold. Gradients
@@ -65,19 +60,15 @@ class RLeaky(SpikingNeuron):
     def _step_numbers(self, neuron, cur, spk):
         return neuron.tensors(cur) | {"drive": self.recurrent(spk)}
 
-    def run_snntorch(self, cur: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `forward` does over time by a loop over `snntorch.RLeaky`: the independent reference."""
-        neuron, spk, mem, spk_rec, mem_rec = self.snntorch_neuron().to(cur.device), None, None, [], []
+    def snntorch_neuron(self):
+        """Return a new `snntorch.RLeaky` with these parameters and these very connections."""
+        neuron = super().snntorch_neuron()
         neuron.recurrent = self.recurrent
-        for cur_now in cur:
-            spk, mem = neuron(cur_now, spk, mem)
-            spk_rec.append(spk)
-            mem_rec.append(mem)
-        return torch.stack(spk_rec), torch.stack(mem_rec)
+        return neuron
 
     @classmethod
     def new_snntorch(cls, numbers, spike_grad):
-        """Return `snntorch.RLeaky` with these very tensors; its connections are to be put in."""
+        """Return `snntorch.RLeaky` with these very tensors; `snntorch_neuron` puts the connections in."""
         neuron = snntorch.RLeaky(0.0, linear_features=1, spike_grad=spike_grad)
         neuron.beta, neuron.threshold = numbers["beta"], numbers["threshold"]
         return neuron

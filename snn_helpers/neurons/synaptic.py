@@ -21,12 +21,8 @@ class Synaptic(SpikingNeuron):
     beta, threshold
         As for `Leaky`.
     **options
-        engine, surrogate, slope, learn ("alpha", "beta", "threshold"), init_hidden, output: see `SpikingNeuron`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter is of the wrong type or out of range.
+        engine, surrogate, slope, learn ("alpha", "beta", "threshold"), init_hidden, output: see `SpikingNeuron`,
+        also for errors.
 
     Notes
     -----

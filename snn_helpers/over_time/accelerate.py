@@ -25,7 +25,7 @@ from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, Stage, as_one_step, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
 from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
-from snn_helpers.over_time.trace import CannotTrace, Traced, tensors, trace
+from snn_helpers.over_time.trace import DRAWS, CannotTrace, Traced, tensors, trace
 
 _PLANS = 64
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
@@ -99,20 +99,19 @@ class OverTime(NotRead):
 
     def run(self, *inputs: Any, **options: Any) -> Any:
         """Run the network on its input over time; anything else goes to its method as it is."""
-        if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].dim() == 0 or len(inputs[0]) == 0:
-            given = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in inputs]
-            given = given[0] if given else "none"
-            raise ValueError(f"the first input must be a tensor [T, B, ...] of one step or more; got {given}.")
+        frames = next(iter(tensors(inputs[:1])), None)  # the first of several, where a loop takes a dict of them
+        if frames is None or frames.dim() == 0 or len(frames) == 0:
+            raise _no_frames(inputs)
         planned = self._planned(inputs, options)
         if self._goes_on and not (isinstance(planned, _Planned) and planned.program.one_step):
             self.continued_program(*inputs)  # refuses a network whose state is not known
-        reason = self._why_loop(inputs[0])
+        reason = self._why_loop(frames)
         if reason is None and isinstance(planned, _Planned):
             self.last = planned
             return self._carry_out(planned, inputs, options)
         loops = planned.loops if isinstance(planned, _Unplanned) else not planned.program.one_step
         self.last = reason or planned.reason
-        if inputs[0].numel() and (reason or planned.told):
+        if frames.numel() and (reason or planned.told):
             self._warn(self.last)
         return self._loop(inputs, options, loops)
 
@@ -150,11 +149,14 @@ class OverTime(NotRead):
         if not self.neurons or any(isinstance(module, Accelerated) for module in self.net.modules()):
             return _Unplanned("its neurons take all steps in one call", loops=True, told=False)
         step = None
-        if all(neuron.init_hidden for neuron in self.neurons):
+        keep = all(neuron.init_hidden for neuron in self.neurons)
+        if keep and isinstance(inputs[0], Tensor):
             step = _try(lambda: trace(self.net, self.method, self.as_step(inputs[0][0]), *inputs[1:], **options))
             if isinstance(step, Traced) and step.calls == 1 and not step.resets and not step.indexed:
                 return self._as_program(lambda: one_step(step), loops=False)
         whole = _try(lambda: trace(self.net, self.method, *inputs, **options))
+        if keep and step is None and not whole.resets and whole.calls < 2:
+            raise _no_frames(inputs)
         loops = step is None or step.resets or whole.resets or (step.calls != whole.calls and whole.calls > 0)
         if loops and isinstance(whole, Traced) and whole.calls == 1:
             if step is None or whole.resets or whole.indexed:
@@ -172,6 +174,9 @@ class OverTime(NotRead):
     def _as_program(self, make: Callable[[], Program], loops: bool) -> _Planned | _Unplanned:
         try:
             program = make()
+            drawn = next((op for op in program.steps if _name(op) in DRAWS), None)
+            if drawn is not None:  # in each step anew
+                raise CannotTrace(f"it draws random numbers (`{_name(drawn)}`){drawn.line}")
         except CannotTrace as err:
             return _Unplanned(str(err), loops)
         return _Planned(program, [plan(stage, self.net) for stage in program.stages])
@@ -189,7 +194,7 @@ class OverTime(NotRead):
         return next(kinds, torch.get_default_dtype())
 
     def _carry_out(self, planned: _Planned, inputs: tuple, options: dict[str, Any]) -> Any:
-        program, frames = planned.program, inputs[0]
+        program, frames = planned.program, tensors(inputs)[0]
         given = dict(zip(program.inputs, tensors((inputs, options)), strict=True))
         fixed = _Fixed(self.net, program.constants, given)
         engine = self.runner.event_driven(torch.empty(0, dtype=self._dtype, device=frames.device))
@@ -307,8 +312,18 @@ class OverTime(NotRead):
         return action.how if fused else self.runner.how(neuron, self._example())
 
 
+def _no_frames(inputs: tuple) -> ValueError:
+    given = [tuple(item.shape) if isinstance(item, Tensor) else type(item).__name__ for item in inputs[:1]]
+    return ValueError(
+        f"the first input must be a tensor [T, B, ...] of one step or more; got {given[0] if given else 'none'}. Only "
+        "a network with its own loop over time may take a dict or a list of tensors."
+    )
+
+
 def _name(op) -> str:
-    return op.target if isinstance(op.target, str) else getattr(op.target, "__name__", str(op.target))
+    owner = getattr(op.target, "__self__", None)
+    target = owner if isinstance(owner, type) else op.target  # of an autograd.Function its name, not that of `apply`
+    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
 
 
 class _Fixed(dict):
@@ -517,6 +532,7 @@ def accelerate(net: nn.Module, engine: str = "auto") -> Accelerated:
     >>> tuple(spk_rec.shape)
     (5, 2, 3)
     """
+    net = getattr(net, "_orig_mod", net)  # what torch.compile has wrapped
     if isinstance(net, Accelerated):
         return net
     _check_module(net)

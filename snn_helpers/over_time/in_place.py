@@ -112,7 +112,7 @@ def join_equal_constants(graph: fx.Graph, net: nn.Module) -> None:
 def stack_records(graph: fx.Graph) -> None:
     """Replace a tensor that is written part by part along an axis, as by `rec[step] = spk`, by a stack of the parts."""
     for node in list(graph.nodes):
-        if node.target is not written or any(user.target is written for user in node.users):
+        if node.target is not written or not node.users or any(user.target is written for user in node.users):
             continue
         chain = [node]  # from the last write to the first
         while isinstance(before := chain[-1].args[0], fx.Node) and before.target is written and len(before.users) == 1:
@@ -124,7 +124,8 @@ def stack_records(graph: fx.Graph) -> None:
         parts = {place: write.args[2] for place, write in zip(places, chain)}
         shape = record.select(axes[0], 0).shape
         if all(_is_part(part, shape, record.dtype) for part in parts.values()):
-            with graph.inserting_after(node):
+            # Where it is used first, behind all steps: else it would be an operation of the last step alone.
+            with graph.inserting_before(min(node.users)):
                 stack = graph.call_function(torch.stack, ([parts[place] for place in sorted(parts)], axes[0]))
             stack.meta = {"val": record, "line": node.meta["line"]}
             node.replace_all_uses_with(stack)
@@ -139,6 +140,13 @@ def _is_part(part: Any, shape: torch.Size, dtype: torch.dtype) -> bool:
 
 def _axis_and_place(index: Any) -> tuple[int | None, int]:
     """Return which axis one number of an index is for, and the number; axis None if the index is any other."""
-    *whole, place = index if isinstance(index, tuple) else (index,)
-    plain = type(place) is int and all(isinstance(item, slice) and item == slice(None) for item in whole)
+    parts = list(index if isinstance(index, tuple) else (index,))
+    while len(parts) > 1 and (parts[-1] is Ellipsis or _is_whole(parts[-1])):
+        parts.pop()
+    *whole, place = parts
+    plain = type(place) is int and all(_is_whole(item) for item in whole)
     return len(whole) if plain else None, place
+
+
+def _is_whole(item: Any) -> bool:
+    return isinstance(item, slice) and item == slice(None)

@@ -43,6 +43,7 @@ from snn_helpers.over_time.norm import NormOverTime
 from snn_helpers.over_time.watch import Dice, Watch, memory
 
 VALUES = {"item", "tolist", "numpy", "__bool__", "__float__", "__int__", "requires_grad_", "backward", "data_ptr"}
+DRAWS = {"bernoulli", "rand_like", "randn_like", "poisson"}  # before a loop they are drawn as the loop draws them
 _KEPT = {"hidden"}  # what neurons of ours keep of their last call
 RESETS = ("reset_mem", "init_leaky", "init_synaptic", "init_alpha", "init_lapicque", "init_rleaky", "init_rsynaptic")
 
@@ -118,7 +119,7 @@ def _trace(net: nn.Module, method: str, inputs: tuple, options: dict[str, Any]) 
     instances, snntorch.SpikingNeuron.instances = snntorch.SpikingNeuron.instances, neurons
     try:
         # What the network's own code switches off is seen, whatever the caller does.
-        with torch.enable_grad(), tracer.watch:
+        with torch.enable_grad(), tracer.watch, _functions_as_operations(tracer):
             graph = tracer.trace_neurons(meta) if is_spiking(meta) else tracer.trace(meta)
         if dice.moved():
             raise CannotTrace("it draws random numbers of its own")
@@ -150,6 +151,29 @@ def _trace(net: nn.Module, method: str, inputs: tuple, options: dict[str, Any]) 
         if value.device.type == "meta":
             raise CannotTrace(f"it computes with a tensor of its own, `{name}`, that is no parameter and no buffer")
     return Traced(graph, constants, _were_reset(neurons, states), calls)
+
+
+@contextlib.contextmanager
+def _functions_as_operations(tracer: _Tracer) -> Iterator[None]:
+    """Let an `autograd.Function` of the network's own be one operation: what it does inside is no part of the trace."""
+    original = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls, *args, **kwargs):
+        function, given = original.__get__(None, cls), tree_leaves((args, kwargs))
+        if not any(isinstance(item, fx.Proxy) for item in given):
+            return function(*args, **kwargs)
+        values = [item.value for item in given if isinstance(item, _Proxy) and isinstance(item.value, Tensor)]
+        before = [value._version for value in values]
+        result = tracer.create_proxy("call_function", function, args, kwargs)
+        if [value._version for value in values] != before:
+            raise CannotTrace(f"`{cls.__name__}` changes a tensor in place{_line()}")
+        return result
+
+    torch.autograd.Function.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = original
 
 
 def _were_reset(neurons: list[nn.Module], states: list[dict[str, Tensor]]) -> bool:
@@ -357,7 +381,8 @@ class _Tracer(fx.Tracer):
             with self.aside():
                 return _as_value(_at(self.root, target))
         module = self.root.get_submodule(target) if kind == "call_module" else None
-        self.watch.masks = isinstance(module, DROPOUTS) or (module is None and _name_of(target) in DROPOUT_FUNCTIONS)
+        drawn = DRAWS.union(DROPOUT_FUNCTIONS)
+        self.watch.masks = isinstance(module, DROPOUTS) or (module is None and _name_of(target) in drawn)
         with torch.no_grad(), self.aside():
             if module is not None:  # in a loop once for all its steps: it takes most of a trace's time
                 call = target, str(tree_map(_shape, (args, kwargs)))
@@ -408,7 +433,10 @@ def _neuron_value(neuron: nn.Module, args, kwargs) -> Any:
 def _meta_copy(net: nn.Module) -> nn.Module:
     """Copy a network without its numbers; also one whose states hang on autograd's graph."""
     memo = {}
-    for module in net.modules():
+    for path, module in net.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) or "_orig_mod" in module._modules:
+            how = "torch.compile" if "_orig_mod" in module._modules else "torch.jit"
+            raise CannotTrace(f"`{path}` is compiled by {how}; give it as it was before")
         for value in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
             if isinstance(value, nn.parameter.UninitializedTensorMixin):
                 raise CannotTrace("a lazy layer gets its shape in its first call")

@@ -18,7 +18,7 @@ class Watch(TorchDispatchMode):
     Attributes
     ----------
     masks : bool
-        Whether random numbers are the masks of a dropout, which are drawn as the loop draws them.
+        Whether random numbers are the masks of a dropout, or one of `DRAWS`: drawn as the loop draws them.
     written : set of int
         Memory into which the trace, and so far nothing else, has written.
     """

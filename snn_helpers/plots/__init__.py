@@ -34,11 +34,9 @@ from snn_helpers.plots.learning import unrolled_neuron as unrolled_neuron
 from snn_helpers.plots.maps import attribution_cloud as attribution_cloud
 from snn_helpers.plots.maps import attribution_map as attribution_map
 from snn_helpers.plots.maps import class_colour as class_colour
-from snn_helpers.plots.maps import correlation_map as correlation_map
 from snn_helpers.plots.maps import embedding as embedding
 from snn_helpers.plots.maps import paths as paths
 from snn_helpers.plots.networks import feature_maps as feature_maps
-from snn_helpers.plots.networks import interval_histogram as interval_histogram
 from snn_helpers.plots.networks import layer_bars as layer_bars
 from snn_helpers.plots.networks import membrane_traces as membrane_traces
 from snn_helpers.plots.networks import network as network
@@ -86,6 +84,8 @@ from snn_helpers.plots.style import HIGHLIGHT as HIGHLIGHT
 from snn_helpers.plots.style import OFF as OFF
 from snn_helpers.plots.style import ON as ON
 from snn_helpers.plots.style import THEMES as THEMES
+from snn_helpers.plots.style import as_img as as_img
+from snn_helpers.plots.style import as_png as as_png
 from snn_helpers.plots.style import new_figure as new_figure
 from snn_helpers.plots.style import stamp as stamp
 from snn_helpers.plots.style import theme_settings as theme_settings

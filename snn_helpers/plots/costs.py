@@ -11,9 +11,7 @@ from snn_helpers.plots.results import anytime_curve
 from snn_helpers.plots.style import CYCLE, GREY, HIGHLIGHT, OFF, ON, ink, new_figure
 
 
-def draw_operations_by_step(
-    events: np.ndarray, operations: np.ndarray, dense: float, step_ms: float, name: str = "spiking network"
-) -> Figure:
+def draw_operations_by_step(events: np.ndarray, operations: np.ndarray, dense: float, step_ms: float) -> Figure:
     """Draw how many events and synaptic operations there are in each time step, beside a dense network's steps.
 
     Parameters
@@ -24,14 +22,12 @@ def draw_operations_by_step(
         Operations of a step of a network that does not look for zeros.
     step_ms : float
         Length of a step.
-    name : str
-        Of the network.
     """
     figure, (left, right) = new_figure(1, 2, width=9.0, height=2.8)
     times = (np.arange(len(events)) + 0.5) * step_ms
     left.bar(times, events, width=0.85 * step_ms, color=GREY)
     left.set(xlabel="time, ms", ylabel="events in a step")
-    right.bar(times, operations, width=0.85 * step_ms, color=ON, label=name)
+    right.bar(times, operations, width=0.85 * step_ms, color=ON, label="spiking network")
     right.axhline(dense, color=OFF, linestyle="--", label="dense network, each step")
     right.set(xlabel="time, ms", ylabel="operations in a step", yscale="log")
     right.set_ylim(max(1.0, 0.3 * float(np.min(operations))), 8 * dense)

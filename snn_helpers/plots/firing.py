@@ -16,18 +16,8 @@ from snn_helpers.stats import wilson_interval
 _COLOURS = (GREY, ON, OFF, HIGHLIGHT)
 
 
-def firing_bars(rows: Mapping[str, Mapping[str, float]], ax: Axes | None = None, target: float | None = None) -> Axes:
-    """Draw how often each layer fires, in % of steps, one bar for each network, the first layer on top.
-
-    Parameters
-    ----------
-    rows : mapping of network to {layer: %}
-        Networks of the same layers.
-    ax : Axes or None
-        Where to draw.
-    target : float or None
-        What the layers were set to, in %: a dashed line.
-    """
+def firing_bars(rows: Mapping[str, Mapping[str, float]], ax: Axes | None = None) -> Axes:
+    """Draw how often each layer fires, {network: {layer: % of steps}}, a bar a network, the first layer on top."""
     ax = make_axes(ax)
     layers = list(next(iter(rows.values())))
     height = 0.8 / len(rows)
@@ -35,8 +25,6 @@ def firing_bars(rows: Mapping[str, Mapping[str, float]], ax: Axes | None = None,
         places = np.arange(len(layers)) + (number - (len(rows) - 1) / 2) * height
         bars = ax.barh(places, list(row.values()), height, color=_COLOURS[number], label=name)
         ax.bar_label(bars, [f" {value:.2g}" for value in row.values()], color=GREY, fontsize=8)
-    if target is not None:
-        ax.axvline(target, color=GREY, linestyle="--", linewidth=1, label="target")
     ax.set(yticks=range(len(layers)), yticklabels=layers, xlabel="steps at which a neuron fires, %")
     ax.invert_yaxis()
     ax.margins(x=0.12)

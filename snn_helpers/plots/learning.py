@@ -13,9 +13,7 @@ from snn_helpers.plots.style import CYCLE, GREY, HIGHLIGHT, OFF, ON, ink, make_a
 from snn_helpers.stats import mean_interval
 
 
-def order_trials(
-    inputs: np.ndarray, mem: np.ndarray, titles: Sequence[str], step_ms: float, threshold: float = 1.0
-) -> Figure:
+def order_trials(inputs: np.ndarray, mem: np.ndarray, titles: Sequence[str], step_ms: float) -> Figure:
     """Draw trials of an order task, one panel each: when each input fires, and the membrane that answers.
 
     Parameters
@@ -23,25 +21,23 @@ def order_trials(
     inputs : ndarray [T, N, K]
         Spikes of K inputs, named A, B, ... .
     mem : ndarray [T, N]
-        Membrane potential of the neuron.
+        Membrane potential of the neuron, in thresholds.
     titles : sequence of str, N of them
         What stands above the panels.
     step_ms : float
         Length of a time step in ms.
-    threshold : float
-        In the unit of `mem`.
     """
     inputs, mem = np.asarray(inputs), np.asarray(mem)
     figure, axes = new_figure(1, len(titles), height=2.6, sharey=True, squeeze=False)
     time_ms = step_ms * np.arange(len(mem))
-    low = min(float(mem.min()), 0) - 0.45 * threshold
+    low = min(float(mem.min()), 0) - 0.45
     for number, (ax, title) in enumerate(zip(axes[0], titles)):
         ax.plot(time_ms, mem[:, number], "o-", color=HIGHLIGHT, markersize=2.5)
-        ax.axhline(threshold, color=GREY, linestyle="--")
+        ax.axhline(1, color=GREY, linestyle="--")
         for step, which in zip(*np.nonzero(inputs[:, number])):
             ax.axvline(time_ms[step], color=GREY, linewidth=0.6)
             ax.text(time_ms[step], low, f" {'ABCDEFGH'[which]}", fontweight="bold")
-        ax.set(title=title, xlabel="time, ms", ylim=(low - 0.1 * threshold, 1.4 * threshold))
+        ax.set(title=title, xlabel="time, ms", ylim=(low - 0.1, 1.4))
     axes[0, 0].set_ylabel("membrane u, thresholds")
     return figure
 
@@ -95,19 +91,10 @@ def loss_staircase(
     return figure
 
 
-def unrolled_neuron(
-    values: Mapping[str, float] | None = None, gradients: Mapping[str, float] | None = None, ax: Axes | None = None
-) -> Axes:
+def unrolled_neuron(values: Mapping[str, float], ax: Axes | None = None) -> Axes:
     """Draw one neuron unrolled over two time steps: forward arrows in black, the way of the gradient in colour.
 
-    Parameters
-    ----------
-    values : dict of str to float or None
-        Of the nodes x1, x2, u1, u2, s1, s2, L, on the way forward.
-    gradients : dict of str to float or None
-        Of the loss, with respect to the nodes u1, u2, s1, s2.
-    ax : Axes or None
-        Where to draw.
+    `values` are those of the nodes x1, x2, u1, u2, s1, s2, L on the way forward, all or some.
     """
     ax = new_figure(height=3.3)[1] if ax is None else ax
     places = {"x1": (0, 0), "x2": (3, 0), "u1": (0, 1.1), "u2": (3, 1.1), "s1": (0, 2.2), "s2": (3, 2.2)}
@@ -129,11 +116,8 @@ def unrolled_neuron(
     ax.text(1.55, 1.75, r"reset $-\theta$", color=GREY, fontsize=9)
     box = {"boxstyle": "round", "fc": "white", "ec": ink(ax)}
     for name, (x, y) in places.items():
-        text = words[name] + (f" = {values[name]:g}" if values and name in values else "")
+        text = words[name] + (f" = {values[name]:g}" if name in values else "")
         ax.text(x, y, text, ha="center", va="center", zorder=3, bbox=box)
-        if gradients and name in gradients:
-            label = rf"$\partial L/\partial {name[0]}_{name[1]}$ = {gradients[name]:.4g}"
-            ax.text(x + 0.1, y - 0.27, label, color=ON, fontsize=9, ha="left", va="center", zorder=3)
     ax.set(xlim=(-1.1, 6.2), ylim=(-0.35, 3.25))
     ax.text(0, 2.75, "time step 1", ha="center", color=GREY)
     ax.text(3, 2.75, "time step 2", ha="center", color=GREY)

@@ -7,7 +7,7 @@ import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
 
-from snn_helpers.plots.style import AGAINST, FOR, GREY, OFF, ON, ink, make_axes, paper
+from snn_helpers.plots.style import AGAINST, FOR, GREY, ink, make_axes, paper
 
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 
@@ -118,7 +118,7 @@ def attribution_map(values: np.ndarray, ax: Axes | None = None, title: str = "")
     return ax
 
 
-def attribution_cloud(events: np.ndarray, values: np.ndarray, ax: Axes | None = None, axis: str = "x") -> Axes:
+def attribution_cloud(events: np.ndarray, values: np.ndarray, ax: Axes | None = None) -> Axes:
     """Draw each event (x, y, t in µs, p) at its time and pixel: green spoke for the answer, purple against it."""
     ax = make_axes(ax)
     values = np.asarray(values, dtype=float)
@@ -127,21 +127,11 @@ def attribution_cloud(events: np.ndarray, values: np.ndarray, ax: Axes | None = 
     order = np.argsort(np.abs(values), kind="stable")  # those that said most on top
     weight = np.clip(np.abs(values[order]) / limit, 0, 1)
     ax.scatter(
-        events["t"][order] / 1000, events[axis][order], c=values[order], cmap=blends, vmin=-limit, vmax=limit,
+        events["t"][order] / 1000, events["x"][order], c=values[order], cmap=blends, vmin=-limit, vmax=limit,
         s=1 + 9 * weight, alpha=np.clip(0.15 + weight, 0, 1), linewidths=0,
     )  # fmt: skip
     for colour, word in ((FOR, "raised the score"), (AGAINST, "lowered it")):
         ax.plot([], [], "o", color=colour, markersize=4, label=word)
     ax.legend(loc="upper center", fontsize=8, ncols=2, bbox_to_anchor=(0.5, -0.22), frameon=False)  # a title is above
-    ax.set(xlabel="time, ms", ylabel=f"{axis}, pixels")
-    return ax
-
-
-def correlation_map(matrix: np.ndarray, ax: Axes | None = None) -> Axes:
-    """Draw correlations between neurons, [n, n] in [-1, 1]."""
-    ax = make_axes(ax)
-    blends = mpl.colors.LinearSegmentedColormap.from_list("correlated", [OFF, paper(ax), ON])
-    image = ax.imshow(matrix, cmap=blends, vmin=-1, vmax=1)
-    ax.figure.colorbar(image, ax=ax, label="correlation", fraction=0.04, pad=0.02)
-    ax.set(xlabel="neuron", ylabel="neuron")
+    ax.set(xlabel="time, ms", ylabel="x, pixels")
     return ax

@@ -66,7 +66,7 @@ def membrane_traces(
     return ax
 
 
-def layer_bars(values: Mapping[str, float], ax: Axes | None = None, label: str = "steps with a spike, %") -> Axes:
+def layer_bars(values: Mapping[str, float], ax: Axes | None = None) -> Axes:
     """Draw one bar a layer, the first on top, its value written beside it."""
     ax = make_axes(ax)
     names = list(values)
@@ -74,7 +74,7 @@ def layer_bars(values: Mapping[str, float], ax: Axes | None = None, label: str =
     ax.bar_label(bars, fmt=_beside, color=GREY)
     ax.invert_yaxis()
     ax.margins(x=0.15)
-    ax.set(xlabel=label)
+    ax.set(xlabel="steps with a spike, %")
     return ax
 
 
@@ -227,14 +227,4 @@ def race(
     ax.set(xlabel="time step" if step_ms == 1 else "time, ms", ylabel="output spikes so far")
     ax.set_xlim(0, 1.02 * times[-1])  # else half of the last step's rise is cut off
     ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-    return ax
-
-
-def interval_histogram(steps: np.ndarray, ax: Axes | None = None) -> Axes:
-    """Draw how often each inter-spike interval occurs; int [n], in steps."""
-    ax = make_axes(ax)
-    counts = np.bincount(np.asarray(steps, dtype=np.int64), minlength=2)[1:]
-    ax.bar(np.arange(1, len(counts) + 1), 100 * counts / max(1, counts.sum()), color=ON)
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-    ax.set(xlabel="interval between spikes, steps", ylabel="share of intervals, %")
     return ax

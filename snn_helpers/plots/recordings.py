@@ -144,11 +144,10 @@ def event_cloud(events: np.ndarray, ax: Axes | None = None, axis: str = "x") -> 
 def event_rate(
     events: np.ndarray,
     ax: Axes | None = None,
-    bin_ms: float | None = None,
     end_ms: float | None = None,
     saccades: bool = False,
 ) -> Axes:
-    """Draw events per ms over time, per polarity.
+    """Draw events per ms over time, per polarity, in at most 400 bins: of 5 ms, or less where there are fewer than 20.
 
     Parameters
     ----------
@@ -156,8 +155,6 @@ def event_rate(
         A recording.
     ax : Axes or None
         Where to draw; None makes one.
-    bin_ms : float or None
-        Width of a bin, of which there are 400 at most; None takes 5 ms, and less where that would be fewer than 20.
     end_ms : float or None
         End of the axis. None ends at the last event, with `saccades` not before 320 ms, so that recordings of N-MNIST
         have the same axis.
@@ -168,7 +165,7 @@ def event_rate(
     if end_ms is None:
         last_ms = events["t"][-1] / 1000 if len(events) else 0.0
         end_ms = max(_NMNIST_END_MS, last_ms) if saccades or last_ms == 0 else last_ms
-    bin_ms = max(min(5.0, end_ms / _FEWEST_BINS) if bin_ms is None else bin_ms, end_ms / _MOST_BINS)
+    bin_ms = max(min(5.0, end_ms / _FEWEST_BINS), end_ms / _MOST_BINS)
     edges = bin_ms * np.arange(np.ceil(end_ms / bin_ms - 1e-6) + 1)  # no sliver of a bin at the end
     for polarity, colour, name in ((1, ON, "ON"), (0, OFF, "OFF")):
         counts, _ = np.histogram(events["t"][events["p"] == polarity] / 1000, edges)

@@ -9,40 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from snn_helpers.plots.style import CYCLE, GREY, HIGHLIGHT, OFF, ON, ink, make_axes, paper
-from snn_helpers.stats import wilson_interval
 
 
-def training_curves(
-    history: Sequence[Mapping],
-    quantity: str,
-    ax: Axes | None = None,
-    scale: float = 1.0,
-    valid_total: int | None = None,
-) -> Axes:
-    """Draw `train_<quantity>` and `valid_<quantity>` of a run's history against the epoch.
-
-    Parameters
-    ----------
-    history : sequence of mappings
-        One an epoch.
-    quantity : str
-        "loss" or "accuracy".
-    ax : Axes or None
-        Where to draw.
-    scale : float
-        Factor on the values, 100 for %.
-    valid_total : int or None
-        Recordings validated on: the 95 % Wilson interval of an accuracy is shaded.
-    """
+def training_curves(history: Sequence[Mapping], quantity: str, ax: Axes | None = None, scale: float = 1.0) -> Axes:
+    """Draw `train_<quantity>` and `valid_<quantity>` of a run's history against the epoch, times `scale`."""
     ax = make_axes(ax)
     epochs = [row["epoch"] + 1 for row in history]
     for part, style, colour in (("train", "--", GREY), ("valid", "-", ON)):
         ax.plot(epochs, [scale * row[f"{part}_{quantity}"] for row in history], style, color=colour, marker="o",
                 markersize=3.5, label=part)  # fmt: skip
-    if valid_total:
-        shares = [row[f"valid_{quantity}"] for row in history]
-        bounds = scale * np.array([wilson_interval(round(share * valid_total), valid_total) for share in shares])
-        ax.fill_between(epochs, *bounds.T, color=ON, alpha=0.18, linewidth=0, label="95 % interval")
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel=quantity)
     ax.legend(frameon=False)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -70,6 +74,20 @@ def ink(ax: Axes):
 def paper(ax: Axes):
     """Return the colour behind an Axes."""
     return ax.get_facecolor()
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file, and close it."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    plt.close(figure)
+    return image.getvalue()
+
+
+def as_img(png: bytes, alt: str) -> str:
+    """Return a picture as an HTML element that holds it, with words for those who cannot see it."""
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}">'
 
 
 def stamp(figure: Figure, provenance: str) -> Figure:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.activity.taps import Take, attach
+from snn_helpers.activity.taps import attach
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
@@ -40,6 +40,14 @@ def parameters_by_layer(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return found
 
 
+def gradient_norms(model: nn.Module) -> dict[str, float]:
+    """Return the norm of each layer's gradients, by the name that a log has for it."""
+    return {
+        f"gradient_norm/{name}": float(torch.stack([p.grad.norm() for p in layer if p.grad is not None]).norm())
+        for name, layer in parameters_by_layer(model).items()
+    }
+
+
 @torch.no_grad()
 def broken_membranes(model: nn.Module, frames: Tensor) -> str | None:
     """Name the layer whose membranes are the first that are no numbers; for a model whose engine computes on."""
@@ -49,7 +57,7 @@ def broken_membranes(model: nn.Module, frames: Tensor) -> str | None:
         if mem is not None and not mem.isfinite().all():
             broken.append(name)
 
-    with attach(model, None, Take(on_layer, lambda: None, lambda output: None)):
+    with attach(model, None, on_layer):
         model(frames)
     return f"the membranes of {broken[0]}" if broken else None
 

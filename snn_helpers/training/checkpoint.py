@@ -17,6 +17,7 @@ KEYS = ("model", "optimizer", "scheduler", "scaler", "epoch", "step", "partial",
 KEYS += ("initial_firing", "seconds", "speed", "data", "geometry", "threads")
 FORMAT_VERSION = 4
 LAST, BEST, PREVIOUS = "last.pt", "best.pt", "previous.pt"
+RESULT = "result.json"
 
 
 class CheckpointError(RuntimeError):

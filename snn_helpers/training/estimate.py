@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -146,8 +146,8 @@ def estimate(
     rank, size = loader.part
     recordings = math.ceil(min(config.batch_size, len(loader.dataset)) / size)
     sharing = processes_here if device.type == "cpu" else 1
-    frames, labels = next(loader.batches(0))
-    memory, free = sharing * expected_memory(model, config, tuple(frames.shape[2:]), recordings), free_memory(device)
+    frame = loader.dataset.binned([0], replace(loader.spec, num_steps=1)).shape[2:]  # a whole batch may not fit
+    memory, free = sharing * expected_memory(model, config, frame, recordings), free_memory(device)
     if free is not None and memory > free:
         who = "a training step" if sharing == 1 else f"a training step of {sharing} processes"
         cut = "" if config.truncate else ", or cut recordings into parts (`truncate`)"
@@ -158,7 +158,7 @@ def estimate(
     if free is not None and memory > _WARN_SHARE * free and rank == 0:
         print(f"Memory may get short: about {memory / 2**30:.1f} of {free / 2**30:.1f} GiB free.", flush=True)
     probe = copy.deepcopy(model).train()
-    frames, labels = frames.to(device), labels.to(device)
+    frames, labels = (part.to(device) for part in next(loader.batches(0)))
     with torch.random.fork_rng(devices=[]):
         seconds = float("inf")
         for _ in range(3):

@@ -25,11 +25,12 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def progress_line(row: Mapping[str, float], epochs: int, valid_total: int, to_go: float) -> str:
-    """Return the line of an epoch, with the seconds to go as minutes."""
+    """Return the line of an epoch, with the seconds to go as m:ss or h:mm:ss."""
     minutes, seconds = divmod(round(to_go), 60)
+    clock = f"{minutes}:{seconds:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
     return (
         f"epoch {row['epoch'] + 1}/{epochs}  train loss {row['train_loss']:.3f}  valid loss {row['valid_loss']:.3f}  "
-        f"valid accuracy {100 * row['valid_accuracy']:.1f} % (n = {valid_total})  {minutes}:{seconds:02d} to go"
+        f"valid accuracy {100 * row['valid_accuracy']:.1f} % (n = {valid_total})  {clock} to go"
     )
 
 

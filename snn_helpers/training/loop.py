@@ -7,7 +7,7 @@ import itertools
 import os
 import platform
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,6 @@ from torch import nn
 
 from snn_helpers._files import writable_folder, write_json
 from snn_helpers._paths import logs_home, runs_home
-from snn_helpers._settings import names_of
 from snn_helpers._versions import release
 from snn_helpers.data import EventDataset, load_dataset
 from snn_helpers.stats import wilson_interval
@@ -28,19 +27,18 @@ from snn_helpers.training.build import (
     load_weights,
     loss_function,
     network_of,
-    saved_config,
     threshold_of,
 )
-from snn_helpers.training.checkpoint import BEST, LAST, CheckpointError, load_checkpoint, load_or_previous
-from snn_helpers.training.config import AUTO, OWN, TrainConfig
+from snn_helpers.training.checkpoint import BEST, LAST, RESULT, load_checkpoint
+from snn_helpers.training.config import OWN, TrainConfig
 from snn_helpers.training.estimate import estimate
 from snn_helpers.training.network import check_batch, check_network, has_neurons, operations_of
 from snn_helpers.training.processes import Processes, joined_processes
+from snn_helpers.training.resume import adopt, begin_from, find_resume
 from snn_helpers.training.run import EVAL_BATCH, LEAST_BATCH, Monitor, Run
 from snn_helpers.training.score import Score, evaluate
 from snn_helpers.training.truncate import check_truncation
 
-RESULT = "result.json"
 _SMOKE_RECORDINGS = 64
 # Recordings to validate on after each epoch; the test split is scored whole, but in the smoke profile.
 _VALID_LIMITS = {"smoke": _SMOKE_RECORDINGS, "teach": 1000, "full": None}
@@ -124,8 +122,8 @@ def train(
         If it was asked to stop; a KeyboardInterrupt.
     """
     config = config if model is None else _of_own(config)
-    config, state = _find_resume(config)
-    config = _adopt(config, state, named) if state else config.resolve()
+    config, state = find_resume(config)
+    config = adopt(config, state, named) if state else config.resolve()
     begin = load_checkpoint(config.init_from) if config.init_from and not state else None
     if model is not None or config.model == OWN:  # refused, where it is, before anything is read
         model = network_of(config, model, config.resume)
@@ -144,7 +142,7 @@ def train(
             print(pooling, flush=True)
         model = (model or build_model(config, splits.train.geometry)).to(device)
         if begin:
-            _begin_from(config, model, begin)
+            begin_from(config, model, begin)
         check_network(model, splits._asdict(), config.time_steps, device)
         check_truncation(model, config, splits.train.frames([0], 1).shape[2:])
         check_batch(model, config.time_steps, _smallest_batch(config, len(splits.train), processes.size))
@@ -157,7 +155,12 @@ def train(
             expected = estimate(config, model, run.loader, criterion, device, here)
             if processes.first:
                 print(expected, flush=True)
-        run.fit(state)
+        if state:
+            run.restore(state)
+        else:
+            run.begin()
+        begin = state = None  # checkpoints are large, and training is long
+        run.fit()
         processes.wait()  # until the checkpoints are written
         chosen = folder / (BEST if config.select == "best" else LAST)
         load_weights(model, load_checkpoint(chosen), chosen)
@@ -190,23 +193,6 @@ def _finish(history, metrics, test_set, folder: Path, log_dir: Path, processes: 
     return TrainResult(history, metrics, {"save_dir": folder, "log_dir": log_dir, **written})
 
 
-def _begin_from(config: TrainConfig, model: nn.Module, state: dict[str, Any]) -> None:
-    """Give a new run the weights of another one's network, if its neurons are the same."""
-    saved = saved_config(state, config.plugins)
-    clashes = _clashes(config, saved, names_of(type(saved), "model"))
-    if clashes:
-        raise CheckpointError(f"{config.init_from}: its network has {clashes}. Give this run the same.")
-    load_weights(model, state, config.init_from)
-
-
-def _clashes(config: TrainConfig, saved: TrainConfig, keys: Iterable[str]) -> str:
-    """Say in which of the settings a config differs from a checkpoint's; empty if in none."""
-    if config.model != saved.model:
-        return f"model {saved.model!r}, not {config.model!r}"
-    differing = [key for key in keys if getattr(config, key) != getattr(saved, key)]
-    return "; ".join(f"{key} {getattr(saved, key)!r}, not {getattr(config, key)!r}" for key in differing)
-
-
 def _smallest_batch(config: TrainConfig, recordings: int, processes: int) -> int:
     """Return how many recordings a process has in the smallest batch that is not left out."""
     whole, rest = divmod(recordings, config.batch_size)
@@ -231,66 +217,6 @@ def _test_set(config: TrainConfig) -> EventDataset:
 
 def _test_batches(test_set: EventDataset, config: TrainConfig, processes: Processes):
     return test_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=(processes.rank, processes.size))
-
-
-def _find_resume(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
-    """Return the config with the checkpoint's path for `resume`, and its state, or None for a new run."""
-    if config.resume is None:
-        if config.test_only:
-            raise ValueError("`--test_only` needs `--resume CHECKPOINT`, the network to test.")
-        return config, None
-    path = _unfinished(config) if config.resume == AUTO else Path(config.resume)
-    if path is None:
-        if config.test_only:
-            raise ValueError("`--resume auto` found no checkpoint to test. Name one.")
-        print("--resume auto: there is nothing to go on from; a new run begins.", flush=True)
-        return replace(config, resume=None), None
-    folder = path if path.is_dir() else None
-    state, found = load_or_previous(path / LAST if folder else path)
-    if folder and config.test_only and (folder / BEST).exists() and _selected(config, state) == "best":
-        found = folder / BEST
-        state = load_checkpoint(found)
-    return replace(config, resume=str(found)), state
-
-
-def _selected(config: TrainConfig, state: dict[str, Any]) -> str:
-    """Return which network of a folder to test: that which was asked for, else that which the run tested itself."""
-    return config.select if config.select != TrainConfig.select else state["config"]["select"]
-
-
-def _unfinished(config: TrainConfig) -> Path | None:
-    """Return the last checkpoint of the folder asked for, else of the newest run that has no result."""
-    if config.save_dir:
-        folders = [Path(config.save_dir)]
-    else:
-        folders = [folder for folder in runs_home().glob("train-*") if not (folder / RESULT).exists()]
-    found = [folder / LAST for folder in folders if (folder / LAST).exists()]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def _adopt(config: TrainConfig, state: dict[str, Any], named: Collection[str]) -> TrainConfig:
-    """Take from the checkpoint what must be as it was; refuse what was asked for and differs."""
-    saved, default = saved_config(state, config.plugins), TrainConfig(model=config.model)
-    asked = {key for key in vars(config) if key in named or getattr(config, key) != getattr(default, key)}
-    if config.model == TrainConfig.model and "model" not in named:  # left out: it is the checkpoint's
-        config = TrainConfig(**{key: getattr(config, key) for key in asked}, model=saved.model)
-    fixed = names_of(type(saved), *(("model", "run") if config.test_only else ("model", "run", "data", "test")))
-    clashes = _clashes(config, saved, [key for key in fixed if key in asked])
-    if clashes:
-        more = " To train it further, begin another run from its weights: --init_from." if "epochs" in clashes else ""
-        raise CheckpointError(f"{config.resume}: was made with {clashes}. Leave these flags out.{more}")
-    adopted = {key: getattr(saved, key) for key in fixed} | {"plugins": saved.plugins}
-    if not config.test_only:
-        adopted |= {key: getattr(saved, key) for key in names_of(type(saved), "kept") if key not in asked}
-        if config.save_dir is None and saved.save_dir is not None:
-            adopted["save_dir"] = str(Path(config.resume).parent)  # where it is now
-        if "log_dir" not in asked:
-            adopted["log_dir"] = saved.log_dir
-    if config.dataset is None:
-        adopted["dataset"] = saved.dataset
-    if config.data_dir is None and adopted.get("dataset", config.dataset) == saved.dataset:
-        adopted["data_dir"] = saved.data_dir  # else real recordings would be downloaded instead
-    return replace(config, **adopted).resolve()
 
 
 def _of_own(config: TrainConfig) -> TrainConfig:

@@ -26,9 +26,9 @@ from snn_helpers._paths import results_home, runs_home, user_path
 from snn_helpers._settings import names_of
 from snn_helpers.data import EventDataset, find_real_recordings, load_dataset, load_folds, same_recordings
 from snn_helpers.stats import wilson_interval
-from snn_helpers.training.checkpoint import LAST
+from snn_helpers.training.checkpoint import LAST, RESULT
 from snn_helpers.training.config import TrainConfig
-from snn_helpers.training.loop import RESULT, Splits, train
+from snn_helpers.training.loop import Splits, train
 
 PROTOCOLS = ("simulated", "transfer", "finetune", "real", "full")
 _OF_REAL = ("transfer", "finetune", "real")  # those that take a folder of real recordings

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import update_bn
 
 from snn_helpers._checks import NotANumberError
 from snn_helpers.activity import firing_rates, record
-from snn_helpers.data import Augment, EventDataset, same_recordings
+from snn_helpers.data import Augment, EventDataset
 from snn_helpers.models.firing import balance_firing
 from snn_helpers.models.readout import read_output
 from snn_helpers.neurons import clamp_parameters
@@ -24,7 +24,7 @@ from snn_helpers.training.breakdown import (
     all_finite,
     broken_membranes,
     broken_weights_or_gradients,
-    parameters_by_layer,
+    gradient_norms,
     way_back,
 )
 from snn_helpers.training.build import Criterion, load_weights, make_optimizer, make_scheduler
@@ -32,8 +32,6 @@ from snn_helpers.training.checkpoint import (
     BEST,
     LAST,
     PREVIOUS,
-    CheckpointError,
-    load_checkpoint,
     random_state,
     restore_random_state,
     save_checkpoint,
@@ -42,6 +40,7 @@ from snn_helpers.training.config import TrainConfig
 from snn_helpers.training.logs import HISTORY_COLUMNS, EventLog, firing_line, progress_line, write_history
 from snn_helpers.training.on_gpu import DeviceStep, feed
 from snn_helpers.training.processes import Processes
+from snn_helpers.training.resume import carry_best, check_same_data
 from snn_helpers.training.score import Score, Tally, evaluate
 from snn_helpers.training.stopping import StopRequests, TrainingStopped
 from snn_helpers.training.truncate import is_truncated, parts_of
@@ -118,7 +117,8 @@ class Run:
         )
         self.loader = feed(self.loader, device)
         self.geometry = train_set.geometry
-        self.data = {"train": train_set.provenance.as_dict(), "valid": valid_set.provenance.as_dict()}
+        self.data: dict[str, Any] = {"train": train_set.provenance.as_dict(), "valid": valid_set.provenance.as_dict()}
+        self.data["steps_an_epoch"] = len(self.loader)
         self.valid_loader = feed(valid_set.loader(EVAL_BATCH, config.time_steps, shuffle=False, part=part), device)
         self.plain_loader = train_set.take(_MEASURED_ON).loader(EVAL_BATCH, config.time_steps, seed=config.seed)
         self.optimizer = make_optimizer(model, config)
@@ -149,13 +149,8 @@ class Run:
         kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.config.precision)
         return torch.autocast(self.device.type, kind, enabled=kind is not None)
 
-    def fit(self, state: dict[str, Any] | None) -> None:
-        """Train to the end, from the start or from the state of a checkpoint."""
-        torch.manual_seed(self.config.seed)
-        if state:
-            self._restore(state)
-        else:
-            self._begin()
+    def fit(self) -> None:
+        """Train to the end, from where `begin` or `restore` has put it."""
         self.network = self.processes.wrap(self.model)
         done = len(self.history) * len(self.loader) + self.step
         self.log = EventLog(self.log_dir if self.processes.first else None, done)
@@ -180,7 +175,9 @@ class Run:
         """Return what belongs into the result beside the scores."""
         return {"initial_firing": self.initial_firing, **self._speed}
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin at the beginning, with a network that fires where the config asks for it."""
+        torch.manual_seed(self.config.seed)
         if self.config.init_rate and not self.config.init_from:
             frames = next(self.loader.whole().batches(0))[0].to(self.device)
             frames = frames_for(self.model, frames)
@@ -261,7 +258,7 @@ class Run:
         self.scaler.unscale_(self.optimizer)
         told = {"loss/step": loss.item()} if self.log.on and (self.step + 1) % _LOG_EVERY == 0 else {}
         if told:
-            told |= self._gradient_norms()
+            told |= gradient_norms(self.model)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_LIMIT)
         if not self.scaler.is_enabled():  # a scaler leaves out steps whose gradients overflow, and goes on
             # Membranes that are not a number do not fire: the loss alone looks healthy.
@@ -295,7 +292,7 @@ class Run:
             if self.log.on:
                 norm, step = float(self.device_step.norm), epoch * len(self.loader) + self.step
                 clipped = min(1.0, GRADIENT_LIMIT / (norm + 1e-6))  # as `clip_grad_norm_` scales all gradients
-                norms = {name: value / clipped for name, value in self._gradient_norms().items()}
+                norms = {name: value / clipped for name, value in gradient_norms(self.model).items()}
                 told = {"loss/step": float(self.device_step.loss), "lr": self.optimizer.param_groups[0]["lr"]}
                 self.log.scalars(step, {**told, **norms, "gradient_norm/all": norm})
 
@@ -362,7 +359,7 @@ class Run:
             "seconds": time.perf_counter() - self._began,
             "speed": self._speed,
             "geometry": self.geometry,
-            "data": {**self.data, "steps_an_epoch": len(self.loader)},
+            "data": self.data,
             "threads": torch.get_num_threads(),
         }
         if self.step == 0:
@@ -375,8 +372,9 @@ class Run:
         if self.step == 0:
             write_history(self.folder / "history.csv", self.history)
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self._hold_against(state["data"])
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the state of a checkpoint."""
+        check_same_data(self.config.resume, state["data"], self.data, self.processes.size)
         if state["threads"] != torch.get_num_threads():
             self._say(
                 f"the run had {state['threads']} threads, this process has {torch.get_num_threads()}: sums in another "
@@ -398,52 +396,10 @@ class Run:
         self._speed = dict(state["speed"])
         restore_random_state(state["rng"])
         if self.processes.first and self.history:
-            self._carry_best(state)
+            carry_best(self.config.resume, self.history, self.folder)
             write_history(self.folder / "history.csv", self.history)  # a run may have been killed before it wrote it
         if self.processes.first and not (self.folder / LAST).exists():
             save_checkpoint(self.folder / LAST, state)
-
-    def _hold_against(self, saved: dict[str, Any]) -> None:
-        """Refuse to go on with other recordings, or with other batches."""
-        for split, here in self.data.items():
-            there = saved[split]
-            if not same_recordings(there, here):
-                raise CheckpointError(
-                    f"{self.config.resume}: its {split} recordings were others ({there['source']}, "
-                    f"n = {there['recordings']:,}) than these ({here['source']}, n = {here['recordings']:,}). Go on "
-                    "with those (`--data_dir`), or begin a new run from its weights: `--init_from`."
-                )
-        if saved["steps_an_epoch"] != len(self.loader):
-            raise CheckpointError(
-                f"{self.config.resume}: an epoch had {saved['steps_an_epoch']} steps; with {self.processes.size} "
-                f"processes it has {len(self.loader)}, since the last batch has no part for each. Take fewer."
-            )
-
-    def _carry_best(self, state: dict[str, Any]) -> None:
-        """Have a good best.pt here: no later epoch need beat the best of those that were done before."""
-        accuracies = [row["valid_accuracy"] for row in state["history"]]
-        best_epoch = accuracies.index(max(accuracies)) + 1
-        here = self.folder / BEST
-        for candidate in (here, *(Path(self.config.resume).with_name(name) for name in (BEST, LAST, PREVIOUS))):
-            try:
-                found = load_checkpoint(candidate)
-            except CheckpointError:  # missing or damaged
-                continue
-            if candidate == here and found["epoch"] >= best_epoch:  # a later one is written anew
-                return
-            if found["epoch"] == best_epoch and found["step"] == 0:
-                save_checkpoint(here, found)
-                return
-        raise CheckpointError(
-            f"{self.config.resume}: the weights of the best epoch so far, {best_epoch}, are in no sound file beside it "
-            f"({BEST}). Put them there, or begin a new run from these weights: `--init_from {self.config.resume}`."
-        )
-
-    def _gradient_norms(self) -> dict[str, float]:
-        return {
-            f"gradient_norm/{name}": float(torch.stack([p.grad.norm() for p in layer if p.grad is not None]).norm())
-            for name, layer in parameters_by_layer(self.model).items()
-        }
 
     def _note_speed(self) -> None:
         spent = self.seconds + self.data_seconds

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from snn_helpers.training.checkpoint import BEST, LAST, load_checkpoint
-from snn_helpers.training.loop import RESULT
+from snn_helpers.training.checkpoint import BEST, LAST, RESULT, load_checkpoint
 
 COMPARED = ("model", "optimizer", "scheduler", "history", "rng")
 _PATIENCE = 600  # seconds to a first checkpoint

@@ -1,8 +1,8 @@
 // One recording through a network, everything under one cursor; time is the browser's.
 import { busiest, countsUpTo, decodeSample, grid, gridSize, neuronAt, placeOf, race, verdict } from "./activity.js";
-import { Clock, Store, announcer, button, checkbox, clamp, css, lay, layer, line, make, makeRoot, menu, onlySentence, relabel,
-  slider, surface, text, theme, watchKernel, watchLooks } from "./common.js";
-import { colourField, smallCanvas } from "./recording.js";
+import { Clock, announcer, button, checkbox, clamp, css, lay, layer, line, make, menu, relabel, slider, surface, text, theme,
+  widget } from "./common.js";
+import { colourField, enlarge, smallCanvas } from "./recording.js";
 
 const STYLES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
 const PLOT = { left: 44, right: 50, top: 18, bottom: 30 };
@@ -106,10 +106,7 @@ function buildControls(root, facts, store, act) {
   return controls;
 }
 
-function render({ model, el }) {
-  const began = performance.now();
-  const root = makeRoot(el, "Activity explorer");
-  if (onlySentence(model, root)) return () => {};
+function build({ model, root, store }) {
   const facts = model.get("facts");
   const endMs = facts.num_steps * facts.step_ms;
   const clock = new Clock((passed) => {
@@ -118,7 +115,6 @@ function render({ model, el }) {
     if (time >= endMs) clock.stop();
     draw();
   });
-  const store = new Store(model, root, () => { controls.restore(); renew(); });
   const act = { draw: () => draw(), renew: () => renew(), toggle: () => toggle(), go: (direction) => go(direction) };
   const controls = buildControls(root, facts, store, act);
   const heading = make(root, "div", { class: "facts", role: "status" });
@@ -198,10 +194,7 @@ function render({ model, el }) {
     const image = small.field.context.createImageData(facts.width, facts.height);
     colourField(sample.frames.subarray(step * 2 * pixels, (step + 1) * 2 * pixels), pixels, colours, 2, image.data);
     small.field.context.putImageData(image, 0, 0);
-    field.context.imageSmoothingEnabled = false;
-    field.context.drawImage(small.field.node, 0, 0, field.width, field.height);
-    field.context.strokeStyle = colours.grey;
-    field.context.strokeRect(0.5, 0.5, field.width - 1, field.height - 1);
+    enlarge(small.field.node, facts.width, facts.height, field, colours);
   }
 
   function draw() {
@@ -248,16 +241,13 @@ function render({ model, el }) {
     }
     store.set("sample", found);
     store.set("neurons", []);
-    root.snn.asked = performance.now();
     store.send();
   }
 
   const arrived = () => {
     sample = decodeSample(facts, model.get("buffers"));
     renew();
-    root.snn.answeredMs = performance.now() - root.snn.asked;
   };
-  model.on("change:buffers", arrived);
   maps.node.addEventListener("click", (event) => {
     const neuron = neuronAt(current.layout, event.offsetX / maps.scale, event.offsetY / maps.scale);
     if (neuron < 0) return;
@@ -277,16 +267,10 @@ function render({ model, el }) {
     else return;
     event.preventDefault();
   });
-  root.snn = { store, clock, facts, maps, field, draws: 0, asked: 0 };
-  renew();
-  root.snn.firstMs = performance.now() - began;
-  const ends = [watchLooks(root, renew), watchKernel(model, root, "This recording can still be played; another one cannot be fetched.")];
-  return () => {
-    clock.stop();
-    store.close();
-    model.off("change:buffers", arrived);
-    for (const end of ends) end();
-  };
+  Object.assign(root.snn, { clock, facts, maps, field });
+  return { redraw: renew, restored: () => { controls.restore(); renew(); }, listen: { "change:buffers": arrived },
+    stop: () => clock.stop() };
 }
 
+const render = widget("Activity explorer", "This recording can still be played; another one cannot be fetched.", build);
 export default { render };

@@ -170,19 +170,12 @@ class ActivityExplorer(Explorer):
         return buffers
 
     def _page_answers(self) -> dict[str, dict[Any, Mapping[str, Any]]]:
-        if not self._fields:
-            return {}
         shown, small = self._state["sample"], [layer for layer in self._kept if self._membrane_bytes(layer) <= _SMALL]
         others = sorted(set(range(self._facts["samples"])) - {shown}, key=lambda sample: abs(sample - shown))
         return {"sample": within_budget((sample, {"buffers": self._pack(sample, small)}) for sample in others)}
 
-    def _connect(self, front) -> None:
-        def another(change):
-            if change["new"].get("sample") != change["old"].get("sample"):
-                front.buffers = self._pack(self.state["sample"])
-
-        if self._fields:
-            front.observe(another, "state")
+    def _answer(self, front, sample: int) -> None:
+        front.buffers = self._pack(sample)
 
     @property
     def wrong(self) -> list[list[int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from snn_helpers._checks import check_choice
-from snn_helpers.plots import new_figure, stamp
+from snn_helpers.plots import as_png, new_figure, stamp
 from snn_helpers.widgets.page import page_block
 from snn_helpers.widgets.state import Field, check_state
 
@@ -152,7 +151,17 @@ class Explorer:
         return {}
 
     def _connect(self, front) -> None:
-        """Let a subclass listen to its browser's side."""
+        """Listen to the browser's side: a change of a field in `asks` is answered."""
+
+        def changed(change):
+            for field in self.asks:
+                if change["new"].get(field) != change["old"].get(field):
+                    self._answer(front, self.state[field])
+
+        front.observe(changed, "state")
+
+    def _answer(self, front, value) -> None:
+        """Give the browser what it asks for by the new value of a field in `asks`."""
 
     def draw(self):
         """Return the figure of the present state; a subclass draws it."""
@@ -201,12 +210,7 @@ class Explorer:
                 self.show(caption, alt, provenance)
 
     def _png(self, provenance: str = "") -> bytes:
-        from matplotlib import pyplot as plt
-
-        figure, image = self.figure(provenance), io.BytesIO()
-        figure.savefig(image, format="png")
-        plt.close(figure)
-        return image.getvalue()
+        return as_png(self.figure(provenance))
 
     def _bundle(self, provenance: str = "", alt: str = "") -> dict[str, Any]:
         """Return the widget, and the figure beside it for places that show no widgets: exports, code hosts."""
@@ -227,7 +231,7 @@ class Explorer:
             load_script(self.script, "page.js"),
             traits,
             asks=self.asks,
-            answers=self._page_answers(),
+            answers=self._page_answers() if self._fields else {},
             png=png,
             alt=alt or type(self).__name__,
         )

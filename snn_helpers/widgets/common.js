@@ -321,12 +321,33 @@ export function watchLooks(root, redraw) {
   };
 }
 
-/** Where there is nothing to draw: the sentence alone. Returns true if that is so. */
-export function onlySentence(model, root) {
-  const sentence = model.get("facts").sentence;
-  if (!sentence) return false;
-  make(root, "p", { class: "facts", role: "status" }, sentence);
-  return true;
+/**
+ * A widget's `render`: its box and its state, what `build({ model, root, store })` makes of them, and the end of it all.
+ * `build` returns {redraw}, and where there is more than that: `restored` answers a state that Python gives, `listen` is
+ * {event of the model: answer}, and `stop` ends what runs. Where there is nothing to draw, a sentence stands alone.
+ */
+export function widget(title, afterKernel, build) {
+  return ({ model, el }) => {
+    const root = makeRoot(el, title);
+    const { sentence } = model.get("facts");
+    if (sentence) {
+      make(root, "p", { class: "facts", role: "status" }, sentence);
+      return () => {};
+    }
+    const store = new Store(model, root, () => (built.restored ?? built.redraw)());
+    root.snn = { store, draws: 0 };
+    const built = build({ model, root, store });
+    built.redraw();
+    const heard = Object.entries(built.listen ?? {});
+    for (const [event, answer] of heard) model.on(event, answer);
+    const ends = [watchLooks(root, built.redraw), watchKernel(model, root, afterKernel)];
+    return () => {
+      built.stop?.();
+      store.close();
+      for (const [event, answer] of heard) model.off(event, answer);
+      for (const end of ends) end();
+    };
+  };
 }
 
 /** Typed arrays over the bytes that Python sent; copied, because the bytes may lie at odd addresses. */

@@ -1,6 +1,6 @@
 // A scatter of recordings; a point opens its recording beside it, a lasso chooses many, time or epochs run.
-import { Clock, Store, announcer, button, clamp, css, float32Of, line, make, makeRoot, menu, onlySentence, relabel, slider,
-  surface, text, theme, watchKernel, watchLooks } from "./common.js";
+import { Clock, announcer, button, clamp, css, float32Of, line, make, menu, relabel, slider, surface, text, theme,
+  widget } from "./common.js";
 import { describe, describeMany, fitter, inside, nearestPoint, positionsAt, signOf } from "./embedding.js";
 import { decode, drawField, fieldPicture, fieldSize } from "./recording.js";
 
@@ -62,19 +62,14 @@ function buildPlayer(parent, root, model) {
     title.textContent = `${describe(model.get("facts"), facts.index)}: ${facts.total} events, at a fifth of the speed`;
     field.say(`The events of ${title.textContent}`);
     self.clock.start();
-    root.snn.openedMs = performance.now() - root.snn.asked;
     root.snn.opened = facts.index;
   };
   return self;
 }
 
-function render({ model, el }) {
-  const began = performance.now();
-  const root = makeRoot(el, "Embedding explorer");
-  if (onlySentence(model, root)) return () => {};
+function build({ model, root, store }) {
   const facts = model.get("facts");
   const points = float32Of(model.get("points"));
-  const store = new Store(model, root, () => { controls.restore(); draw(); });
   const clock = new Clock((passed) => {
     const frame = Math.min(facts.frames - 1, store.get("frame") + passed / 700);
     store.set("frame", frame);
@@ -99,7 +94,7 @@ function render({ model, el }) {
   make(root, "div", { class: "keys" }, "Click a point to play its recording; drag a line around points to choose them. "
     + "Keys in the plot: left and right go from point to point, Enter plays it, Escape chooses none.");
   if (facts.note) make(root, "div", { class: "facts" }, facts.note);
-  root.snn = { store, clock, draws: 0, playerDraws: 0, asked: 0, plot, pixels: null };
+  Object.assign(root.snn, { clock, playerDraws: 0, plot });
   const player = buildPlayer(panels, root, model);
   let [lasso, cursor, toPixel] = [[], -1, null];
 
@@ -142,7 +137,6 @@ function render({ model, el }) {
 
   function open(index) {
     store.set("opened", index);
-    root.snn.asked = performance.now();
     store.send();
     draw();
   }
@@ -180,20 +174,10 @@ function render({ model, el }) {
     event.preventDefault();
     draw();
   });
-  const opened = () => player.open();
-  model.on("change:opened", opened);
-  fit();
-  draw();
   player.open();
-  root.snn.firstMs = performance.now() - began;
-  const ends = [watchLooks(root, () => { fit(); draw(); }), watchKernel(model, root, "Points can be chosen; recordings cannot be opened.")];
-  return () => {
-    clock.stop();
-    player.clock.stop();
-    store.close();
-    model.off("change:opened", opened);
-    for (const end of ends) end();
-  };
+  return { redraw: () => { fit(); draw(); }, restored: () => { controls.restore(); draw(); },
+    listen: { "change:opened": player.open }, stop: () => { clock.stop(); player.clock.stop(); } };
 }
 
+const render = widget("Embedding explorer", "Points can be chosen; recordings cannot be opened.", build);
 export default { render };

@@ -115,8 +115,6 @@ class EmbeddingExplorer(Explorer):
         return {"index": index, **facts}, buffers
 
     def _page_answers(self) -> dict[str, dict[Any, Mapping[str, Any]]]:
-        if not self._fields:
-            return {}
         samples, opened = self._facts["samples"], max(self._state["opened"], 0)
         spread = [(opened + 17 * place) % samples for place in range(samples)]  # of all classes, where these are sorted
 
@@ -127,20 +125,10 @@ class EmbeddingExplorer(Explorer):
 
         return {"opened": within_budget(answers())}
 
-    def _connect(self, front) -> None:
-        def another(change):
-            if change["new"].get("opened") != change["old"].get("opened"):
-                opened, buffers = self._open(self.state["opened"])
-                front.buffers = buffers  # before `opened`, which says that they are there
-                front.opened = opened
-
-        if self._fields:
-            front.observe(another, "state")
-
-    @property
-    def chosen(self) -> list[int]:
-        """The recordings in the lasso."""
-        return self.state["chosen"]
+    def _answer(self, front, index: int) -> None:
+        opened, buffers = self._open(index)
+        front.buffers = buffers  # before `opened`, which says that they are there
+        front.opened = opened
 
     def draw(self):
         """Return the figure of the present choice: points as digits, and the recording that is open."""

@@ -1,6 +1,5 @@
 // A recording as it happened. Events came once, as bytes; time and drawing are the browser's.
-import { Clock, Store, announcer, button, checkbox, clamp, lay, layer, make, makeRoot, menu, onlySentence, relabel, slider,
-  surface, theme, watchKernel, watchLooks } from "./common.js";
+import { Clock, announcer, button, checkbox, clamp, lay, layer, make, menu, relabel, slider, surface, theme, widget } from "./common.js";
 import { binAround, countsBetween, decode, drawCursor, drawField, drawSide, fieldPicture, fieldSize, sideScale } from "./recording.js";
 
 const FIELD_SIDE = 238; // CSS pixels of the longer side
@@ -74,10 +73,7 @@ export function keyStep(key, timeMs, binMs, endMs) {
   return key in steps ? clamp(steps[key], 0, endMs) : null;
 }
 
-function render({ model, el }) {
-  const began = performance.now();
-  const root = makeRoot(el, "Event player");
-  if (onlySentence(model, root)) return () => {};
+function build({ model, root, store }) {
   const recording = decode(model.get("facts"), model.get("buffers"));
   const clock = new Clock((passed) => {
     let time = store.get("time_ms") + passed * store.get("speed");
@@ -87,10 +83,6 @@ function render({ model, el }) {
       controls.label();
     }
     store.set("time_ms", time);
-    draw();
-  });
-  const store = new Store(model, root, () => {
-    controls.restore();
     draw();
   });
   const controls = buildControls(root, recording, store, clock, () => draw());
@@ -147,16 +139,9 @@ function render({ model, el }) {
     event.preventDefault();
   });
 
-  root.snn = { store, clock, recording, field, side, draws: 0, dots: 0, work: null };
-  fit();
-  draw();
-  root.snn.firstMs = performance.now() - began;
-  const ends = [watchLooks(root, () => { fit(); draw(); }), watchKernel(model, root, "Playing goes on in the browser.")];
-  return () => {
-    clock.stop();
-    store.close();
-    ends.forEach((end) => end());
-  };
+  Object.assign(root.snn, { clock, recording, field, side });
+  return { redraw: () => { fit(); draw(); }, restored: () => { controls.restore(); draw(); }, stop: () => clock.stop() };
 }
 
+const render = widget("Event player", "Playing goes on in the browser.", build);
 export default { render };

@@ -1,6 +1,5 @@
 // One neuron in one's hands: drag its inputs, turn its numbers; computed and drawn in the browser at once.
-import { Store, announcer, button, clamp, css, line, make, makeRoot, menu, slider, surface, text, theme, watchKernel,
-  watchLooks } from "./common.js";
+import { announcer, button, clamp, css, line, make, menu, slider, surface, text, theme, widget } from "./common.js";
 import { currentsOf, decay, equations, simulate, summary } from "./neuron.js";
 
 const KINDS = [["leaky", "Leaky"], ["synaptic", "Synaptic"], ["alif", "ALIF"]];
@@ -66,11 +65,8 @@ export function nearest(inputs, ms, reachMs) {
   return best;
 }
 
-function render({ model, el }) {
-  const began = performance.now();
+function build({ model, root, store }) {
   const facts = model.get("facts");
-  const root = makeRoot(el, "Neuron lab");
-  const store = new Store(model, root, () => { controls.restore(); update(); });
   const [bar, second] = [make(root, "div", { class: "bar" }), make(root, "div", { class: "bar" })];
   const controls = {};
   const changed = (name) => (value) => { store.set(name, value); update(); };
@@ -148,13 +144,13 @@ function render({ model, el }) {
     update();
   });
 
-  root.snn = { store, plot, draws: 0, toX: (ms) => LEFT + ((plot.width - LEFT - RIGHT) * ms) / (facts.step_ms * facts.num_steps) };
-  const fit = () => plot.resize(Math.max(250, (root.clientWidth || 780) - 18), 296);
-  fit();
-  update();
-  root.snn.firstMs = performance.now() - began;
-  const ends = [watchLooks(root, () => { fit(); update(); }), watchKernel(model, root, "The lab goes on in the browser.")];
-  return () => { store.close(); ends.forEach((end) => end()); };
+  Object.assign(root.snn, { plot, toX: (ms) => LEFT + ((plot.width - LEFT - RIGHT) * ms) / (facts.step_ms * facts.num_steps) });
+  const redraw = () => {
+    plot.resize(Math.max(250, (root.clientWidth || 780) - 18), 296);
+    update();
+  };
+  return { redraw, restored: () => { controls.restore(); update(); } };
 }
 
+const render = widget("Neuron lab", "The lab goes on in the browser.", build);
 export default { render };

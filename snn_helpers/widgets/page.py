@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from snn_helpers.plots import as_img
+
 MAX_ANSWER_BYTES = 450_000
 """What a page holds at most of what a widget would ask its kernel for, such as its other recordings."""
 
@@ -44,13 +46,12 @@ def page_block(
     """
     data = {"traits": dict(traits), "asks": dict(asks), "answers": {field: dict(to) for field, to in answers.items()}}
     text = json.dumps(data, default=_bytes_as_json, allow_nan=False, separators=(",", ":"))
-    image = base64.b64encode(png).decode("ascii")
     name = html.escape(script)
     # "<" is a sign of JSON's texts only, "</script" in a module one of its texts and comments.
     return (
         f'<div class="snn-page" data-snn-widget="{name}">'
         f'<script type="application/json">{text.replace("<", chr(92) + "u003c")}</script>'
-        f'<img src="data:image/png;base64,{image}" alt="{html.escape(alt)}"></div>\n'
+        f"{as_img(png, alt)}</div>\n"
         f'<script type="module" data-snn-module="{name}">\n'
         + _END.sub(r"<\\", module)
         + f"\nstartWidgets({json.dumps(script)}, render);\n</script>"

@@ -110,13 +110,17 @@ export function drawField(surface, picture, recording, timeMs, binMs, mode, colo
   // Edges are lines: a cell that is `pool` pixels wide collects as many times the events of a pixel on one.
   colourField(field, columns * rows, colours, pool * fullCount(mode, binMs), picture.image.data);
   context.putImageData(picture.image, 0, 0);
-  surface.context.imageSmoothingEnabled = false;
-  surface.context.clearRect(0, 0, surface.width, surface.height);
   // The last column and row of cells may reach beyond the sensor.
-  const [wide, high] = [recording.width / pool, recording.height / pool];
-  surface.context.drawImage(node, 0, 0, wide, high, 0, 0, surface.width, surface.height);
-  surface.context.strokeStyle = colours.grey;
-  surface.context.strokeRect(0.5, 0.5, surface.width - 1, surface.height - 1);
+  enlarge(node, recording.width / pool, recording.height / pool, surface, colours);
+}
+
+/** Draw the first columns and rows of a small canvas as large as a surface, without smoothing, in a frame. */
+export function enlarge(node, wide, high, { context, width, height }, colours) {
+  context.imageSmoothingEnabled = false;
+  context.clearRect(0, 0, width, height);
+  context.drawImage(node, 0, 0, wide, high, 0, 0, width, height);
+  context.strokeStyle = colours.grey;
+  context.strokeRect(0.5, 0.5, width - 1, height - 1);
 }
 
 /** Size [width, height] in CSS pixels of a picture of the sensor, in its proportion, within a square of `side`. */

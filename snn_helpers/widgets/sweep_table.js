@@ -1,5 +1,5 @@
 // The runs of a sweep: a table to filter, sort and open, up to date while the sweep runs.
-import { Store, button, make, makeRoot, menu, theme, watchKernel, watchLooks } from "./common.js";
+import { button, make, menu, theme, widget } from "./common.js";
 import { STATUSES, countsLine, matches, nextOrder, pathOf, seenLine, select, shown } from "./sweep.js";
 
 const PAGE = 200;
@@ -168,13 +168,8 @@ function fillRun(box, row, columns, status) {
   }
 }
 
-function render({ model, el }) {
-  const root = makeRoot(el, "Runs of a sweep");
+function build({ model, root, store }) {
   make(root, "style", {}, TABLE_STYLE);
-  const store = new Store(model, root, () => {
-    controls.restore();
-    draw();
-  });
   const counts = make(root, "div", { class: "facts", role: "status", "aria-live": "polite" });
   const note = make(root, "p", { class: "keys" });
   const problem = make(root, "p", { class: "note", role: "status" });
@@ -195,7 +190,7 @@ function render({ model, el }) {
   make(all, "div", { class: "keys" }, "Click a column's name to sort, a run for its error and results. "
     + "Keys in the table: up and down go from run to run, Enter chooses one.");
   let limit = PAGE;
-  root.snn = { store, draws: 0, found: [] };
+  root.snn.found = [];
 
   function choose(wanted) {
     store.set("selected", store.get("selected") === wanted ? "" : wanted);
@@ -224,16 +219,12 @@ function render({ model, el }) {
   }
 
   body.addEventListener("keydown", (event) => moveInBody(body, event));
-  model.on("change:rows", draw);
-  model.on("change:status", draw);
-  draw();
-  const ends = [watchLooks(root, draw), watchKernel(model, root, "The table stays as it was last told.")];
-  return () => {
-    store.close();
-    model.off("change:rows", draw);
-    model.off("change:status", draw);
-    for (const end of ends) end();
+  const restored = () => {
+    controls.restore();
+    draw();
   };
+  return { redraw: draw, restored, listen: { "change:rows": draw, "change:status": draw } };
 }
 
+const render = widget("Runs of a sweep", "The table stays as it was last told.", build);
 export default { render };

@@ -1,9 +1,16 @@
 // Curves of a run while it trains, and a button that asks it to stop.
-import { Store, button, css, line, make, makeRoot, surface, text, theme, watchKernel, watchLooks } from "./common.js";
-import { lastLine, limits, panelsOf } from "./monitor.js";
+import { button, css, line, make, surface, text, theme, widget } from "./common.js";
 
 const EDGE = { left: 44, right: 80, top: 22, bottom: 32 };
 const UNHEARD_MS = 4000;
+
+/** Lowest and highest of all points, with a margin, so that a constant curve has room, too. */
+function limits(curves) {
+  const values = curves.flatMap(({ points }) => points.map(([, value]) => value));
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = (high - low || Math.abs(high) || 1) * 0.06;
+  return [low >= 0 ? Math.max(0, low - room) : low - room, high + room];
+}
 
 function drawPanel({ context, width, height }, panel, colours) {
   const [low, high] = limits(panel.curves);
@@ -22,9 +29,10 @@ function drawPanel({ context, width, height }, panel, colours) {
   const dashes = [[], [7, 3], [2, 3], [8, 3, 2, 3]];
   const ends = [];
   panel.curves.forEach((curve, index) => {
-    const colour = curve.part === "train" ? colours.grey : shades[curve.part === "layer" ? index % shades.length : 0];
+    const shade = shades[curve.name === "valid" ? 0 : index % shades.length];
+    const colour = curve.name === "train" ? colours.grey : shade;
     const points = curve.points.map(([x, y]) => [toX(x), toY(y)]);
-    line(context, points, colour, 2, curve.part === "train" ? [6, 4] : dashes[curve.part === "layer" ? index % 4 : 0]);
+    line(context, points, colour, 2, curve.name === "train" ? [6, 4] : dashes[curve.name === "valid" ? 0 : index % 4]);
     context.fillStyle = colour;
     for (const [x, y] of points) context.fillRect(x - 2, y - 2, 4, 4);
     let at = points.at(-1)[1] + 4;
@@ -36,9 +44,7 @@ function drawPanel({ context, width, height }, panel, colours) {
   });
 }
 
-function render({ model, el }) {
-  const root = makeRoot(el, "Training monitor");
-  const store = new Store(model, root, () => {});
+function build({ model, root, store }) {
   const bar = make(root, "div", { class: "bar" });
   let timer = null;
   const stop = button(bar, "Stop, and keep a checkpoint", "Stop the training after this step; it leaves a checkpoint", () => {
@@ -57,10 +63,10 @@ function render({ model, el }) {
   const words = make(root, "div", { class: "facts", role: "status", "aria-live": "polite" });
   const panels = make(root, "div", { class: "panels" });
   const surfaces = [];
-  root.snn = { draws: 0, panels: [] };
+  root.snn.panels = [];
 
   function draw() {
-    const found = panelsOf(model.get("rows"));
+    const { panels: found, last: lastLine, stopping, ended } = model.get("status");
     const wide = Math.max(250, Math.min(310, (root.clientWidth || 780) / Math.max(1, found.length) - 16));
     found.forEach((panel, index) => {
       surfaces[index] ??= surface(panels, panel.title, wide, 190);
@@ -69,8 +75,7 @@ function render({ model, el }) {
       surfaces[index].resize(wide, 190);
       drawPanel(surfaces[index], panel, theme());
     });
-    words.textContent = lastLine(model.get("rows"), model.get("facts").epochs);
-    const { stopping, ended } = model.get("status");
+    words.textContent = lastLine;
     if (stopping || ended) {
       clearTimeout(timer);
       said.textContent = ended ?? "Stopping after this step; the checkpoint keeps what was learned.";
@@ -79,17 +84,8 @@ function render({ model, el }) {
     Object.assign(root.snn, { draws: root.snn.draws + 1, panels: found });
   }
 
-  model.on("change:rows", draw);
-  model.on("change:status", draw);
-  draw();
-  const ends = [watchLooks(root, draw), watchKernel(model, root, "What was told so far stays.")];
-  return () => {
-    clearTimeout(timer);
-    store.close();
-    model.off("change:rows", draw);
-    model.off("change:status", draw);
-    for (const end of ends) end();
-  };
+  return { redraw: draw, restored: () => {}, listen: { "change:status": draw }, stop: () => clearTimeout(timer) };
 }
 
+const render = widget("Training monitor", "What was told so far stays.", build);
 export default { render };

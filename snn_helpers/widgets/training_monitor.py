@@ -47,20 +47,24 @@ class TrainingMonitor(Explorer):
         super().__init__({"stop": Flag(False)}, {"epochs": epochs}, {}, None)
 
     def _extra_traits(self) -> dict[str, Any]:
-        return {"rows": thinned(self._rows), "status": self._status}
+        return {"status": {**self._curves(), **self._status}}
+
+    def _curves(self) -> dict[str, Any]:
+        rows = thinned(self._rows)
+        return {"panels": panels_of(rows), "last": last_line(rows, self._facts["epochs"])}
 
     def _connect(self, front) -> None:
-        def answer(change):
-            if change["new"].get("stop"):
-                self._tell(stopping=True)
-
-        front.observe(answer, "state")
+        super()._connect(front)
         hear_while_busy(front)
+
+    def _answer(self, front, stop: bool) -> None:
+        if stop:
+            self._tell(stopping=True)
 
     def _tell(self, **status) -> None:
         self._status = {**self._status, **status}
         if self._front is not None:
-            self._front.status = self._status
+            self._front.status = {**self._curves(), **self._status}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -70,8 +74,7 @@ class TrainingMonitor(Explorer):
     def update(self, row: Mapping[str, Any]) -> None:
         """Take the next row of the history: numbers by column name."""
         self._rows.append(_plain(row))
-        if self._front is not None:
-            self._front.rows = thinned(self._rows)
+        self._tell()
 
     @property
     def stop_requested(self) -> bool:
@@ -98,36 +101,49 @@ class TrainingMonitor(Explorer):
         panels = panels_of(self._rows)
         if not panels:
             figure, ax = plots.new_figure(height=1.2)
-            ax.text(0.5, 0.5, "No epoch has ended yet.", ha="center", va="center")
+            ax.text(0.5, 0.5, last_line([], None), ha="center", va="center")
             ax.axis("off")
             return figure
         figure, axes = plots.new_figure(1, len(panels), width=3 * len(panels) + 1.2, height=2.6, squeeze=False)
-        for ax, (title, curves) in zip(axes[0], panels.items()):
-            for name, (epochs, values) in curves.items():
-                style = {"color": plots.GREY, "linestyle": "--"} if name == "train" else {}
-                ax.plot(epochs, values, marker="o", markersize=3, label=name, **style)
-            ax.set(title=title, xlabel="epoch")
+        for ax, panel in zip(axes[0], panels):
+            for curve in panel["curves"]:
+                style = {"color": plots.GREY, "linestyle": "--"} if curve["name"] == "train" else {}
+                ax.plot(*zip(*curve["points"]), marker="o", markersize=3, label=curve["name"], **style)
+            ax.set(title=panel["title"], xlabel="epoch")
             ax.xaxis.get_major_locator().set_params(integer=True)
-            beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(curves) > 2 else {}  # hides no curve
+            many = len(panel["curves"]) > 2  # the legend hides no curve
+            beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {}
             ax.legend(fontsize=8, **beside)
         return figure
 
 
-def panels_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, tuple[list, list]]]:
-    """Return {panel: {curve: (epochs, values)}} of rows; epochs count from 1, gaps are left out."""
+def panels_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return panels {title, curves: [{name, points: [(epoch, value), ...]}]} of rows.
+
+    Epochs count from 1, gaps are left out.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
 
-    def column(name):
-        told = [(row.get("epoch", place) + 1, row[name]) for place, row in enumerate(rows) if _is_number(row.get(name))]
-        return ([epoch for epoch, _ in told], [value for _, value in told])
+    def curve(name: str, column: str) -> dict[str, Any]:
+        known = [(row.get("epoch", place) + 1, row.get(column)) for place, row in enumerate(rows)]
+        return {"name": name, "points": [(epoch, value) for epoch, value in known if _is_number(value)]}
 
     quantities = dict.fromkeys(name.split("_", 1)[1] for name in names if name.startswith(("train_", "valid_")))
-    panels = {q: {part: column(f"{part}_{q}") for part in ("train", "valid")} for q in quantities}
-    layers = [name for name in names if name.startswith("firing/")]
-    firing = {name.removeprefix("firing/"): column(name) for name in layers}
-    panels["share of neurons that fire in a step"] = firing or {"hidden layers": column("hidden_spike_fraction")}
-    panels = {title: {name: told for name, told in curves.items() if told[0]} for title, curves in panels.items()}
-    return {title: curves for title, curves in panels.items() if curves}
+    panels = {quantity: [curve(part, f"{part}_{quantity}") for part in ("train", "valid")] for quantity in quantities}
+    firing = [curve(name.removeprefix("firing/"), name) for name in names if name.startswith("firing/")]
+    panels["share of neurons that fire in a step"] = firing or [curve("hidden layers", "hidden_spike_fraction")]
+    drawn = {title: [one for one in curves if one["points"]] for title, curves in panels.items()}
+    return [{"title": title, "curves": curves} for title, curves in drawn.items() if curves]
+
+
+def last_line(rows: Sequence[Mapping[str, Any]], epochs: int | None) -> str:
+    """Return the last of the rows in one line."""
+    if not rows:
+        return "No epoch has ended yet."
+    row, names = rows[-1], ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy")
+    epoch = f"epoch {row.get('epoch', len(rows) - 1) + 1}" + (f" of {epochs}" if epochs else "")
+    values = [f"{name.replace('_', ' ')} {row[name]:.3f}" for name in names if _is_number(row.get(name))]
+    return " · ".join([epoch, *values])
 
 
 def thinned(rows: list, most: int = MOST_ROWS) -> list:

@@ -50,9 +50,6 @@ def test_explorer_plays_steps_through_wrong_answers_and_shows_what_was_recorded(
     widget.get_by_label("only wrong answers").check()
     widget.get_by_role("button", name="Next recording").click()
     page.wait_for_function("() => document.querySelector('section.snn').snn.sample.sample === 2")
-    answered = widget.evaluate("root => root.snn.answeredMs")
-    print(f"another recording after {answered:.0f} ms")
-    assert answered > 0
     assert "Recording 3 of 6." in widget.text_content()
     assert "(wrong)" in widget.text_content()
     maps.press("PageDown")

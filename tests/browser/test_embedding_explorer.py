@@ -51,8 +51,6 @@ def test_points_open_their_recordings_and_a_lasso_chooses(open_notebook, picture
     page.wait_for_function("() => document.querySelector('section.snn').snn.opened !== undefined")
     opened = widget.evaluate("root => root.snn.opened")
     assert abs(pixels[2 * opened] - pixels[2 * 77]) < 12
-    print(f"opened after {widget.evaluate('root => root.snn.openedMs'):.0f} ms")
-    assert widget.evaluate("root => root.snn.openedMs") < 3000
     assert f"{500 + opened} events" in widget.text_content()
     page.wait_for_function("() => document.querySelector('section.snn').snn.playerDraws > 10")
     widget.screenshot(path=pictures / "embedding_explorer.png")

@@ -16,7 +16,7 @@ def report(tmp_path, monkeypatch):
     import torch
 
     from snn_helpers import SpikingCNN
-    from snn_helpers.activity_report import Subject
+    from snn_helpers.activity_figures import Subject
     from snn_helpers.data import load_dataset
     from snn_helpers.training.config import TrainConfig
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from snn_helpers.data.dataset import EventDataset, Provenance, checksum_of
+from snn_helpers.data.sources import SPLITS
 from snn_helpers.events.store import MANIFEST, open_store
-
-SPLITS = ("train", "valid", "test")
 
 
 def load_imported(folder: Path, name: str, split: str) -> EventDataset:

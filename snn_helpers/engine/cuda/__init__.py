@@ -1,6 +1,6 @@
 """Spiking layers on a GPU: all time steps of a layer in a few Triton kernels, with the spikes of float32.
 
-The same three functions as `cpu.py`: `conv_layer`, `linear`, `neurons`. Products run on the tensor cores in float16,
+The same three functions as `cpu` has: `conv_layer`, `linear`, `neurons`. Products run on the tensor cores in float16,
 twice, so that currents are float32's to its last bits (see `parts`); the currents of a first layer are never in memory,
 those of the others only where batch statistics ask for them; membranes are kept after the pool, and all else is
 computed again on the way back. Nothing waits for the device, so that a whole train step fits into a CUDA graph (see
@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from snn_helpers._checks import check_choice
+from snn_helpers.engine import kernels
 from snn_helpers.engine.cuda import plain
-from snn_helpers.engine.kernels import KINDS, SURROGATES, Kernel, dense_conv_layer, find_kernel, register_kernel
+from snn_helpers.engine.kernels import KINDS, SURROGATES, Kernel, find_kernel, register_kernel
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes
 
@@ -62,27 +63,8 @@ def _usable(device: torch.device) -> bool:
 
 
 def neurons(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    """Run one layer of neurons over time; the same as `reference.run`, in float32 also under autocast.
-
-    Parameters
-    ----------
-    cur : float Tensor [T, B, ...]
-        Input currents.
-    neuron : Neuron
-        Equation and parameters.
-
-    Returns
-    -------
-    spk_rec, mem_rec : Tensor [T, B, ...]
-        Spikes in {0, 1} and membranes.
-
-    Raises
-    ------
-    ValueError
-        If the currents are not [T, B, ...] with at least one step and recording.
-    """
-    if cur.dim() < 2 or cur.numel() == 0:
-        raise ValueError(f"`cur` must be [T, B, ...] with at least one step and recording; got {tuple(cur.shape)}.")
+    """Run one layer of neurons over time as `engine.neurons` does, in float32 also under autocast."""
+    kernels.check_currents(cur)
     if cur.dtype == torch.float64:
         return run(cur, neuron)
     kernel = find_kernel("neurons", neuron, "cuda")
@@ -147,34 +129,19 @@ def conv_layer(
     padding: int = 1,
     precision: str = "exact",
 ) -> Spikes:
-    """Spiking convolution, optional batch norm, optional 2x2 max-pool, neurons; see `cpu.conv_layer`.
+    """Spiking convolution, optional batch norm, optional 2x2 max-pool, neurons: `cpu.conv_layer` on a GPU.
 
     Parameters
     ----------
-    spikes : Spikes or uint8 Tensor [T, B, C, H, W]
-        Input spikes or event counts.
-    weight, bias : float32 Tensor [n_out, C, size, size], [n_out] or None
-        As in `torch.nn.Conv2d`.
-    neuron : Neuron
-        Equation and parameters.
-    norm : BatchNorm or None
-        Normalisation over time and batch.
-    pool : {1, 2}
-        Side of the max-pool windows; what is left over at the right and at the bottom is dropped.
+    spikes, weight, bias, neuron, norm, pool, keep_mem
+        As for `cpu.conv_layer`; kernels are square.
     path : str
-        Accepted for the same call as `cpu.conv_layer`; no effect.
-    keep_mem : bool
-        Return the membranes, too.
+        No effect here.
     stride, padding : int
         As in `torch.nn.Conv2d`.
     precision : {'exact', 'tf32', 'float16'}
         'exact': spikes are those of float32. The others keep ten or eleven bits of a weight, and thousands of spikes
         differ.
-
-    Returns
-    -------
-    Spikes [T, B, n_out, H_out // pool, W_out // pool]
-        Output spikes; `mem` is None unless asked for.
 
     Raises
     ------
@@ -188,7 +155,7 @@ def conv_layer(
     device, known = spikes.count.device, weight.dtype == torch.float32 and weight.shape[2] in SIZES
     if isinstance(kernel, str) or precision == "tf32" or not known or not _usable(device):
         convolve = functools.partial(plain.convolve, stride=stride, precision=precision)
-        return dense_conv_layer(
+        return kernels.dense_conv_layer(
             spikes, weight, bias, neuron, norm, pool, keep_mem, convolve=convolve, engine="cuda", padding=padding
         )
     return _conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, stride, padding, _parts(precision, device))

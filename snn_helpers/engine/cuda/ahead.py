@@ -15,12 +15,12 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
-import torch
 import triton
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
@@ -77,28 +77,15 @@ def recording() -> Iterator[list[Launch]]:
         taken.extend(launches)
 
 
-class _Elsewhere:
-    """Stands in for Triton's driver: says for which GPU to compile, and touches none."""
-
-    def __init__(self, capability: int):
-        self.target = GPUTarget("cuda", capability, WARP)
-
-    def get_current_target(self):
-        """Return the GPU to compile for."""
-        return self.target
-
-    def get_current_device(self) -> int:
-        """Return a number for it."""
-        return self.target.arch
-
-    def get_current_stream(self, device: int) -> int:
-        """Return a stream that nothing uses."""
-        return 0
-
-
 def _compile(launch: Launch, capability: int) -> Report:
     """Compile a kernel; in a process of its own, whose driver is changed for good."""
-    driver.set_active(_Elsewhere(capability))
+    target = GPUTarget("cuda", capability, WARP)
+    stand_in = SimpleNamespace(  # says for which GPU to compile, and touches none
+        get_current_target=lambda: target,
+        get_current_device=lambda: capability,
+        get_current_stream=lambda device: 0,
+    )
+    driver.set_active(stand_in)
     try:
         compiled = launch.kernel().warmup(*launch.args, grid=(1,), **dict(launch.meta))
         registers, spilled = _resources(compiled.asm["cubin"])
@@ -113,31 +100,6 @@ def compile_launches(launches: list[Launch], capability: int, workers: int | Non
     workers = max(1, min(workers or os.cpu_count() or 1, len(launches)))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(functools.partial(_compile, capability=capability), launches))
-
-
-def compile_ahead(run: Callable[[], object], capability: int | None = None, workers: int | None = None) -> list[Report]:
-    """Compile all kernels that `run` launches; its tensors should be on the device "meta".
-
-    Parameters
-    ----------
-    run : callable
-        For example a forward and backward pass of a network on the device "meta".
-    capability : int or None
-        10 times the compute capability of the GPU to compile for (H100: 90); None: that of this machine's.
-    workers : int or None
-        Processes; None: one a CPU.
-
-    Returns
-    -------
-    list of Report
-        One a kernel.
-    """
-    if capability is None:
-        major, minor = torch.cuda.get_device_capability()
-        capability = 10 * major + minor
-    with recording() as launches:
-        run()
-    return compile_launches(launches, capability, workers)
 
 
 def _resources(cubin: bytes) -> tuple[int, int]:

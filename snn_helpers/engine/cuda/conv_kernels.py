@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from snn_helpers.engine.cuda.parts import GRADIENT_BITS, WEIGHT_BITS, power_of_two
+from snn_helpers.engine.cuda.parts import GRADIENT_BITS, WEIGHT_BITS, add_product, power_of_two
 
 
 @triton.jit
@@ -91,10 +91,8 @@ def pooled_products(
     k = tl.arange(0, DEPTH)
     if LONG:
         image = image.to(tl.int64)
-    a0 = tl.zeros([ROWS, COLS], tl.float32)
-    a1 = tl.zeros([ROWS, COLS], tl.float32)
-    a2 = tl.zeros([ROWS, COLS], tl.float32)
-    a3 = tl.zeros([ROWS, COLS], tl.float32)
+    zero = tl.zeros([ROWS, COLS], tl.float32)
+    a0, a1, a2, a3 = zero, zero, zero, zero
     PER: tl.constexpr = KPAD // DEPTH
     TAPS: tl.constexpr = SIZE * SIZE
     for it in range(TAPS * PER):
@@ -114,17 +112,11 @@ def pooled_products(
         s1 = tl.load(at + STRIDE * K, mask=(top & right)[:, None] & known, other=0).to(tl.float16)
         s2 = tl.load(at + STRIDE * WI * K, mask=(low & left)[:, None] & known, other=0).to(tl.float16)
         s3 = tl.load(at + STRIDE * (WI + 1) * K, mask=(low & right)[:, None] & known, other=0).to(tl.float16)
-        if PARTS > 1:
-            w1 = tl.load(w_at + TAPS * KPAD * NPAD)
-            a0 += tl.dot(s0, w0, tl.dot(s0, w1))
-            a1 += tl.dot(s1, w0, tl.dot(s1, w1))
-            a2 += tl.dot(s2, w0, tl.dot(s2, w1))
-            a3 += tl.dot(s3, w0, tl.dot(s3, w1))
-        else:
-            a0 = tl.dot(s0, w0, a0)
-            a1 = tl.dot(s1, w0, a1)
-            a2 = tl.dot(s2, w0, a2)
-            a3 = tl.dot(s3, w0, a3)
+        w1 = tl.load(w_at + TAPS * KPAD * NPAD) if PARTS > 1 else w0
+        a0 = add_product(a0, s0, w0, s0, w1, PARTS)
+        a1 = add_product(a1, s1, w0, s1, w1, PARTS)
+        a2 = add_product(a2, s2, w0, s2, w1, PARTS)
+        a3 = add_product(a3, s3, w0, s3, w1, PARTS)
     where = tl.where(a1 > a0, 1, 0)
     best = tl.maximum(a0, a1, propagate_nan=tl.PropagateNan.ALL)
     where = tl.where(a2 > best, 2, where)
@@ -179,6 +171,13 @@ def spread(
         tl.store(out + total + lane, (v - high.to(tl.float32)).to(tl.float16), mask=inside)
 
 
+@triton.jit
+def _add_tap(acc, high, low, spk, x, inside, known, WI: tl.constexpr, PARTS: tl.constexpr):
+    """Add to one tap's weights the gradient times the spikes that the tap sees, in column x of the images."""
+    s = tl.load(spk, mask=(inside & (x >= 0) & (x < WI))[:, None] & known, other=0).to(tl.float16)
+    return add_product(acc, high, s, low, s, PARTS)
+
+
 @triton.jit(do_not_specialize=["splits"])
 def weight_gradient(
     spk, grad, amax, part, rows, grad_part, splits,
@@ -196,11 +195,8 @@ def weight_gradient(
     k = ((pid // SIZE) % KBLOCKS) * KBLOCK + tl.arange(0, KBLOCK)
     n = (pid // (SIZE * KBLOCKS)) * NBLOCK + tl.arange(0, NBLOCK)
     split = tl.program_id(1)
-    b0 = tl.zeros([NBLOCK, KBLOCK], tl.float32)
-    b1 = tl.zeros([NBLOCK, KBLOCK], tl.float32)
-    b2 = tl.zeros([NBLOCK, KBLOCK], tl.float32)
-    b3 = tl.zeros([NBLOCK, KBLOCK], tl.float32)
-    b4 = tl.zeros([NBLOCK, KBLOCK], tl.float32)
+    zero = tl.zeros([NBLOCK, KBLOCK], tl.float32)
+    b0, b1, b2, b3, b4 = zero, zero, zero, zero, zero
     for i in range(split, tl.cdiv(rows, ROWS), splits):
         r = i * ROWS + tl.arange(0, ROWS)
         inside = r < rows
@@ -214,35 +210,15 @@ def weight_gradient(
         ok = inside & (y >= 0) & (y < HI)
         at = spk + (((row // (HO * WO)) * HI + y) * WI + x)[:, None] * K + k[None, :]
         known = (k < K)[None, :]
-        s = tl.load(at, mask=(ok & (x >= 0) & (x < WI))[:, None] & known, other=0).to(tl.float16)
-        if PARTS > 1:
-            b0 += tl.dot(high, s, tl.dot(low, s))
-        else:
-            b0 = tl.dot(high, s, b0)
+        b0 = _add_tap(b0, high, low, at, x, ok, known, WI, PARTS)
         if SIZE > 1:
-            s = tl.load(at + K, mask=(ok & (x + 1 >= 0) & (x + 1 < WI))[:, None] & known, other=0).to(tl.float16)
-            if PARTS > 1:
-                b1 += tl.dot(high, s, tl.dot(low, s))
-            else:
-                b1 = tl.dot(high, s, b1)
+            b1 = _add_tap(b1, high, low, at + K, x + 1, ok, known, WI, PARTS)
         if SIZE > 2:
-            s = tl.load(at + 2 * K, mask=(ok & (x + 2 >= 0) & (x + 2 < WI))[:, None] & known, other=0).to(tl.float16)
-            if PARTS > 1:
-                b2 += tl.dot(high, s, tl.dot(low, s))
-            else:
-                b2 = tl.dot(high, s, b2)
+            b2 = _add_tap(b2, high, low, at + 2 * K, x + 2, ok, known, WI, PARTS)
         if SIZE > 3:
-            s = tl.load(at + 3 * K, mask=(ok & (x + 3 >= 0) & (x + 3 < WI))[:, None] & known, other=0).to(tl.float16)
-            if PARTS > 1:
-                b3 += tl.dot(high, s, tl.dot(low, s))
-            else:
-                b3 = tl.dot(high, s, b3)
+            b3 = _add_tap(b3, high, low, at + 3 * K, x + 3, ok, known, WI, PARTS)
         if SIZE > 4:
-            s = tl.load(at + 4 * K, mask=(ok & (x + 4 >= 0) & (x + 4 < WI))[:, None] & known, other=0).to(tl.float16)
-            if PARTS > 1:
-                b4 += tl.dot(high, s, tl.dot(low, s))
-            else:
-                b4 = tl.dot(high, s, b4)
+            b4 = _add_tap(b4, high, low, at + 4 * K, x + 4, ok, known, WI, PARTS)
     by = 1.0 / power_of_two(tl.load(amax), GRADIENT_BITS)
     to = part + (((split * SIZE + ky) * SIZE) * N + n[:, None]) * K + k[None, :]
     mask = (n < N)[:, None] & (k < K)[None, :]

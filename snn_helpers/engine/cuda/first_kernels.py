@@ -9,8 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from snn_helpers.engine.cuda.neuron_kernels import advance
-from snn_helpers.engine.cuda.parts import WEIGHT_BITS, power_of_two
+from snn_helpers.engine.cuda.neuron_kernels import advance, load_numbers, scaled
+from snn_helpers.engine.cuda.parts import WEIGHT_BITS, add_product, power_of_two
 
 
 @triton.jit
@@ -45,17 +45,15 @@ def forward(
     w_at = tl.program_id(1) * (K * wide) + tl.arange(0, K)[:, None] * wide + tl.arange(0, wide)[None, :]
     high = tl.load(weight + w_at)
     low = tl.load(weight + tl.num_programs(1) * (K * wide) + w_at) if PARTS > 1 else high
-    beta, theta, alpha = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
-    rho, gain = tl.load(numbers + 3), tl.load(numbers + 4)
+    beta, theta, alpha, rho, gain = load_numbers(numbers)
     by = 1.0 / power_of_two(tl.load(amax), WEIGHT_BITS)
     c = tl.program_id(1) * COLS + tl.arange(0, COLS)[None, :]
     sc = tl.load(scale + c, mask=c < N, other=0.0) if SCALE else 1.0
     sh = tl.load(shift + c, mask=c < N, other=0.0) if SHIFT else 0.0
     to = p[:, None] * N + c
     inside = (p < batch * (HP * WP))[:, None] & (c < N)
-    u = tl.zeros([ROWS, COLS], tl.float32)
-    s = tl.zeros([ROWS, COLS], tl.float32)
-    extra = tl.zeros([ROWS, COLS], tl.float32)
+    zero = tl.zeros([ROWS, COLS], tl.float32)
+    u, s, extra = zero, zero, zero
     size = tl.cast(batch, tl.int64) * (HP * WP * N)
     soon = tl.load(frames + at, mask=ok, other=0)
     for t in range(num_steps):
@@ -72,11 +70,7 @@ def forward(
                 tl.store(arg + now, where.to(tl.uint8), mask=inside)
         else:
             best = acc
-        x = best * by
-        if SCALE:
-            x = x * sc
-        if SHIFT:
-            x = x + sh
+        x = scaled(best * by, sc, sh, SCALE, SHIFT)
         u, s, extra = advance(x, u, s, extra, beta, theta, alpha, rho, gain, KIND)
         tl.store(spk + now, s.to(tl.uint8), mask=inside)
         if KEEP:
@@ -136,10 +130,7 @@ def weight_gradient(
             won = tl.load(arg + here, mask=inside, other=0).to(tl.int32)[:, None, :] == place
             high = tl.reshape(tl.where(won, high[:, None, :], 0.0).to(tl.float16), [ROWS, wide])
             low = tl.reshape(tl.where(won, low[:, None, :], 0.0).to(tl.float16), [ROWS, wide])
-        if PARTS > 1:
-            acc += tl.dot(tl.trans(high), a, tl.dot(tl.trans(low), a))
-        else:
-            acc = tl.dot(tl.trans(high), a, acc)
+        acc = add_product(acc, tl.trans(high), a, tl.trans(low), a, PARTS)
     row = tl.arange(0, wide)[:, None]
     to = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)) * (wide * K)
     tl.store(part + to + row * K + tl.arange(0, K)[None, :], acc / up)

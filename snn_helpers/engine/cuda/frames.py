@@ -84,8 +84,8 @@ class DeviceEvents:
         width, height, polarities = self.sensor_size
         batch = indices.numel()
         counts = torch.zeros(num_steps, batch, polarities, height, width, dtype=torch.int32, device=self.device)
-        drop_below = min(int(drop * 2**64), 2**64 - 1)
-        bits = torch.tensor([_signed(seed % 2**64), _signed(drop_below)], dtype=torch.int64, device=self.device)
+        bits = np.array([seed % 2**64, min(int(drop * 2**64), 2**64 - 1)], np.uint64)
+        bits = torch.from_numpy(bits.view(np.int64)).to(self.device)  # the kernel takes them for unsigned again
         with torch.cuda.device_of(counts):
             launch(
                 frames_kernel.count, (batch, -(-self.most // BLOCK)), *self.columns, self.offsets, indices,
@@ -95,8 +95,3 @@ class DeviceEvents:
                 SHIFT=max_shift > 0, WIDTH=BLOCK, num_warps=4, enable_fp_fusion=False,
             )  # fmt: skip
         return counts.clamp_(max=255).to(torch.uint8)
-
-
-def _signed(value: int) -> int:
-    """Return the signed number of 64 bits with the same bits."""
-    return value - 2**64 if value >= 2**63 else value

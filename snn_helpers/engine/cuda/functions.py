@@ -91,8 +91,7 @@ def _first_forward(count, weight, bias, numbers, settings):
         squares, total = launch.first_statistics(count, shape)
         flat = weight.double().flatten(1)
         seen = flat @ squares
-        size = shape.images * shape.out[0] * shape.out[1]
-        scaling = batch_norm.from_sums(flat @ total, (seen * flat).sum(1), size, bias, norm)
+        scaling = batch_norm.from_sums(flat @ total, (seen * flat).sum(1), shape.rows, bias, norm)
         sums = seen, total
     elif norm is not None:
         scaling = batch_norm.running(bias, norm)
@@ -111,14 +110,14 @@ def _first_backward(ctx, grad_spk):
     weight, numbers, mem, count, arg, *statistics = ctx.saved_tensors
     settings, shape, by = ctx.settings, ctx.settings.shape, ctx.scaling
     back = launch.neurons_backward(
-        grad_spk, mem, numbers, settings.equation, shape.batch * shape.pooled[0] * shape.pooled[1], shape.n_out,
-        by_channel=True, learn=ctx.needs_input_grad[6],
+        grad_spk, mem, numbers, settings.equation, shape.neurons, shape.n_out, by_channel=True,
+        learn=ctx.needs_input_grad[6],
     )  # fmt: skip
     windows = launch.first_weight_gradient(count, back.cur, arg, back.amax, shape, settings.parts)
     of_bias, of_norm = back.sums.float(), (None, None)
     if by is not None:  # batch statistics: all that they ask for is known of the windows
         seen, total = statistics
-        windows, size = windows.double(), shape.images * shape.out[0] * shape.out[1]
+        windows, size = windows.double(), shape.rows
         flat = weight.double().flatten(1)
         products = by.deviation * ((flat * windows).sum(1) - by.mean * back.sums)
         windows = by.factor[:, None] * (
@@ -141,7 +140,6 @@ def _forward(count, weight, bias, numbers, settings):
     shape, norm, equation = settings.shape, settings.norm, settings.equation
     count, amax = _channels_last(count), launch.largest(weight)
     spk, mem, arg = _new_outputs(settings, count.device)
-    rows = shape.batch * shape.pooled[0] * shape.pooled[1]
     scaling, scale, shift, cur, sign = None, None, bias, None, None
     batch_statistics = norm is not None and norm.training
     if norm is not None and not batch_statistics:
@@ -153,20 +151,21 @@ def _forward(count, weight, bias, numbers, settings):
             scale, sign = scale.abs(), scaling.weight
         pooled = launch.pooled_products(count, _split_forward(weight, amax, settings, sign), shape, arg)
         mem = pooled if mem is not None else None  # in place
-        launch.neurons_forward(pooled, numbers, equation, rows, shape.n_out, scale=scale, shift=shift, spk=spk, mem=mem)
+        launch.neurons_forward(
+            pooled, numbers, equation, shape.neurons, shape.n_out, scale=scale, shift=shift, spk=spk, mem=mem
+        )
     else:
         split = _split_forward(weight, amax, settings)
         cur, sums, squares = launch.products(count, split, shape, stats=batch_statistics)
         cur = cur.unflatten(0, (shape.num_steps, shape.batch))
         if batch_statistics:
-            size = shape.images * shape.out[0] * shape.out[1]
-            scaling = batch_norm.from_sums(sums, squares, size, bias, norm)
+            scaling = batch_norm.from_sums(sums, squares, shape.rows, bias, norm)
             scale, shift = scaling.scale, scaling.shift
         if shape.pool == 1 and mem is not None and not keeps_cur:
             mem = cur
         launch.neurons_forward(
-            cur, numbers, equation, rows, shape.n_out, image=shape.out, pool=shape.pool, scale=scale, shift=shift,
-            spk=spk, mem=mem, arg=arg,
+            cur, numbers, equation, shape.neurons, shape.n_out, image=shape.out, pool=shape.pool, scale=scale,
+            shift=shift, spk=spk, mem=mem, arg=arg,
         )  # fmt: skip
     return spk, mem, scaling, (count, amax, arg, cur if keeps_cur else None)
 
@@ -174,19 +173,17 @@ def _forward(count, weight, bias, numbers, settings):
 def _backward(ctx, grad_spk):
     weight, numbers, mem, count, amax, arg, cur = ctx.saved_tensors
     settings, shape, by = ctx.settings, ctx.settings.shape, ctx.scaling
-    rows = shape.batch * shape.pooled[0] * shape.pooled[1]
     norm = None if by is None else (cur, by.mean.float(), by.deviation.float(), by.weight, by.bias)
     back = launch.neurons_backward(
-        grad_spk, mem, numbers, settings.equation, rows, shape.n_out, image=shape.out, pool=shape.pool, by_channel=True,
-        norm=norm, arg=arg, learn=ctx.needs_input_grad[6],
+        grad_spk, mem, numbers, settings.equation, shape.neurons, shape.n_out, image=shape.out, pool=shape.pool,
+        by_channel=True, norm=norm, arg=arg, learn=ctx.needs_input_grad[6],
     )  # fmt: skip
     of_bias, of_norm, top, through = back.sums.float(), (None, None), back.amax, None
     if by is not None:
         of_norm = back.products.float(), of_bias
         top = top * by.scale.abs().amax()
         if settings.norm.training:
-            size = shape.images * shape.out[0] * shape.out[1]
-            through = cur, *batch_norm.spread_coefficients(back.sums, back.products, size, by)
+            through = cur, *batch_norm.spread_coefficients(back.sums, back.products, shape.rows, by)
             of_bias = torch.zeros_like(of_bias)
         else:
             zero = torch.zeros_like(by.scale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,6 @@ from snn_helpers.engine.cuda import conv_kernels, first_kernels, neuron_kernels,
 from snn_helpers.engine.kernels import KINDS, NUMBERS, SURROGATES
 from snn_helpers.engine.reference import Neuron
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # as Triton reads it, when the kernels are defined
 SHARED_BYTES = 112 * 1024  # of a block, so that two share a multiprocessor
 PATCH_LIMIT = 128  # values in the patch under a pool window, in a first layer
 
@@ -60,6 +59,16 @@ class Shape(NamedTuple):
     def images(self) -> int:
         """Steps times recordings."""
         return self.num_steps * self.batch
+
+    @property
+    def rows(self) -> int:
+        """Pixels of the currents, of all steps and recordings."""
+        return self.images * math.prod(self.out)
+
+    @property
+    def neurons(self) -> int:
+        """Places of neurons in one step of all recordings, the channels left out."""
+        return self.batch * math.prod(self.pooled)
 
     def patch(self, pool: int) -> int:
         """Side of the patch of the input that a pool window sees."""
@@ -280,7 +289,7 @@ def spread(
 def weight_gradient(spk: Tensor, grad: Tensor, amax: Tensor, shape: Shape) -> Tensor:
     """Gradient of the weights, float32 [size, size, N, K], from spikes uint8 [.., K] and `grad` in parts [.., N]."""
     size, k, n = shape.size, shape.n_in, shape.n_out
-    rows = shape.images * shape.out[0] * shape.out[1]
+    rows = shape.rows
     kblock = min(_power(k), {1: 128, 3: 64}.get(size, 32))
     nblock = min(_power(n), 128 if size <= 3 else 64)
     if size == 3 and k <= 32:

@@ -13,6 +13,22 @@ import triton.language as tl
 
 
 @triton.jit
+def load_numbers(numbers):
+    """Return `kernels.NUMBERS`: beta, threshold, alpha, rho and the adaptation."""
+    return tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2), tl.load(numbers + 3), tl.load(numbers + 4)
+
+
+@triton.jit
+def scaled(x, scale, shift, SCALE: tl.constexpr, SHIFT: tl.constexpr):
+    """Scale and shift currents where asked for, by two operations, as torch does."""
+    if SCALE:
+        x = x * scale
+    if SHIFT:
+        x = x + shift
+    return x
+
+
+@triton.jit
 def _above(u, extra, theta, gain, KIND: tl.constexpr):
     """Membrane less threshold, as the reference computes it."""
     now = theta
@@ -60,8 +76,7 @@ def forward(
     r = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     c = tl.program_id(1) * COLS + tl.arange(0, COLS)[None, :]
     inside = (r < rows) & (c < C)
-    beta, theta, alpha = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
-    rho, gain = tl.load(numbers + 3), tl.load(numbers + 4)
+    beta, theta, alpha, rho, gain = load_numbers(numbers)
     to = r * C + c
     at = to
     if POOL == 2:
@@ -70,26 +85,19 @@ def forward(
         at = ((r // (HP * WP)) * (H * W) + 2 * ((r // WP) % HP) * W + 2 * (r % WP)) * C + c
     sc = tl.load(scale + c, mask=c < C, other=0.0) if SCALE else 1.0
     sh = tl.load(shift + c, mask=c < C, other=0.0) if SHIFT else 0.0
-    u = tl.zeros([ROWS, COLS], tl.float32)
-    s = tl.zeros([ROWS, COLS], tl.float32)
-    extra = tl.zeros([ROWS, COLS], tl.float32)
+    zero = tl.zeros([ROWS, COLS], tl.float32)
+    u, s, extra = zero, zero, zero
     size = tl.cast(rows, tl.int64) * C
     for t in range(num_steps):
         v = cur + tl.cast(t, tl.int64) * step_cur + at
         best = tl.load(v, mask=inside, other=0.0)
-        if SCALE:
-            best = best * sc
-        if SHIFT:
-            best = best + sh
+        best = scaled(best, sc, sh, SCALE, SHIFT)
         now = tl.cast(t, tl.int64) * size + to
         if POOL == 2:
             where = tl.zeros([ROWS, COLS], tl.int32)
             for other in tl.static_range(1, 4):
                 b = tl.load(v + ((other // 2) * W + other % 2) * C, mask=inside, other=0.0)
-                if SCALE:
-                    b = b * sc
-                if SHIFT:
-                    b = b + sh
+                b = scaled(b, sc, sh, SCALE, SHIFT)
                 where = tl.where(b > best, other, where)
                 best = tl.maximum(b, best, propagate_nan=tl.PropagateNan.ALL)
             if ARG:
@@ -134,20 +142,12 @@ def backward(
     r = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
     c = tl.program_id(1) * COLS + tl.arange(0, COLS)[None, :]
     inside = (r < rows) & (c < C)
-    beta, theta, alpha = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
-    rho, gain = tl.load(numbers + 3), tl.load(numbers + 4)
+    beta, theta, alpha, rho, gain = load_numbers(numbers)
     at = r * C + c
     size = tl.cast(rows, tl.int64) * C
-    d = tl.zeros([ROWS, COLS], tl.float32)
-    e = tl.zeros([ROWS, COLS], tl.float32)
-    one = tl.zeros([ROWS, COLS], tl.float32)
-    two = tl.zeros([ROWS, COLS], tl.float32)
-    top = tl.zeros([ROWS, COLS], tl.float32)
-    of_beta = tl.zeros([ROWS, COLS], tl.float32)
-    of_theta = tl.zeros([ROWS, COLS], tl.float32)
-    of_alpha = tl.zeros([ROWS, COLS], tl.float32)
-    of_rho = tl.zeros([ROWS, COLS], tl.float32)
-    of_gain = tl.zeros([ROWS, COLS], tl.float32)
+    zero = tl.zeros([ROWS, COLS], tl.float32)
+    d, e, one, two, top = zero, zero, zero, zero, zero
+    of_beta, of_theta, of_alpha, of_rho, of_gain = zero, zero, zero, zero, zero
     if NORM:
         mu = tl.load(mean + c, mask=c < C, other=0.0)
         istd = tl.load(deviation + c, mask=c < C, other=0.0)
@@ -155,9 +155,9 @@ def backward(
         sh = tl.load(bias + c, mask=c < C, other=0.0)
         small = (tl.abs(ga) < 0.1) | (KIND != 0)
         inverse = 1.0 / tl.where(small, 1.0, ga)
-    a = tl.zeros([ROWS, COLS], tl.float32)
+    a = zero
     if KIND == 2:  # the adaptation before each step, from the spikes, which follow from the membranes
-        s = tl.zeros([ROWS, COLS], tl.float32)
+        s = zero
         for t in range(num_steps):
             now = tl.cast(t, tl.int64) * size + at
             a = rho * a + (1.0 - rho) * s
@@ -170,7 +170,7 @@ def backward(
         now = tl.cast(t, tl.int64) * size + at
         before = tl.cast(tl.maximum(t - 1, 0), tl.int64) * size + at
         u_before = tl.where(t > 0, tl.load(mem + before, mask=inside, other=0.0), 0.0)
-        a_before = tl.zeros([ROWS, COLS], tl.float32)
+        a_before = zero
         if KIND == 2:
             a_before = tl.where(t > 0, tl.load(adapted + before, mask=inside, other=0.0), 0.0)
         fired = tl.where(t > 0, (_above(u_before, a_before, theta, gain, KIND) > 0).to(tl.float32), 0.0)

@@ -28,6 +28,16 @@ def power_of_two(amax, TO: tl.constexpr):
 
 
 @triton.jit
+def add_product(acc, a, b, low_a, low_b, PARTS: tl.constexpr):
+    """Add a b to acc; of two parts the product of the low ones, low_a low_b, goes into the same sum first."""
+    if PARTS > 1:
+        acc += tl.dot(a, b, tl.dot(low_a, low_b))
+    else:
+        acc = tl.dot(a, b, acc)
+    return acc
+
+
+@triton.jit
 def split_weights(
     weight, sign, amax, out, total, stride_n1, stride_n0, stride_k1, stride_k0, stride_tap,
     N: tl.constexpr, N0: tl.constexpr, NPAD: tl.constexpr, K: tl.constexpr, K0: tl.constexpr, KPAD: tl.constexpr,

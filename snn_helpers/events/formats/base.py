@@ -108,6 +108,7 @@ class Foreign:
 
 _FRAMES = "`simulate_events` makes events of a video's frames."
 _UNPACK = "Unpack it first."
+_PICKLE = "It could run code when read; save the events with np.savez(x=, y=, t=, p=)."
 _FOREIGN = (
     (b"#ROSBAG", "a ROS bag", "Convert it with the package rosbags: write its event messages to .npz with x, y, t, p."),
     (b"\x1f\x8b\x08", "a gzip archive", _UNPACK),
@@ -132,7 +133,8 @@ _FOREIGN = (
     (b"Event Stream", "an Event Stream without DVS events", "Only its DVS events can be read; choose such a file."),
     (b"#!AER-DAT1", "AEDAT 1", "Convert it to AEDAT 2 with jAER."),
     (b"#!AER-DAT", "AEDAT of a version that is not read", "Those of 2.0, 3.1 and 4.0 are. Convert it."),
-    (b"\x80\x04\x95", "a Python pickle", "It could run code when read; save the events with np.savez(x=, y=, t=, p=)."),
+    (b"\x80\x04\x95", "a Python pickle", _PICKLE),
+    (b"\x80\x05\x95", "a Python pickle", _PICKLE),
 )  # fmt: skip
 
 
@@ -145,6 +147,10 @@ def foreign_kind(head: bytes) -> Foreign | None:
         return Foreign("an MP4 or MOV video", _FRAMES)
     if head[257:262] == b"ustar":
         return Foreign("a tar archive", _UNPACK)
+    fields, _ = percent_header(head)
+    if evt := fields.get("evt") or fields.get("format", "").partition(";")[0]:
+        return Foreign(f"a Prophesee raw file of EVT {evt.upper().removeprefix('EVT')}",
+                       "EVT 2.0, 2.1 and 3.0 are read. Convert it with `metavision_file_to_dat`.")  # fmt: skip
     return None
 
 

@@ -1,11 +1,13 @@
 """HDF5 in the layouts that people use: columns in a group, a compound data set, or a table [N, 4].
 
 Found by name, in this order: `events/{x,y,t,p}` (DSEC, v2e's and others' names for the columns), `CD/events`
-(Prophesee), `events` as a compound or a table, columns at the root, `davis/left/events` (MVSEC).
+(Prophesee), `events` as a compound or a table, columns at the root, `davis/left/events` (MVSEC), and columns in any one
+other group, such as a struct of MATLAB 7.3.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 from collections.abc import Iterator
@@ -21,12 +23,16 @@ from snn_helpers.events.formats.base import Format, Options, Reading, check_unpa
 _MARK = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\1\0\0\0"  # where strings of any length lie
 _ATTRIBUTE_BYTES = 128
-_PLACES = ("events", "CD/events", "/", "davis/left/events", "dvs/events", "event")
+_MATLAB, _MATLAB_BYTES = b"MATLAB 7.3 MAT-file", 512  # stand before the mark
+_MVSEC = "davis/left/events"
+_CODECS = {32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32015: "Zstandard", 32026: "Blosc2"}
+_ECF = 0x8ECF
+_PLACES = ("events", "CD/events", "/", _MVSEC, "dvs/events", "event")
 _SIZE_NAMES = ("sensor_size", "sensor_resolution", "resolution", "geometry")
 
 
 def _fits(head: bytes, size: int, path: Path) -> bool:
-    return head.startswith(_MARK)
+    return head.startswith(_MARK) or (head.startswith(_MATLAB) and head[_MATLAB_BYTES:].startswith(_MARK))
 
 
 def _read(path: Path, options: Options) -> Reading:
@@ -42,8 +48,11 @@ def _read(path: Path, options: Options) -> Reading:
         unit = options.unit or attributes.get("unit")
         unit = unit.decode() if isinstance(unit, bytes) else unit
     unit = unit if isinstance(unit, str) and unit in UNITS_US else None
+    columns = options.columns
+    if place == _MVSEC:  # a table whose columns have no names
+        columns, unit = columns or "xytp", unit or "s"
     blocks = library_blocks(path, "HDF5", _blocks(path, place, shift, options.block))
-    return Reading(blocks, size, unit, options.columns)
+    return Reading(blocks, size, unit, columns)
 
 
 def _check_heaps(path: Path) -> None:
@@ -104,6 +113,30 @@ def _check_stored(path: Path, dataset) -> None:
     if dataset.dtype.hasobject:  # each value of which may be of any length
         raise RecordingError(f"{path}: {dataset.name} holds no numbers.")
     check_unpacked(path, max(dataset.size, math.prod(dataset.chunks or ())) * dataset.dtype.itemsize)
+    _check_codecs(path, dataset)
+
+
+def _check_codecs(path: Path, dataset) -> None:
+    """Refuse a data set packed by what HDF5 cannot unpack here; hdf5plugin, if it is installed, adds to what it can."""
+    import h5py
+
+    plan = dataset.id.get_create_plist()
+    codes = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
+    if not all(map(h5py.h5z.filter_avail, codes)):
+        with contextlib.suppress(ImportError):
+            import hdf5plugin  # noqa: F401
+    for code in codes:
+        if h5py.h5z.filter_avail(code):
+            continue
+        if code == _ECF:
+            raise RecordingError(
+                f"{path}: {dataset.name} is packed with Prophesee's ECF codec, which is not read. Convert it with "
+                "`metavision_file_to_dat`."
+            )
+        raise RecordingError(
+            f"{path}: {dataset.name} is packed with {_CODECS.get(code, f'filter {code}')}, which h5py cannot unpack by "
+            "itself. Run `pip install hdf5plugin`, or unpack the file with `h5repack -f NONE`."
+        )
 
 
 def _find(path: Path, file, options: Options) -> str:
@@ -117,6 +150,15 @@ def _find(path: Path, file, options: Options) -> str:
             return place
         if isinstance(item, h5py.Dataset) and (item.dtype.names or (item.ndim == 2 and item.shape[1] == 4)):
             return place
+    groups: list[str] = []
+    file.visititems(lambda name, item: groups.append(name) if isinstance(item, h5py.Group) and _columns(item) else None)
+    if len(groups) == 1:
+        return groups[0]
+    if groups:
+        raise RecordingError(
+            f"{path}: {len(groups)} sets of events in this HDF5 file ({', '.join(groups)[:300]}); expected one. Copy "
+            "one of them into a file of its own."
+        )
     names: list[str] = []
     file.visit(lambda name: names.append(name) if len(names) < 12 else None)
     raise RecordingError(
@@ -135,8 +177,13 @@ def _columns(group) -> dict[str, str]:
         if len(fits) != 1:
             return {}
         found[field] = fits[0]
-    lengths = {group[name].shape for name in found.values()}
-    return found if len(lengths) == 1 and len(next(iter(lengths))) == 1 else {}
+    shapes = {group[name].shape for name in found.values()}
+    return found if len(shapes) == 1 and _is_row(*shapes) else {}
+
+
+def _is_row(shape: tuple[int, ...] | None) -> bool:
+    """Whether this is the shape of one column: [N], or [1, N] as MATLAB 7.3 writes it."""
+    return shape is not None and (len(shape) == 1 or (len(shape) == 2 and shape[0] == 1))
 
 
 def _sensor_size(path: Path, file, place: str) -> tuple[int, int, int] | None:
@@ -170,8 +217,8 @@ def _blocks(path: Path, place: str, shift: int, length: int) -> Iterator:
         columns = _columns(item)
         for name in columns.values():
             _check_stored(path, item[name])
-        for part in stretches(item[columns["t"]].shape[0], length):
-            block = {field: item[name][part] for field, name in columns.items()}
+        for part in stretches(item[columns["t"]].shape[-1], length):
+            block = {field: np.atleast_1d(item[name][..., part].squeeze()) for field, name in columns.items()}
             if shift:
                 block["t"] = convert_times(block["t"], "us", str(path)) + shift
             yield block

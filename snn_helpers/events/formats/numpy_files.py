@@ -38,18 +38,18 @@ def _read(path: Path, options: Options) -> Reading:
             table = np.load(path, mmap_mode="r", allow_pickle=False)
             return Reading(_rows(path, table, options.block), unit=options.unit, columns=options.columns)
         lengths = _check_archive(path)
-        streamed = options.block and len(lengths) == 1 and max(lengths) > options.block
+        names = [name for name in lengths if name != "sensor_size"]
+        total = lengths[names[0]] if len({lengths[name] for name in names}) == 1 else 0
+        streamed = options.block and total > options.block
         with np.load(path, allow_pickle=False) as arrays:
-            few = {"sensor_size"} if streamed else set(arrays.files)
-            columns = {name: arrays[name] for name in arrays.files if name in few}
-            names = [name for name in arrays.files if name != "sensor_size"]
+            columns = {name: arrays[name] for name in lengths if name == "sensor_size" or not streamed}
     size = columns.pop("sensor_size", None)
     if size is not None and (size.shape not in ((2,), (3,)) or size.dtype.kind not in "iu"):
         raise RecordingError(f"{path}: its `sensor_size` must be two whole numbers, width and height.")
     size = (int(size[0]), int(size[1]), 2) if size is not None else None
     unit = options.unit or ("us" if "sensor_size" in columns or size is not None else None)
     if streamed:
-        blocks = library_blocks(path, "NumPy", _members(path, names, max(lengths), options.block))
+        blocks = library_blocks(path, "NumPy", _members(path, names, total, options.block))
         return Reading(blocks, size, unit, options.columns)
     if "events" in columns:
         return Reading(_rows(path, columns["events"], options.block), size, unit, options.columns)
@@ -58,12 +58,12 @@ def _read(path: Path, options: Options) -> Reading:
     return Reading(iter([columns]), size, unit, options.columns)
 
 
-def _check_archive(path: Path) -> set[int]:
+def _check_archive(path: Path) -> dict[str, int]:
     """Refuse an archive that is larger than it says, or arrays larger than their place in it.
 
-    The lengths of its arrays but `sensor_size` come back, 0 for one that cannot be read a part at a time.
+    The lengths of its arrays of numbers come back by their names, 0 for one that cannot be read a part at a time.
     """
-    lengths = set()
+    lengths = {}
     with zipfile.ZipFile(path) as archive:
         check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
         for entry in archive.infolist():
@@ -73,10 +73,13 @@ def _check_archive(path: Path) -> set[int]:
                 version = np.lib.format.read_magic(file)
                 read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
                 shape, by_columns, dtype = read_header(file)
+                if dtype.hasobject:  # settings and notes beside the events, which are no numbers
+                    continue
                 if math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
                     raise RecordingError(f"{path}: {entry.filename} does not hold the {list(shape)} that it says.")
-            if entry.filename != "sensor_size.npy":
-                lengths.add(shape[0] if shape and not by_columns and not dtype.hasobject else 0)
+            lengths[entry.filename.removesuffix(".npy")] = shape[0] if shape and not by_columns else 0
+    if not lengths:
+        raise RecordingError(f"{path}: it holds Python objects and no numbers. Save x, y, t and p as numbers.")
     return lengths
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from snn_helpers._files import whole_file
+from snn_helpers.events.convert import ALIASES
 from snn_helpers.events.dtype import RecordingError
 from snn_helpers.events.formats.base import Format, Options, Reading, library
 
@@ -37,12 +38,19 @@ def _split(line: str) -> list[str]:
     return line.split()
 
 
+def _are_names(words: list[str], options: Options) -> bool:
+    """Whether a comment names the four columns, and is no sentence of four words."""
+    lower = {word.lower() for word in words}
+    told = options.columns is not None and set(options.columns) <= set(words)
+    return len(words) == 4 and (told or all(lower & set(known) for known in ALIASES.values()))
+
+
 def _read(path: Path, options: Options) -> Reading:
     names, size, skip, comma, unit = None, None, 0, None, options.unit
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         for line in file:
             words = _split(line.strip().lstrip("#").strip())
-            if not line.strip() or (line.startswith("#") and len(words) != 4):
+            if not line.strip() or (line.startswith("#") and not _are_names(words, options)):
                 skip += 1
                 continue
             if all(_NUMBER.match(word) for word in words):
