@@ -404,6 +404,13 @@ def test_seed_accuracies_draw_an_interval_where_there_are_several_seeds():
     assert sum(len(line) == 2 and line[0] != line[1] for line in ends) == 1  # no interval of one value
 
 
+def test_splits_stand_beside_their_accuracies():
+    figure = plots.draw_splits([("new people", 0.7, 0.6, 0.8)], ["a", "a", "b"], ["train", "train", "test"])
+    accuracy, table = figure.axes
+    assert accuracy.patches[0].get_width() == pytest.approx(70)
+    assert [text.get_text() for text in table.texts] == ["2", "-", "-", "1"]
+
+
 def test_groups_by_split_counts_recordings_in_the_order_of_splits():
     groups, splits = ["b", "a", "a", "a"], ["test", "train", "train", "test"]
     ax = plots.groups_by_split(np.array(groups), np.array(splits))

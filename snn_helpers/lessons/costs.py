@@ -83,33 +83,31 @@ ENERGY_SOURCES = (
         "8-bit weights, 8 KB memory",
         1.35,
         1.55,
-        f"{_HOROWITZ}: as above, and an eighth of the 10 pJ that reading 64 bits from 8 KB takes",
+        f"{_HOROWITZ}: as above, plus 1.25 pJ to read 8 of 64 bits",
     ),
     EnergySource(
         "32-bit float, 1 MB memory",
         50.9,
         54.6,
-        f"{_HOROWITZ}: as the first row, and half of the 100 pJ that reading 64 bits from 1 MB takes",
+        f"{_HOROWITZ}: as the first row, plus 50 pJ to read 32 of 64 bits",
     ),
     EnergySource(
         "ODIN, measured",
         12.7,
         None,
-        "C. Frenkel et al., IEEE TBioCAS 13(1), 2019: 28 nm, at least 12.7 pJ a synaptic operation",
+        "C. Frenkel et al., IEEE TBioCAS 13(1), 2019: 28 nm, at least 12.7 pJ per synaptic operation",
     ),
     EnergySource(
         "Loihi, simulated",
         23.6,
         None,
-        "M. Davies et al., IEEE Micro 38(1), 2018: 14 nm, at least 23.6 pJ a synaptic operation, simulated before the "
-        "chip was made",
+        "M. Davies et al., IEEE Micro 38(1), 2018: 14 nm, at least 23.6 pJ per synaptic operation",
     ),
-    EnergySource(
+    EnergySource(  # AlexNet's convolutions: 278 mW at 35 images/s of 666 million multiplications
         "Eyeriss, measured",
         None,
         12.0,
-        "Y.-H. Chen et al., IEEE JSSC 52(1), 2017: 65 nm, AlexNet's convolutions, 278 mW at 35 images/s of 666 million "
-        "multiplications, so about 12 pJ each, memory outside the chip not included",
+        "Y.-H. Chen et al., IEEE JSSC 52(1), 2017: 65 nm, about 12 pJ per multiplication",
     ),
 )
 """Energy of an operation by source, without camera and memory outside a chip; rows of different sources do not compare.

@@ -20,6 +20,7 @@ _PICTURE_US = 5_000  # no hand moves by much more than a pixel between two pictu
 _PAUSE_US = 40_000  # between two gestures of a session
 _SUFFIXES = (".raw", ".raw", ".aedat", ".raw", ".aedat", ".csv")
 _GROUND, _SHIRT, _SKIN = 70, 45, 215  # grey values
+_PEOPLE_A_LINE = 6  # progress is printed after as many
 _DAMAGED_TO = 0.6  # share of the damaged file that is there
 _CAMERA = Camera(hot_pixel_milli_hz=0, leak_milli_octave_per_s=30, noise_milli_hz=10)  # with little noise
 
@@ -75,6 +76,8 @@ class Sessions:
 def record_gestures(folder: Path, subjects: int, seconds: float) -> Sessions:
     """Have made-up people make gestures before the simulated camera, and write a file for each of them.
 
+    It prints how far it is, since it takes many seconds.
+
     Parameters
     ----------
     folder : Path
@@ -97,6 +100,9 @@ def record_gestures(folder: Path, subjects: int, seconds: float) -> Sessions:
             parts.append(events)
             rows.append((path.name, label, start_us, stop_us))
         write_events(path, join_events(parts), SENSOR)
+        recorded = number + 1
+        if recorded == subjects or (recorded < subjects and recorded % _PEOPLE_A_LINE == 0):
+            print(f"people recorded: {recorded} of {subjects}")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(_DAMAGED_TO * len(whole))])  # as if a copy had been interrupted
     with open(table, "w", newline="", encoding="utf-8") as stream:

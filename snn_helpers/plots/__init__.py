@@ -57,6 +57,7 @@ from snn_helpers.plots.order import draw_suspects as draw_suspects
 from snn_helpers.plots.recordings import SACCADES_MS as SACCADES_MS
 from snn_helpers.plots.recordings import class_gallery as class_gallery
 from snn_helpers.plots.recordings import draw_recording_sheet as draw_recording_sheet
+from snn_helpers.plots.recordings import draw_splits as draw_splits
 from snn_helpers.plots.recordings import event_cloud as event_cloud
 from snn_helpers.plots.recordings import event_rate as event_rate
 from snn_helpers.plots.recordings import frame as frame

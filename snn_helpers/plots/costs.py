@@ -40,7 +40,7 @@ def draw_contenders(
     spiking: Mapping[str, tuple[float, float, float, float]],
     passes: Mapping[str, float],
 ) -> Figure:
-    """Draw accuracy against operations an answer.
+    """Draw accuracy against operations per answer.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def draw_contenders(
         ax.errorbar([operations], [100 * accuracy], yerr=bounds, fmt="D", color=ON, capsize=4, label=name)
     for (name, operations), style in zip(passes.items(), ("--", ":")):
         ax.axvline(operations, color=GREY, linestyle=style, linewidth=1.2, label=name)
-    ax.set(xscale="log", xlabel="operations an answer", ylabel="accuracy, %")
+    ax.set(xscale="log", xlabel="operations per answer", ylabel="accuracy, %")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
     return figure
 
@@ -79,7 +79,7 @@ def draw_energy(rows: Mapping[str, Mapping[str, float | None]]) -> Figure:
         known = [value for value in row.values() if value is not None]
         ax.plot([min(known), max(known)], [place, place], color=GREY, linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(rows)), list(rows))
-    ax.set(xscale="log", xlabel="energy an answer, nJ")
+    ax.set(xscale="log", xlabel="energy per answer, nJ")
     ax.invert_yaxis()
     ax.legend(loc="lower left", ncols=len(networks), borderaxespad=0, bbox_to_anchor=(0, 1), fontsize=8, frameon=False)
     return figure
@@ -93,13 +93,15 @@ def draw_bits(rows: Sequence[tuple[str, float, float, float, float, float]]) -> 
     rows : sequence of (name, accuracy, low, high, kilobytes, operations)
         Shares in [0, 1]; the first row on top.
     """
-    figure, axes = new_figure(1, 3, width=9.6, height=0.9 + 0.3 * len(rows), sharey=True, width_ratios=[1.5, 1, 1])
+    figure, axes = new_figure(1, 3, width=9.6, height=0.9 + 0.3 * len(rows), sharey=True, width_ratios=[1.7, 1, 1])
     names, accuracy, low, high, size, operations = zip(*rows)
     places = np.arange(len(rows))
     accuracy, low, high = (100 * np.asarray(part) for part in (accuracy, low, high))
     axes[0].errorbar(accuracy, places, xerr=[accuracy - low, high - accuracy], fmt="D", color=ON, capsize=3)
+    for place, share, end in zip(places, accuracy, high):
+        axes[0].text(end + 2, place, f"{share:.1f}", va="center", fontsize=8, color=ink(axes[0]))
     millions = 1e-6 * np.asarray(operations)
-    for ax, values, label in ((axes[1], size, "weights, KB"), (axes[2], millions, "million operations an answer")):
+    for ax, values, label in ((axes[1], size, "weights, KB"), (axes[2], millions, "million operations per answer")):
         bars = ax.barh(places, values, color=GREY, height=0.6)
         ax.bar_label(bars, [f" {value:,.3g}" for value in values], fontsize=8, color=ink(ax))
         ax.set(xlabel=label)
@@ -107,7 +109,7 @@ def draw_bits(rows: Sequence[tuple[str, float, float, float, float, float]]) -> 
         ax.locator_params(axis="x", nbins=3)
     axes[0].set_yticks(places, list(names))
     axes[0].invert_yaxis()
-    axes[0].set(xlabel="accuracy, %", xlim=(0, 102))
+    axes[0].set(xlabel="accuracy, %", xlim=(0, 119), xticks=range(0, 101, 25))
     return figure
 
 
@@ -122,12 +124,13 @@ def draw_levels(values: Mapping[str, np.ndarray], accuracy: Mapping[str, float])
         Shares in [0, 1].
     """
     figure, (left, right) = new_figure(1, 2, width=9.0, height=2.9, width_ratios=[1.6, 1])
-    for (name, levels), colour, marker in zip(values.items(), (ON, OFF), ("D", "o")):
-        left.plot(np.arange(len(levels)), levels, marker, color=colour, markersize=4, label=name)
+    colours = dict(zip(values, (ON, OFF)))  # the same in both panels
+    for (name, levels), marker in zip(values.items(), ("D", "o")):
+        left.plot(np.arange(len(levels)), levels, marker, color=colours[name], markersize=4, label=name)
     left.set(xlabel="output channel", ylabel="different weights", yscale="log")
     left.legend(loc="lower left", ncols=2, borderaxespad=0, bbox_to_anchor=(0, 1), fontsize=8, frameon=False)
     names, shares = list(accuracy), [100 * share for share in accuracy.values()]
-    bars = right.barh(names, shares, color=[ON if name in values else GREY for name in names])
+    bars = right.barh(names, shares, color=[colours.get(name, GREY) for name in names])
     right.bar_label(bars, [f" {share:.1f} %" for share in shares], fontsize=9)
     right.invert_yaxis()
     right.set(xlabel="accuracy, %", xlim=(0, 125), xticks=range(0, 101, 25))

@@ -99,7 +99,7 @@ def unrolled_neuron(values: Mapping[str, float], ax: Axes | None = None) -> Axes
     ax = new_figure(height=3.3)[1] if ax is None else ax
     places = {"x1": (0, 0), "x2": (3, 0), "u1": (0, 1.1), "u2": (3, 1.1), "s1": (0, 2.2), "s2": (3, 2.2)}
     places["L"] = (5.4, 2.2)
-    words = {"x1": "$x_1$", "x2": "$x_2$", "u1": "$u_1$", "u2": "$u_2$", "s1": "$s_1$", "s2": "$s_2$", "L": "loss $L$"}
+    words = {"x1": "$x_1$", "x2": "$x_2$", "u1": "$u_1$", "u2": "$u_2$", "s1": "$s_1$", "s2": "$s_2$", "L": "$L$"}
     edges = (
         ("x1", "u1", "weight $w$", GREY), ("x2", "u2", "weight $w$", GREY), ("u1", "u2", r"leak $\beta$", HIGHLIGHT),
         ("u1", "s1", "step: slope 0", OFF), ("u2", "s2", "step: slope 0", OFF), ("s2", "L", "", GREY),
@@ -119,8 +119,9 @@ def unrolled_neuron(values: Mapping[str, float], ax: Axes | None = None) -> Axes
         text = words[name] + (f" = {values[name]:g}" if name in values else "")
         ax.text(x, y, text, ha="center", va="center", zorder=3, bbox=box)
     ax.set(xlim=(-1.1, 6.2), ylim=(-0.35, 3.25))
-    ax.text(0, 2.75, "step 1", ha="center", color=GREY)
-    ax.text(3, 2.75, "step 2", ha="center", color=GREY)
+    ax.text(0, 2.75, "time step 1", ha="center", color=GREY)
+    ax.text(3, 2.75, "time step 2", ha="center", color=GREY)
+    ax.text(places["L"][0], 1.75, "loss", ha="center", color=GREY)
     ax.axis("off")
     return ax
 

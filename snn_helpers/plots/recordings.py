@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snn_helpers.events.recording import SACCADES_MS as SACCADES_MS
+from snn_helpers.plots.results import accuracy_bars
 from snn_helpers.plots.style import GREY, HIGHLIGHT, OFF, ON, ink, make_axes, new_figure, paper, stamp
 
 _NMNIST_END_MS = 320.0
@@ -208,6 +209,16 @@ def groups_by_split(groups: Sequence[str], splits: Sequence[str], ax: Axes | Non
     ax.set_xticks(range(len(parts)), parts)
     ax.set_yticks(range(len(names)), names, fontsize=8)
     return ax
+
+
+def draw_splits(
+    bars: Sequence[tuple[str, float, float, float]], groups: Sequence[str], splits: Sequence[str]
+) -> Figure:
+    """Draw accuracies (left, as for `accuracy_bars`) beside the table of groups by split (`groups_by_split`)."""
+    figure, (left, right) = new_figure(1, 2, width=9.0, height=3.2)
+    accuracy_bars(bars, left)
+    groups_by_split(groups, splits, right)
+    return figure
 
 
 def twin_frames(maps: Mapping[str, np.ndarray], labels: np.ndarray, columns: int = 5) -> Figure:

@@ -133,7 +133,7 @@ def cost_bars(rows: Mapping[str, tuple[float, float]], ax: Axes | None = None) -
         ax.bar_label(bars, [f" {value:,.0f}" for value in values], fontsize=8, color=GREY)
     ax.set_yticks(places, list(rows))
     ax.invert_yaxis()
-    ax.set(xscale="log", xlabel="operations a recording")
+    ax.set(xscale="log", xlabel="operations per recording")
     ax.margins(x=0.2)
     ax.legend(loc="lower left", ncols=2, borderaxespad=0, bbox_to_anchor=(0, 1), frameon=False)
     return ax

@@ -25,17 +25,20 @@ function drawPanel({ context, width, height }, panel, colours) {
   for (const value of [low, high]) text(context, value.toPrecision(2), EDGE.left - 4, toY(value) + 4, colours.grey, { align: "right" });
   for (const x of [first, last]) text(context, String(x), toX(x), floor + 14, colours.grey, { align: "center" });
   text(context, "epoch", (EDGE.left + width - EDGE.right) / 2, floor + 26, colours.ink, { align: "center" });
-  const shades = [css(colours.on), css(colours.off), colours.mark, colours.ink, "#cc79a7", "#a08000"];
+  const shades = [css(colours.on), css(colours.off), colours.mark, "#cc79a7", "#a08000", colours.ink];
   const dashes = [[], [7, 3], [2, 3], [8, 3, 2, 3]];
   const ends = [];
   panel.curves.forEach((curve, index) => {
-    const colour = curve.name === "train" ? colours.grey : shades[index % shades.length];
+    const shade = shades[curve.name === "valid" ? 0 : index % shades.length];
+    const colour = curve.name === "train" ? colours.grey : shade;
     const points = curve.points.map(([x, y]) => [toX(x), toY(y)]);
     line(context, points, colour, 2, curve.name === "train" ? [6, 4] : dashes[curve.name === "valid" ? 0 : index % 4]);
     context.fillStyle = colour;
     for (const [x, y] of points) context.fillRect(x - 2, y - 2, 4, 4);
     let at = points.at(-1)[1] + 4;
-    while (ends.some((other) => Math.abs(other - at) < 12)) at += 12;
+    const overlaps = (y) => ends.some((other) => Math.abs(other - y) < 12);
+    while (overlaps(at) && at + 12 < floor) at += 12;
+    while (overlaps(at)) at -= 12; // no room above the axis: to the next free place upwards
     ends.push(at);
     text(context, curve.name, points.at(-1)[0] + 6, at, colour);
   });

@@ -110,6 +110,7 @@ class TrainingMonitor(Explorer):
                 style = {"color": plots.GREY, "linestyle": "--"} if curve["name"] == "train" else {}
                 ax.plot(*zip(*curve["points"]), marker="o", markersize=3, label=curve["name"], **style)
             ax.set(title=panel["title"], xlabel="epoch")
+            ax.xaxis.get_major_locator().set_params(integer=True)
             many = len(panel["curves"]) > 2  # the legend hides no curve
             beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {}
             ax.legend(fontsize=8, **beside)
