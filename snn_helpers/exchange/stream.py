@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +14,10 @@ from snn_helpers._checks import check_choice, check_int
 from snn_helpers.events.convert import check_events, check_sensor_size, join_columns
 from snn_helpers.events.dtype import RecordingError, make_events
 from snn_helpers.events.frames import ORIGINS, FrameSpec, bin_frames
-from snn_helpers.exchange.reading import without_surrogate
+from snn_helpers.exchange.direct import call_directly
 from snn_helpers.models.network import SpikingNetwork, frame_size
 from snn_helpers.models.readout import decide
-from snn_helpers.neurons import HiddenState, Listener, SpikingNeuron, reset
+from snn_helpers.neurons import HiddenState, Listener, reset
 from snn_helpers.over_time import InputListener, is_spiking, runner_of
 
 PAUSE_STEPS = 1_000  # the longest pause unless another is asked for
@@ -341,20 +339,9 @@ def _copy(net: nn.Module) -> nn.Module:
         net = copy.deepcopy(net, memo).eval()
     except Exception as err:  # whatever a network of others holds
         raise TypeError(f"{type(net).__name__} cannot be copied, so that no stream can run beside it: {err}") from err
-    like = next(net.parameters(), torch.empty(0))
-    for module in net.modules():
-        if (
-            isinstance(module, SpikingNeuron) and not module._parameters
-        ):  # its numbers stay: made ready once, not a step
-            ready = without_surrogate(module.neuron())
-            ready = dataclasses.replace(ready, numbers=ready.tensors(like))
-            module.neuron = functools.partial(_same, ready)
     for module in net.modules():  # who listens to the network does not listen to its streams
         for hooks, kind in ((module._forward_hooks, Listener), (module._forward_pre_hooks, InputListener)):
             for key in [key for key, hook in hooks.items() if isinstance(hook, kind)]:
                 del hooks[key]
+    call_directly(net)
     return net
-
-
-def _same(value: Any) -> Any:
-    return value
