@@ -314,6 +314,10 @@ def test_what_is_no_time_no_frame_and_no_network_is_refused():
     for until_us in ("x", 5000.5, float("nan")):
         with pytest.raises(TypeError, match="`until_us` must be a whole number"):
             live.feed(np.array([(1, 1, 0, 1)], EVENT_DTYPE), until_us=until_us)
+    with pytest.raises(ValueError, match="`frame` contains NaN, which neurons would keep"):
+        live.step(torch.full((1, 2, 34, 34), torch.nan))
+    with pytest.raises(RecordingError, match=r"`origin`: the first time, .* Take origin='first'"):
+        stream(SpikingCNN(norm="none"), step_us=1000, origin="zero").feed(made_events([10**15]))
     with pytest.raises(TypeError, match="`frame` must be a tensor or an array"):
         live.step("x")
     with pytest.raises(TypeError, match=r"`net` must be an nn\.Module"):

@@ -174,7 +174,10 @@ class Stream:
             raise RecordingError("`frame`: events wait for the end of the step that has begun. Call `flush()` first.")
         if not isinstance(frame, Tensor | np.ndarray):
             raise TypeError(f"`frame` must be a tensor or an array [B, ...]; got {type(frame).__name__}.")
-        return self._run(torch.as_tensor(frame, device=self._device))
+        frame = torch.as_tensor(frame, device=self._device)
+        if frame.is_floating_point() and bool(frame.isnan().any()):
+            raise ValueError("`frame` contains NaN, which neurons would keep from then on.")
+        return self._run(frame)
 
     def _run(self, frame: Tensor) -> Any:
         if self._shape is None:
@@ -260,6 +263,11 @@ class Stream:
                 f"`events`: time goes back: {early:,} µs come after {late:,} µs. Begin anew with `reset()`."
             )
         pause = max(first - seen, until - last, int(np.diff(times).max(initial=0)))
+        if pause > self.max_pause_us and self._begin is None and self.origin == "zero":
+            raise RecordingError(
+                f"`origin`: the first time, {first:,} µs, lies more than {self.max_pause_us:,} µs (`max_pause_us`) "
+                "after 0. Take origin='first', or allow more."
+            )
         if pause > self.max_pause_us:
             raise RecordingError(
                 f"`events`: a pause of {pause:,} µs is longer than {self.max_pause_us:,} µs (`max_pause_us`). Begin "
