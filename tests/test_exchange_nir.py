@@ -483,7 +483,7 @@ def lif(size=3, **changes):
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (lambda: graph_of(nir.Linear(np.ones((3, 4))), lif()), r"a: shapes do not fit: it is given \[3\]; it is Linear"),
+        (lambda: graph_of(nir.Linear(np.ones((3, 4))), lif()), r"a: shapes do not fit: it is given \[3\]; it is Lin"),
         (lambda: graph_of(lif(5)), r"a: shapes do not fit: it is given \[3\]"),
         (lambda: graph_of(lif(), last=(4,)), r"output: shapes do not fit: it says \[4\], and is given \[3\]"),
         (lambda: graph_of(nir.Linear(np.full((3, 3), np.nan)), lif()), "a: `weight` holds numbers that are not finite"),
