@@ -382,7 +382,7 @@ def test_graphs_that_snntorch_writes_are_read_for_its_step(tmp_path):
         (snn.Leaky(0.9, reset_delay=False, **HIDDEN), "0: resets by subtraction in the same step"),
         (snn.Synaptic(0.9, 0.9, reset_mechanism="zero", **HIDDEN), "0: loses its input in the step after a spike"),
         (snn.Leaky(0.9, graded_spikes_factor=2.0, **HIDDEN), "0: inhibition, quantised states and graded spikes"),
-        (Leaky(torch.tensor([[[1.0]], [[0.5]]]), **HIDDEN), "0: some of its decays are 1 and others are not"),
+        (Leaky(torch.tensor([[[1.0]], [[0.5]]]), **HIDDEN), "0: only some of its decays are 1"),
         (Leaky(1e-12, **HIDDEN), "0: a decay of 1e-12 is lost in a time constant"),
         (nn.BatchNorm2d(2), "0: a normalisation that does not directly follow weights"),
         (nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), "0: pads with 'circular'"),
@@ -483,7 +483,7 @@ def lif(size=3, **changes):
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (lambda: graph_of(nir.Linear(np.ones((3, 4))), lif()), r"a: shapes do not fit: it is given \[3\]"),
+        (lambda: graph_of(nir.Linear(np.ones((3, 4))), lif()), r"a: shapes do not fit: it is given \[3\]; it is Lin"),
         (lambda: graph_of(lif(5)), r"a: shapes do not fit: it is given \[3\]"),
         (lambda: graph_of(lif(), last=(4,)), r"output: shapes do not fit: it says \[4\], and is given \[3\]"),
         (lambda: graph_of(nir.Linear(np.full((3, 3), np.nan)), lif()), "a: `weight` holds numbers that are not finite"),
@@ -492,6 +492,8 @@ def lif(size=3, **changes):
         (lambda: graph_of(lif(v_reset=1)), "a: `v_reset` must be 0"),
         (lambda: graph_of(lif(v_threshold=0)), "a: a threshold of 0 fires at rest"),
         (lambda: graph_of(lif(tau=1e-4)), r"a: tau = 0\.0001 s and a step of 0\.001 s make a decay of -9"),
+        (lambda: graph_of(lif(tau=-1)), r"a: a time constant of -1 s; it must be above 0"),
+        (lambda: graph_of(lif(5, r=1)), r"a: shapes do not fit: it is given \[3\]\."),
         (lambda: graph_of(nir.Delay(np.ones(3))), "a: a node Delay alone is none of the layers"),
         (lambda: graph_of(nir.NIRGraph({"i": nir.Input(np.array([3])), "o": nir.Output(np.array([3]))}, [("i", "o")])),
          "a: this subgraph is no layer of neurons"),

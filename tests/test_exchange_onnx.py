@@ -157,6 +157,12 @@ def test_neurons_without_an_equation_are_named(tmp_path):
     net[1].state_quant = lambda value: value
     with pytest.raises(ValueError, match="1: cannot be said in ONNX: Alpha with `state_quant`"):
         to_onnx(net, (4,), tmp_path / "step.onnx")
+    net = nn.Sequential(nn.Linear(4, 3), Leaky(**HIDDEN))
+    net[0].weight.data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"0\.weight: holds numbers that are not finite"):
+        to_onnx(net, (4,), tmp_path / "step.onnx")
+    with pytest.raises(ValueError, match=r"`sample_shape` \(5,\): Sequential does not run on such a frame"):
+        to_onnx(net, (5,), tmp_path / "step.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -201,6 +201,8 @@ def test_what_cannot_be_rounded_is_refused():
     net.weight.data[0, 0] = float("inf")
     with pytest.raises(ValueError, match="Linear: weights must be finite"):
         quantise(net)
+    with pytest.raises(TypeError, match=r"`net` must be an nn\.Module; got str"):
+        quantise("net")
     with pytest.raises(ValueError, match="`frame` must hold whole numbers"):
         quantise(nn.Sequential(nn.Linear(4, 3), Leaky(**HIDDEN))).integer((4,)).step(torch.rand(1, 4))
 
@@ -305,9 +307,10 @@ def test_weights_of_any_type_are_trained_as_they_are_rounded(dtype):
         (torch.full((1, 1, 4), 1e30), "counts of events up to 65,535; got 1e"),
         (torch.full((1, 1, 4), torch.inf), "counts of events up to 65,535; got inf"),
         (torch.ones(1, 1, 5), r"must be \[B, 4\]; got \[1, 5\]"),
+        (torch.ones(0, 1, 4), r"must be \[T, B, ...\] of one step or more; got \[0, 1, 4\]"),
     ],
 )
 def test_frames_that_whole_numbers_cannot_hold_are_refused(frames, message):
     net = nn.Sequential(nn.Linear(4, 3), Leaky(init_hidden=True, output=True))
-    with pytest.raises(ValueError, match=f"`frame` .*{message}"):
+    with pytest.raises(ValueError, match=f"`frames?` .*{message}"):
         quantise(net).integer((4,)).run(frames)

@@ -1,5 +1,6 @@
 """Streams: pieces of any size give the whole's spikes, many side by side, and the network is left alone."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ import snntorch as snn
 import torch
 from torch import nn
 
-from snn_helpers import ALIF, Leaky, SpikingCNN, SpikingResNet, Synaptic, accelerate, stream
+from snn_helpers import ALIF, Leaky, RLeaky, SpikingCNN, SpikingResNet, Synaptic, accelerate, stream
 from snn_helpers.activity import firing_fractions
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError
 from snn_helpers.events.frames import FrameSpec, bin_frames
@@ -101,6 +102,24 @@ def test_any_network_of_one_step_streams_in_eval_mode_and_is_left_alone(wrap):
     assert torch.equal(torch.stack(steps), expected)
     assert torch.equal(torch.stack(again), expected)
     assert expected.any()
+
+
+def test_what_a_module_does_beside_its_operation_is_done_in_a_stream_too():
+    with warnings.catch_warnings(action="ignore"):
+        made_anew = torch.nn.utils.weight_norm(nn.Conv2d(2, 3, 3))  # by a hook, from what is learned
+    rest = (nn.BatchNorm2d(3), nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(192, 5))
+    net = nn.Sequential(made_anew, Leaky(init_hidden=True), *rest, RLeaky(5, init_hidden=True, output=True)).eval()
+    seen = []
+    net[4].register_forward_hook(lambda module, args, output: seen.append(output))
+    live, frames = stream(net, batch=3), counts()
+    with torch.no_grad():
+        net[0].weight_g.mul_(2.0)
+        expected = [net(frame.float()) for frame in frames]
+    seen.clear()
+    for frame, (spk, mem) in zip(frames, expected, strict=True):
+        assert all(map(torch.equal, live.step(frame), (spk, mem)))
+    assert len(seen) == len(frames)
+    assert torch.stack([spk for spk, _ in expected]).any()
 
 
 def test_stream_uses_the_weights_that_its_network_has_now_and_tells_none_of_its_listeners():
@@ -295,6 +314,10 @@ def test_what_is_no_time_no_frame_and_no_network_is_refused():
     for until_us in ("x", 5000.5, float("nan")):
         with pytest.raises(TypeError, match="`until_us` must be a whole number"):
             live.feed(np.array([(1, 1, 0, 1)], EVENT_DTYPE), until_us=until_us)
+    with pytest.raises(ValueError, match="`frame` contains NaN, which neurons would keep"):
+        live.step(torch.full((1, 2, 34, 34), torch.nan))
+    with pytest.raises(RecordingError, match=r"`origin`: the first time, .* Take origin='first'"):
+        stream(SpikingCNN(norm="none"), step_us=1000, origin="zero").feed(made_events([10**15]))
     with pytest.raises(TypeError, match="`frame` must be a tensor or an array"):
         live.step("x")
     with pytest.raises(TypeError, match=r"`net` must be an nn\.Module"):

@@ -263,6 +263,9 @@ class IntegerNetwork:
 
     def run(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Run all steps [T, B, ...] from membranes of zero; return spikes and membranes over time, as `step` does."""
+        frames = torch.as_tensor(frames)
+        if not frames.dim() or not len(frames):
+            raise ValueError(f"`frames` must be [T, B, ...] of one step or more; got {list(frames.shape)}.")
         self.reset()
         spk_rec, mem_rec = zip(*[self.step(frame) for frame in frames])
         self.reset()

@@ -33,7 +33,7 @@ from snn_helpers._paths import user_path
 from snn_helpers.exchange.nir_in import Reader
 from snn_helpers.exchange.nir_layers import NIRError
 from snn_helpers.exchange.nir_out import Writer
-from snn_helpers.exchange.reading import NUM_STEPS, need, read_step
+from snn_helpers.exchange.reading import NUM_STEPS, existing_file, need, read_step
 from snn_helpers.over_time.program import Now
 
 DT = 1e-4  # seconds; what snnTorch's importer takes every graph to be made for
@@ -137,9 +137,7 @@ def _read(nir, path: Any) -> Any:
     """Read a file, or say what is wrong with it."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`graph` must be a nir.NIRGraph or the path of one; got {type(path).__name__}.")
-    path = user_path(path)
-    if not os.path.isfile(path):
-        raise NIRError(f"{path}: there is no such file.")
+    path = existing_file(path, NIRError)
     try:
         graph = nir.read(str(path), type_check=False)
     except Exception as err:  # h5py and nir raise whatever a file makes them

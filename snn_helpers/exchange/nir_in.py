@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snn_helpers.exchange.nir_layers import Layer, NIRError, edges_of
 from snn_helpers.neurons import Leaky, Synaptic, reset
-from snn_helpers.over_time import is_spiking
+from snn_helpers.over_time import WEIGHTS, is_spiking
 
 
 class NIRNetwork(nn.Module):
@@ -139,7 +139,7 @@ class Reader:
         called = {key: name for name, key in names.items()}
         for key, sources in net.order:
             shapes = [list(values[source].shape[1:]) for source in sources]
-            module, name = net.get_submodule(key), called.get(key, key)
+            module, name = net.get_submodule(key), called.get(key, called.get(key.removesuffix("_gain"), key))
             fits = all(one == shapes[0] for one in shapes)
             try:
                 value = module(_sum(values, sources)) if fits else None
@@ -150,7 +150,9 @@ class Reader:
                 if is_spiking(module) or isinstance(module, _Scale):
                     fits = _broadcasts(self.sizes.get(name, ()), shapes[0]) and list(value.shape[1:]) == shapes[0]
             if not fits:
-                raise NIRError(f"{name}: shapes do not fit: it is given {' and '.join(map(str, shapes))}.")
+                given = " and ".join(map(str, shapes))
+                takes = f"; it is {module}" if isinstance(module, WEIGHTS) else ""
+                raise NIRError(f"{name}: shapes do not fit: it is given {given}{takes}.")
             values[key] = value
         given = [list(values[key].shape[1:]) for key in net.outputs]
         said = [int(size) for size in np.atleast_1d(self.graph.nodes[self.last].output_type["output"])]
@@ -204,6 +206,8 @@ class Reader:
         """Return decay a step and weight of the input of tau dv/dt = v_leak - v + r cur."""
         if np.any(v_leak):
             raise NIRError(f"{name}: `v_leak` must be 0; neurons that drift have no kind here.")
+        if np.min(tau) <= 0:
+            raise NIRError(f"{name}: a time constant of {np.min(tau):.3g} s; it must be above 0.")
         decay = 1 - self.dt / np.asarray(tau, float)
         if not ((np.float32(decay) >= 0) & (np.float32(decay) <= 1)).all():
             raise NIRError(

@@ -178,7 +178,9 @@ class Writer:
         if (decay == 1).all():
             return None
         if (decay == 1).any():
-            raise NIRError(f"{name}: some of its decays are 1 and others are not, and NIR's nodes for them differ.")
+            raise NIRError(
+                f"{name}: only some of its decays are 1, for which NIR has another node. Set all to 1, or none."
+            )
         tau = self.dt / (1 - decay)
         if (np.float32(1 - self.dt / tau) != np.float32(decay)).any():
             low = decay[decay > 0].min()

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
 from snn_helpers.engine import Neuron
-from snn_helpers.exchange.reading import NUM_STEPS, need, read_step, without_surrogate
+from snn_helpers.exchange.reading import NUM_STEPS, existing_file, need, read_step, without_surrogate
 from snn_helpers.neurons import as_neuron
 from snn_helpers.over_time import evaluating, is_spiking, layer_name
 from snn_helpers.over_time.fold import name_of
@@ -72,6 +72,9 @@ def export_step(
 
 def _export(net: nn.Module, sample_shape: Sequence[int], num_steps: int) -> tuple[torch.export.ExportedProgram, _Step]:
     (net, program), (_, other) = (read_step(net, sample_shape, batch, num_steps) for batch in _BATCHES)
+    for name, value in net.state_dict().items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name}: holds numbers that are not finite; a graph of them would answer nothing.")
     step = _Step(net, program, other)
     frame = torch.zeros(_BATCHES[0], *sample_shape)
     inputs = (frame, *step.zeros(frame))
@@ -152,9 +155,7 @@ def run_onnx(path: str | os.PathLike, frames: Any) -> list[np.ndarray]:
     runtime = need("onnxruntime", "Running ONNX")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    path = user_path(path)
-    if not os.path.isfile(path):
-        raise ValueError(f"{path}: there is no such file.")
+    path = existing_file(path)
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as err:  # onnxruntime has a class of its own for each

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from snn_helpers._files import whole_file
 from snn_helpers._paths import user_path
 from snn_helpers.exchange.integer import DECAY_BITS, FRACTION_BITS, IntegerNetwork
-from snn_helpers.exchange.reading import NUM_STEPS, by_output
+from snn_helpers.exchange.reading import NUM_STEPS, by_output, existing_file
 from snn_helpers.over_time import WEIGHTS
 
 BITS = (4, 8)
@@ -213,6 +213,8 @@ class RoundedWeights(nn.Module):
 def _copy_with_weights(net: nn.Module, bits: int) -> nn.Module:
     if bits not in BITS:
         raise ValueError(f"`bits` must be 8 or 4; got {bits!r}.")
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"`net` must be an nn.Module; got {type(net).__name__}.")
     if not _weights_of(net):
         raise ValueError(f"{type(net).__name__} has no convolution and no linear layer: there is nothing to round.")
     return copy.deepcopy(net)
@@ -255,9 +257,7 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
     ValueError
         If the file is another, or of another network.
     """
-    path = user_path(path)
-    if not os.path.isfile(path):
-        raise ValueError(f"{path}: there is no such file.")
+    path = existing_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         bits = state["bits"]
@@ -270,7 +270,8 @@ def load_quantised(path: str | os.PathLike, net: nn.Module) -> Quantised:
         quantised.network.load_state_dict({**state["rest"], **weights})
         return dataclasses.replace(quantised, layers=layers, largest_error=state["error"])
     except Exception as err:  # torch raises pickle, zip, key and runtime errors alike
-        reason = " ".join((str(err) or type(err).__name__).split("\n")[:2]).replace("\t", "")
+        told = " ".join(str(err).split("\n")[:2]).replace("\t", "")
+        reason = told if isinstance(err, RuntimeError) else "it is no file of `Quantised.save`, or damaged"
         raise ValueError(f"{path}: holds no such weights of {type(net).__name__} ({reason}).") from err
 
 

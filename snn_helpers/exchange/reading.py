@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snn_helpers._checks import check_int
+from snn_helpers._paths import user_path
 from snn_helpers.engine import Neuron
 from snn_helpers.neurons import Delay
 from snn_helpers.over_time import OverTime, device_of, evaluating, runner_of
@@ -32,6 +35,14 @@ def need(package: str, what: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as err:
         raise ImportError(f"{what} needs the package {package}. Run `pip install 'snn_helpers[exchange]'`.") from err
+
+
+def existing_file(path: str | os.PathLike, error: type[ValueError] = ValueError) -> Path:
+    """Return the path of a file that is there, `~` replaced; raise the error where there is none."""
+    path = user_path(path)
+    if not path.is_file():
+        raise error(f"{path}: {'is a folder; name a file in it' if path.is_dir() else 'there is no such file'}.")
+    return path
 
 
 def read_step(
@@ -66,7 +77,17 @@ def read_step(
     if hooked:
         raise ValueError(f"{type(net).__name__}: a hook on {hooked} may change what it computes. Remove it first.")
     with evaluating(net):
-        program = _step_of(runner, torch.zeros((), device=device_of(net)).expand(1, batch, *shape), num_steps)
+        frame = torch.zeros((), device=device_of(net)).expand(1, batch, *shape)
+        try:
+            program = _step_of(runner, frame, num_steps)
+        except ValueError as err:
+            if "cannot be read: RuntimeError" not in str(err):
+                raise
+            reason = str(err).partition("RuntimeError: ")[2].rstrip(".")
+            raise ValueError(
+                f"`sample_shape` {tuple(shape)}: {type(net).__name__} does not run on such a frame ({reason}). Give "
+                "the shape of the frames that it was built for, without the batch."
+            ) from err
         called = [op.target for op in program.steps if is_neuron_op(op, net)]
         twice = next((name for name in called if called.count(name) > 1), None)
         if twice is not None:

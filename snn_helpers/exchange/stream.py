@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +12,12 @@ from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_int
 from snn_helpers.events.convert import check_events, check_sensor_size, join_columns
-from snn_helpers.events.dtype import RecordingError, make_events
+from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, make_events
 from snn_helpers.events.frames import ORIGINS, FrameSpec, bin_frames
-from snn_helpers.exchange.reading import without_surrogate
+from snn_helpers.exchange.direct import call_directly
 from snn_helpers.models.network import SpikingNetwork, frame_size
 from snn_helpers.models.readout import decide
-from snn_helpers.neurons import HiddenState, Listener, SpikingNeuron, reset
+from snn_helpers.neurons import HiddenState, Listener, reset
 from snn_helpers.over_time import InputListener, is_spiking, runner_of
 
 PAUSE_STEPS = 1_000  # the longest pause unless another is asked for
@@ -128,14 +126,14 @@ class Stream:
                     tensor[torch.from_numpy(chosen)] = 0
             if self._waiting is not None:
                 for index in chosen:
-                    self._waiting[index] = self._waiting[index][:0]
+                    self._waiting[index] = []
             return
         reset(self._net)
         self.num_steps = 0
         self._counts = self._membranes = None
         self._zero = 0  # µs on the events' clock from which the next two count
         self._begin = self._seen = None  # µs: of the step that has begun; up to which all events are known
-        self._waiting: list[np.ndarray] | None = None  # events of the step that has begun, a stream each
+        self._waiting: list[list[np.ndarray]] | None = None  # pieces of the step that has begun, for each stream
 
     def _chosen(self, streams: Any) -> np.ndarray:
         try:
@@ -176,7 +174,10 @@ class Stream:
             raise RecordingError("`frame`: events wait for the end of the step that has begun. Call `flush()` first.")
         if not isinstance(frame, Tensor | np.ndarray):
             raise TypeError(f"`frame` must be a tensor or an array [B, ...]; got {type(frame).__name__}.")
-        return self._run(torch.as_tensor(frame, device=self._device))
+        frame = torch.as_tensor(frame, device=self._device)
+        if frame.is_floating_point() and bool(frame.isnan().any()):
+            raise ValueError("`frame` contains NaN, which neurons would keep from then on.")
+        return self._run(frame)
 
     def _run(self, frame: Tensor) -> Any:
         if self._shape is None:
@@ -232,6 +233,14 @@ class Stream:
             If `step_us` or `sensor_size` is missing, or there are not as many arrays as streams.
         """
         streams = self._joined(events)
+        for one in streams:
+            back = np.flatnonzero(one["t"][1:] < one["t"][:-1])
+            if len(back):
+                early, late = (int(time) + self._zero for time in one["t"][[back[0] + 1, back[0]]])
+                raise RecordingError(
+                    f"`events`: time runs backwards at event {back[0] + 1}, to {early:,} µs from {late:,} µs. Sort "
+                    "each piece by its times."
+                )
         times = np.sort(np.concatenate([one["t"] for one in streams]))
         if self._begin is None and self.origin == "first" and not len(times):
             return []  # nothing has begun
@@ -253,16 +262,23 @@ class Stream:
             raise RecordingError(
                 f"`events`: time goes back: {early:,} µs come after {late:,} µs. Begin anew with `reset()`."
             )
-        pause = int(np.diff(times, prepend=seen, append=until).max())
+        pause = max(first - seen, until - last, int(np.diff(times).max(initial=0)))
+        if pause > self.max_pause_us and self._begin is None and self.origin == "zero":
+            raise RecordingError(
+                f"`origin`: the first time, {first:,} µs, lies more than {self.max_pause_us:,} µs (`max_pause_us`) "
+                "after 0. Take origin='first', or allow more."
+            )
         if pause > self.max_pause_us:
             raise RecordingError(
                 f"`events`: a pause of {pause:,} µs is longer than {self.max_pause_us:,} µs (`max_pause_us`). Begin "
                 "anew with `reset()`, or allow more."
             )
         streams = [check_events(one, False, "us", self._sensor_size, False, "events") for one in streams]
-        waiting = self._waiting or [one[:0] for one in streams]
         self._begin, self._seen = begin, until
-        self._waiting = [np.concatenate(pair) for pair in zip(waiting, streams)]  # a copy: arrays may be used again
+        self._waiting = self._waiting or [[] for _ in streams]
+        for pieces, one in zip(self._waiting, streams):
+            if len(one):
+                pieces.append(one.copy())  # arrays may be used again
         return self._run_steps((until - begin) // self.step_us)
 
     def flush(self) -> list[Any]:
@@ -284,9 +300,10 @@ class Stream:
     def _bin(self, steps: int) -> np.ndarray:
         """Count what waits in so many steps, uint8 [steps, B, 2, H, W]; events after them go on waiting."""
         end = self._begin + steps * self.step_us
-        places = [int(np.searchsorted(one["t"], end)) for one in self._waiting]
-        ready = np.concatenate([one[:place] for one, place in zip(self._waiting, places)])
-        self._waiting = [one[place:] for one, place in zip(self._waiting, places)]
+        waiting = [np.concatenate(pieces) if pieces else np.empty(0, EVENT_DTYPE) for pieces in self._waiting]
+        places = [int(np.searchsorted(one["t"], end)) for one in waiting]
+        ready = np.concatenate([one[:place] for one, place in zip(waiting, places)])
+        self._waiting = [[one[place:]] if place < len(one) else [] for one, place in zip(waiting, places)]
         columns = [np.ascontiguousarray(ready[field]) for field in "xytp"]
         columns[2] = columns[2] - self._begin
         spec = FrameSpec(steps, window_us=self.step_us, origin="zero", size=self._frame_size or None)
@@ -341,20 +358,9 @@ def _copy(net: nn.Module) -> nn.Module:
         net = copy.deepcopy(net, memo).eval()
     except Exception as err:  # whatever a network of others holds
         raise TypeError(f"{type(net).__name__} cannot be copied, so that no stream can run beside it: {err}") from err
-    like = next(net.parameters(), torch.empty(0))
-    for module in net.modules():
-        if (
-            isinstance(module, SpikingNeuron) and not module._parameters
-        ):  # its numbers stay: made ready once, not a step
-            ready = without_surrogate(module.neuron())
-            ready = dataclasses.replace(ready, numbers=ready.tensors(like))
-            module.neuron = functools.partial(_same, ready)
     for module in net.modules():  # who listens to the network does not listen to its streams
         for hooks, kind in ((module._forward_hooks, Listener), (module._forward_pre_hooks, InputListener)):
             for key in [key for key, hook in hooks.items() if isinstance(hook, kind)]:
                 del hooks[key]
+    call_directly(net)
     return net
-
-
-def _same(value: Any) -> Any:
-    return value
