@@ -322,3 +322,15 @@ def test_what_is_no_time_no_frame_and_no_network_is_refused():
         live.step("x")
     with pytest.raises(TypeError, match=r"`net` must be an nn\.Module"):
         stream(SpikingCNN)
+
+
+def test_times_in_seconds_are_converted_where_it_is_said_and_refused_else():
+    events = recording()
+    columns = {field: events[field] for field in "xyp"} | {"t": events["t"] / 1e6}
+    with pytest.raises(RecordingError, match=r"Seconds\? Say unit='s'"):
+        network().stream(step_us=STEP_US).feed(columns)
+    with pytest.raises(ValueError, match="`unit` must be"):
+        network().stream(step_us=STEP_US).feed(columns, unit="min")
+    said, whole = (network().stream(step_us=STEP_US) for _ in range(2))
+    for one, other in zip(said.feed(columns, unit="s"), whole.feed(events), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers.events.convert import check_events, check_sensor_size, join_columns
+from snn_helpers.events.convert import UNITS_US, check_events, check_sensor_size, join_columns
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, make_events
 from snn_helpers.events.frames import ORIGINS, FrameSpec, bin_frames
 from snn_helpers.exchange.direct import call_directly
@@ -209,7 +209,7 @@ class Stream:
         self._shape = tuple(frame.shape)
 
     @torch.no_grad()
-    def feed(self, events: Any, until_us: int | None = None) -> list[Any]:
+    def feed(self, events: Any, until_us: int | None = None, unit: str | None = None) -> list[Any]:
         """Take events as they come, and run the steps that are over.
 
         Parameters
@@ -218,6 +218,8 @@ class Stream:
             Those since the last call, each stream's sorted, or what `to_events` takes; a stream may have none.
         until_us : int or None
             Time before which no event is to come, in any stream; None: that of the last event.
+        unit : {'s', 'ms', 'us', 'ns'} or None
+            Of the events' times; None for µs, and fractions of them are refused.
 
         Returns
         -------
@@ -232,7 +234,9 @@ class Stream:
         ValueError
             If `step_us` or `sensor_size` is missing, or there are not as many arrays as streams.
         """
-        streams = self._joined(events)
+        if unit is not None:
+            check_choice("unit", unit, tuple(UNITS_US))
+        streams = self._joined(events, unit)
         for one in streams:
             back = np.flatnonzero(one["t"][1:] < one["t"][:-1])
             if len(back):
@@ -310,7 +314,7 @@ class Stream:
         offsets, indices = np.cumsum([0, *places]), np.arange(self.batch)
         return bin_frames(tuple(columns), offsets, indices, self._sensor_size, spec, checked=True)
 
-    def _joined(self, events: Any) -> list[np.ndarray]:
+    def _joined(self, events: Any, unit: str | None) -> list[np.ndarray]:
         if self.step_us is None or self._sensor_size is None:
             missing = "step_us" if self.step_us is None else "sensor_size"
             raise ValueError(f"`{missing}`: events become frames only where it is given; say it to `stream`.")
@@ -319,7 +323,7 @@ class Stream:
         if not isinstance(events, list | tuple) or len(events) != self.batch:
             told = len(events) if isinstance(events, list | tuple) else type(events).__name__
             raise ValueError(f"`events` must be a list of {self.batch} arrays, one a stream; got {told}.")
-        joined = [join_columns(one, None, "us", "events") for one in events]
+        joined = [join_columns(one, None, unit, "events") for one in events]
         if self._begin is None and self.origin == "first":
             self._zero = min((int(one["t"].min()) for one in joined if len(one)), default=0)
         # The clock counts from the first event, also where its times are counted from 1970.
