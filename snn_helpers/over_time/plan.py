@@ -91,15 +91,18 @@ class _Planner:
 
     def _recurrences(self) -> list[set[int]]:
         """Return the sets of operations that depend on themselves from step to step, other than by a neuron's state."""
-        import networkx
-
-        edges = []
+        now, back = [], self._shared_state()
         for index, op in enumerate(self.steps):
             for ref in references(op):
-                if isinstance(ref, Now) or (isinstance(ref, Before) and index not in self.own_state):
-                    edges.append((ref.index, index))
-        edges += self._shared_state()
-        graph = networkx.DiGraph(edges)
+                if isinstance(ref, Now):
+                    now.append((ref.index, index))
+                elif isinstance(ref, Before) and index not in self.own_state:
+                    back.append((ref.index, index))
+        if not back:  # each needs only what comes before it
+            return []
+        import networkx
+
+        graph = networkx.DiGraph(now + back)
         groups = map(set, networkx.strongly_connected_components(graph))
         return [group for group in groups if len(group) > 1 or graph.has_edge(min(group), min(group))]
 
