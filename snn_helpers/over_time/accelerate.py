@@ -20,14 +20,14 @@ from snn_helpers.neurons import refuse_export
 from snn_helpers.over_time import layers
 from snn_helpers.over_time.actions import Action, Context, Element, Neurons, Series, at_step
 from snn_helpers.over_time.event_actions import ConvLayer
-from snn_helpers.over_time.fingerprint import NotRead, fingerprint
+from snn_helpers.over_time.fingerprint import NotRead, Snapshot
 from snn_helpers.over_time.plan import plan
 from snn_helpers.over_time.program import Fixed, Now, Program, Stage, as_one_step, is_stack, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
 from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
 from snn_helpers.over_time.trace import CannotTrace, Traced, tensors, trace
 
-_PLANS = 64
+_PLANS = 64  # of one network as it is, and of networks that one was
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
 
 
@@ -62,13 +62,16 @@ class OverTime(NotRead):
     def __init__(self, net: nn.Module, method: str = "forward", engine: str = "auto"):
         self.net, self.method = net, method
         self.runner = Runner(check_choice("engine", engine, ENGINES))
-        self._plans: dict[Any, _Planned | _Unplanned] = {}
+        self._plans: dict[tuple, dict[Any, _Planned | _Unplanned]] = {}  # by fingerprint and input
+        self._snapshot: Snapshot | None = None
+        self._now: dict[Any, _Planned | _Unplanned] = {}  # the plans for the network as it is
+        self._hooked: str | None = None  # the first module with a hook that is to be called once a step
         self._warned: set[str] = set()
         self.last: _Planned | str | None = None
         self._goes_on = False
 
     def __getstate__(self):
-        return {**vars(self), "_plans": {}, "last": None, "_goes_on": False}
+        return {**vars(self), "_plans": {}, "_snapshot": None, "_now": {}, "last": None, "_goes_on": False}
 
     @property
     def engine(self) -> str:
@@ -117,11 +120,8 @@ class OverTime(NotRead):
         return self._loop(inputs, options, loops)
 
     def _why_loop(self, frames: Tensor) -> str | None:
-        # Hooks on the network itself are run by whoever calls it, unless its call is the step.
-        modules = list(self.net.modules())
-        hooked = other_hooks(modules if self.method == "forward" else modules[1:])
-        if hooked:
-            return f"a hook on {hooked} must be called once a step"
+        if self._hooked:
+            return f"a hook on {self._hooked} must be called once a step"
         if frames.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             return "autocast is on, and the CPU's kernels compute in float32"
         if torch._C._functorch.maybe_current_level() is not None:
@@ -134,12 +134,23 @@ class OverTime(NotRead):
             warnings.warn(f"{type(self.net).__name__} runs by its own loop, step by step: {reason}.", stacklevel=5)
 
     def _planned(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
-        key = (_signature((inputs, options)), fingerprint(self.net))
-        if key not in self._plans:
-            if len(self._plans) == _PLANS:  # of a network that changes all the time: the oldest goes
-                del self._plans[next(iter(self._plans))]
-            self._plans[key] = self._make_plan(inputs, options)
-        return self._plans[key]
+        plans, key = self._look(), _signature((inputs, options))
+        if key not in plans:
+            _make_room(plans)
+            plans[key] = self._make_plan(inputs, options)
+        return plans[key]
+
+    def _look(self) -> dict[Any, _Planned | _Unplanned]:
+        """Note the network as it is, and return the plans for it as it is."""
+        if self._snapshot is None or not self._snapshot.holds(self.net):
+            self._snapshot = Snapshot(self.net)
+            # Hooks on the network itself are run by whoever calls it, unless its call is the step.
+            modules = list(self.net.modules())
+            self._hooked = other_hooks(modules if self.method == "forward" else modules[1:])
+            if self._snapshot.fingerprint not in self._plans:
+                _make_room(self._plans)
+            self._now = self._plans.setdefault(self._snapshot.fingerprint, {})
+        return self._now
 
     def _make_plan(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
         """Find out whether the method is one step or holds the loop, and plan what it does.
@@ -197,7 +208,9 @@ class OverTime(NotRead):
         done: list[tuple[Stage, Context]] = []
         for stage, actions in zip(program.stages, planned.actions):
             _evaluate(stage.before, fixed, done)
-            ctx = Context(self.net, stage.steps, stage.num_steps or len(frames), fixed, series, engine, self.runner)
+            ctx = Context(
+                self._snapshot, stage.steps, stage.num_steps or len(frames), fixed, series, engine, self.runner
+            )
             ctx.goes_on, ctx.values = self._goes_on, [None] * len(stage.steps)
             ctx.draw_masks(frames.device)
             for action in actions:
@@ -391,6 +404,12 @@ def _thawed(item: Any) -> Any:
         parts = [_thawed(value) for value in item]
         return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
     return item
+
+
+def _make_room(plans: dict) -> None:
+    """Let the oldest go, where there are many: of a network, or an input, that changes all the time."""
+    if len(plans) == _PLANS:
+        del plans[next(iter(plans))]
 
 
 def _try(make: Callable[[], Traced]) -> Traced | CannotTrace:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from snn_helpers.engine import Spikes
 from snn_helpers.engine.cpu.memory import empty
 from snn_helpers.over_time import layers
+from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
 from snn_helpers.over_time.listen import input_listeners
 from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op, references
@@ -35,8 +36,8 @@ class Context:
 
     Attributes
     ----------
-    net : nn.Module
-        The network.
+    net : Modules
+        The network's modules.
     steps : list of Op
         One step of it.
     num_steps : int
@@ -57,7 +58,7 @@ class Context:
         Whether modules start from the state that they have, and keep the last; else from zero.
     """
 
-    net: nn.Module
+    net: Modules
     steps: list[Op]
     num_steps: int
     fixed: dict

@@ -14,6 +14,7 @@ from torch.nn.modules.utils import _pair, _single
 from snn_helpers.engine import Spikes
 from snn_helpers.engine.spikes import few_a_pixel
 from snn_helpers.over_time.actions import Action, Context, Fold, Same, at_step
+from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.fold import call
 from snn_helpers.over_time.listen import input_listeners
 from snn_helpers.over_time.program import Now, Op, is_neuron_op
@@ -207,7 +208,7 @@ def as_scaled_spikes(ctx: Context, ref: Now) -> tuple[Spikes | None, float]:
     return None, 1
 
 
-def pixels_of_mean(op: Op, net: nn.Module) -> int | None:
+def pixels_of_mean(op: Op, net: Modules) -> int | None:
     """Return by what an average pool divides, where that is a power of two; None for anything else."""
     pool = net.get_submodule(op.target) if op.kind == "call_module" else None
     if type(pool) not in (nn.AvgPool1d, nn.AvgPool2d):

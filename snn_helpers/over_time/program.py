@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_leaves
 
+from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.layers import is_spiking
 from snn_helpers.over_time.trace import CannotTrace, Traced
 
@@ -376,7 +377,7 @@ def references(op: Op) -> list[Now | Before | Fixed]:
     return found
 
 
-def is_neuron_op(op: Op, net: nn.Module) -> bool:
+def is_neuron_op(op: Op, net: Modules) -> bool:
     """Whether an operation of a step is a layer of neurons."""
     return op.kind == "call_module" and is_spiking(net.get_submodule(op.target))
 
