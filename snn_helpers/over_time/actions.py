@@ -273,6 +273,8 @@ def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Te
     """Return pieces of `length` steps of a value over time, laid into the batch; spikes in bytes as floats."""
     if isinstance(value, Same):
         return [value] * count
+    if count == 1:
+        return [dense(value).flatten(0, 1)]
     if isinstance(value, Spikes):
         paths = [None] * count if value.path is None else value.path.split(length)
         return [Spikes(*pair).float().flatten(0, 1) for pair in zip(value.count.split(length), paths)]

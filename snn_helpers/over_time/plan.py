@@ -191,8 +191,10 @@ class _Planner:
             return []
         if not isinstance(self.steps[at].args[0], Now) or at not in self.changing or self.steps[at].val.dim() != 4:
             return []
-        apart = [self._with_events(self._action(index)) for index in (at, *chain)]
-        return [event_actions.ConvLayer([at, *chain], norm, pool, apart)]
+        apart: list[Action] = []
+        for index in (at, *chain):
+            self._append(apart, self._action(index))
+        return [event_actions.ConvLayer([at, *chain], norm, pool, [self._with_events(action) for action in apart])]
 
     def _with_events(self, action: Action) -> Action:
         """Let a chain that begins with a convolution, or with pools of counts and one, look for events."""
