@@ -17,7 +17,7 @@ from snn_helpers.over_time import layers
 from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
 from snn_helpers.over_time.listen import input_listeners
-from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op, references
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op
 
 # Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
 PIECE = 2**20
@@ -196,7 +196,7 @@ class Fold(Action):
         ops = [ctx.steps[index] for index in self.indices]
         length = self.length(ops)
         places = range(-(-ctx.num_steps // length))
-        given = {ref.index for op in ops for ref in references(op) if isinstance(ref, Now)} - set(self.indices)
+        given = {ref.index for op in ops for ref in op.references if isinstance(ref, Now)} - set(self.indices)
         given = {index: in_pieces(ctx.values[index], length, len(places)) for index in given}
         pieces = [
             self._piece(ctx, ops, min(length, ctx.num_steps - length * k), {i: v[k] for i, v in given.items()})

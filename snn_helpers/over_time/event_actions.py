@@ -133,7 +133,7 @@ class Conv(Action):
     def _events(self, ctx: Context, conv: nn.Module) -> tuple[Spikes | None, float]:
         if not hasattr(ctx.engine, "conv"):
             return None, 1
-        products = conv.weight[:, 0].numel() / (conv.groups * math.prod(conv.stride))
+        products = conv.weight.numel() / (conv.weight.shape[1] * conv.groups * math.prod(conv.stride))
         most = few_for_conv(products, torch.is_grad_enabled() and conv.weight.requires_grad)
         before, ref = self.indices[: self.place], ctx.steps[self.indices[0]].args[0]
         size = ctx.steps[ctx.steps[self.indices[self.place]].args[0].index].val.numel()
@@ -177,9 +177,7 @@ class ConvLayer(Action):
         """Run the layer in one pass if it can."""
         conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
         source = ctx.steps[self.indices[0]].args[0]
-        in_parts = (
-            ctx.engine is None or ctx.goes_on or self._is_small(ctx, conv) or ctx.runner.in_parts(neuron, conv)
-        )
+        in_parts = ctx.engine is None or ctx.goes_on or self._is_small(ctx, conv) or ctx.runner.in_parts(neuron, conv)
         spikes, scale = (None, 1) if in_parts else as_scaled_spikes(ctx, source)
         if spikes is None:
             for action in self.apart:

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizat
 from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.in_place import changes_its_argument
 from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
-from snn_helpers.over_time.program import Before, Now, Op, references
+from snn_helpers.over_time.program import Before, Now, Op
 
 _BY_AXES = {
     3: (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
@@ -76,8 +76,8 @@ def folds(op: Op, steps: list[Op], net: nn.Module, changing: set[int]) -> bool:
     """
     if not isinstance(op.val, Tensor) or op.val.dim() < 2:
         return False
-    over = [steps[r.index].val for r in references(op) if isinstance(r, Now) and r.index in changing]
-    if any(isinstance(r, Before) for r in references(op)) or not over:
+    over = [steps[r.index].val for r in op.references if isinstance(r, Now) and r.index in changing]
+    if any(isinstance(r, Before) for r in op.references) or not over:
         return False
     batch = op.val.shape[0]
     if any(not isinstance(v, Tensor) or v.dim() < 2 or v.shape[0] != batch for v in over):
@@ -94,7 +94,7 @@ def folds(op: Op, steps: list[Op], net: nn.Module, changing: set[int]) -> bool:
         return len(over) == 1 and _first_changes(op, changing)
     if name == "cat":
         dim = op.kwargs.get("dim", op.args[1] if len(op.args) > 1 else 0)
-        return dim % op.val.dim() > 0 and all(isinstance(r, Now) and r.index in changing for r in references(op))
+        return dim % op.val.dim() > 0 and all(isinstance(r, Now) and r.index in changing for r in op.references)
     if name in _RESHAPES:
         return len(over) == 1
     return name in _ELEMENTWISE and all(v.dim() == op.val.dim() for v in over)

@@ -13,7 +13,7 @@ from snn_helpers.over_time.actions import Action
 from snn_helpers.over_time.fold import folds, is_dropout, kind_of, name_of
 from snn_helpers.over_time.layers import keeps_state
 from snn_helpers.over_time.norm import NormOverTime
-from snn_helpers.over_time.program import Before, Fixed, Now, Op, Stage, is_neuron_op, references
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, Stage, is_neuron_op
 
 
 def plan(stage: Stage, net: nn.Module) -> list[Action]:
@@ -26,12 +26,12 @@ class _Planner:
         self.steps, self.net = steps, net
         self.users: list[list[int]] = [[] for _ in steps]
         for index, op in enumerate(steps):
-            for ref in references(op):
+            for ref in op.references:
                 if isinstance(ref, Now | Before):
                     self.users[ref.index].append(index)
 
     def plan(self, output: Any) -> list[Action]:
-        kept = references(Op("output", None, (output,), {}, None))
+        kept = Op("output", None, (output,), {}, None).references
         self.kept = {ref.index for ref in kept if isinstance(ref, Now)}
         self.own_state = {k for k, op in enumerate(self.steps) if self._is_neuron(op) and self._keeps_own_state(k)}
         groups = self._recurrences()
@@ -57,7 +57,7 @@ class _Planner:
         op = self.steps[action.indices[0]]
         if type(action) is actions.Fold or (type(action) is actions.EachStep and self._counts_calls(op)):
             chains = {a.indices[-1]: a for a in found if isinstance(a, actions.Fold)}
-            for ref in references(op):
+            for ref in op.references:
                 if isinstance(ref, Now) and ref.index in chains and self._feeds_only(ref.index, action.indices[0]):
                     chain = chains[ref.index]
                     kind = actions.Chain if isinstance(action, actions.EachStep) else type(chain)
@@ -93,7 +93,7 @@ class _Planner:
         """Return the sets of operations that depend on themselves from step to step, other than by a neuron's state."""
         now, back = [], self._shared_state()
         for index, op in enumerate(self.steps):
-            for ref in references(op):
+            for ref in op.references:
                 if isinstance(ref, Now):
                     now.append((ref.index, index))
                 elif isinstance(ref, Before) and index not in self.own_state:
@@ -122,7 +122,7 @@ class _Planner:
         changing = set(self.group_of)
         for index, op in enumerate(self.steps):
             moving = op.kind == "series" or self._keeps_state(op) or is_dropout(op, self.net) or self._counts_calls(op)
-            values = [ref for ref in references(op) if not isinstance(ref, Fixed)]
+            values = [ref for ref in op.references if not isinstance(ref, Fixed)]
             if moving or any(isinstance(ref, Before) or ref.index in changing for ref in values):
                 changing.add(index)
         return changing
@@ -153,7 +153,7 @@ class _Planner:
             begun.add(members[0])
             stack.append((index, True))
             for member in members:
-                values = [ref.index for ref in references(self.steps[member]) if isinstance(ref, Now | Before)]
+                values = [ref.index for ref in self.steps[member].references if isinstance(ref, Now | Before)]
                 stack += [(need, False) for need in values if need not in members and not self._is_own(member, need)]
         return order
 
@@ -281,7 +281,7 @@ class _Planner:
         """Whether an operation takes a result of the step before that is not the state of its own neurons."""
         op = self.steps[index]
         args = op.args[:1] if index in self.own_state else (op.args, op.kwargs)
-        return any(isinstance(ref, Before) for ref in references(Op(op.kind, op.target, args, {}, None)))
+        return any(isinstance(ref, Before) for ref in Op(op.kind, op.target, args, {}, None).references)
 
     def _adds_spikes(self, op: Op) -> bool:
         """Whether both summands may be spikes in bytes: of neurons, or sums of them."""
