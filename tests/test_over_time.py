@@ -5,6 +5,7 @@ import functools
 import pickle
 import random
 import re
+import sys
 import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -986,6 +987,30 @@ def test_module_of_the_same_kind_is_the_one_that_runs_from_then_on():
     outputs[1].sum().backward()
     assert net[2].weight.grad.any()
     assert net[2].bias.grad is None
+
+
+def test_steps_are_traced_once_however_many_there_are(monkeypatch):
+    traced = []
+
+    def noted(net, method, *inputs, **options):
+        traced.append(tuple(inputs[0].shape))
+        return trace(net, method, *inputs, **options)
+
+    monkeypatch.setattr(sys.modules[accelerate.__module__], "trace", noted)
+    net = fc_net()
+    fast = accelerate(net)
+    for num_steps in (4, 1, 7):
+        frames = events(num_steps, 2, 6)
+        assert_equal(fast(frames), step_loop(copy.deepcopy(net), frames))
+    assert traced == [(2, 6)]
+    assert fast(events(4, 3, 6))[0].shape[1] == 3
+    assert traced == [(2, 6), (3, 6)]
+    loop = Looped()
+    fast = accelerate(loop)
+    for loop.num_steps in (4, 2, 4):  # how many there are is part of what a loop does
+        frames = events(loop.num_steps, 2, 6)
+        assert_equal(fast(frames), own_loop(copy.deepcopy(loop), frames))
+    assert traced[2:] == [(4, 2, 6), (2, 2, 6)]
 
 
 def test_hook_that_comes_or_goes_is_noticed():

@@ -306,19 +306,9 @@ def _is_max_pool(op: Op, net: nn.Module) -> bool:
         module = net.get_submodule(op.target)
         if type(module) is not nn.MaxPool2d:
             return False
-        options = (
-            module.kernel_size,
-            module.stride,
-            module.padding,
-            module.dilation,
-            module.ceil_mode,
-            module.return_indices,
-        )
+        options = tuple(getattr(module, name) for name in _POOL_DEFAULTS)
     elif name_of(op) == "max_pool2d":
-        given = (
-            dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"), op.args[1:]))
-            | op.kwargs
-        )
+        given = dict(zip(_POOL_DEFAULTS, op.args[1:])) | op.kwargs
         options = tuple(given.get(name, default) for name, default in _POOL_DEFAULTS.items())
     else:
         return False

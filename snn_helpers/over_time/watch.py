@@ -30,11 +30,6 @@ class Watch(TorchDispatchMode):
         self._refuse = refuse
         self._made: set[int] = set()  # memory that the code asked for itself
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Leave this mode to torch's compiler as it is: the mark that says otherwise loads it, a second of work."""
-        return False
-
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Carry out an operation that may be."""
         kwargs, name = kwargs or {}, func._schema.name.partition("::")[2]
