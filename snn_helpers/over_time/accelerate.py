@@ -151,13 +151,14 @@ class OverTime(NotRead):
     def _look(self) -> dict[Any, _Planned | _Unplanned]:
         """Note the network as it is, and return the plans for it as it is."""
         if self._snapshot is None or not self._snapshot.holds(self.net):
-            self._snapshot = Snapshot(self.net)
+            snapshot = Snapshot(self.net)
             # Hooks on the network itself are run by whoever calls it, unless its call is the step.
             modules = list(self.net.modules())
             self._hooked = other_hooks(modules if self.method == "forward" else modules[1:])
-            if self._snapshot.fingerprint not in self._plans:
+            if snapshot.fingerprint not in self._plans:
                 _make_room(self._plans)
-            self._now = self._plans.setdefault(self._snapshot.fingerprint, {})
+            self._now = self._plans.setdefault(snapshot.fingerprint, {})
+            self._snapshot = snapshot  # last: whoever sees it finds its plans
         return self._now
 
     def _make_plan(self, inputs: tuple, options: dict[str, Any]) -> tuple[_Planned | _Unplanned, bool]:
