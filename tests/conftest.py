@@ -41,6 +41,15 @@ def write_folder(root, per_class=None, digits=range(10), seed=0, count=80):
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_layers_in_one_pass():
+    """Have layers computed in one pass however small they are: those of most tests are, so that the pass is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PASS_WORTH", "PASS_ALWAYS"):
+            patch.setattr(f"snn_helpers.over_time.event_actions.{name}", 0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository():
     """Return the root of the checkout."""

@@ -5,6 +5,7 @@ import functools
 import pickle
 import random
 import re
+import sys
 import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from snn_helpers import SpikingCNN
 from snn_helpers.engine import cpu
 from snn_helpers.neurons import Leaky, reset
 from snn_helpers.over_time import Accelerated, InputListener, NormOverTime, accelerate, actions, event_actions
-from snn_helpers.over_time.fingerprint import fingerprint
+from snn_helpers.over_time.fingerprint import Snapshot, fingerprint
 from snn_helpers.over_time.program import one_step, roll
 from snn_helpers.over_time.trace import trace
 
@@ -960,6 +961,124 @@ def test_states_of_the_network_are_left_as_they_are(neurons):
     kept = net[1].mem if isinstance(net[1], snn.Leaky) else net[1].hidden
     assert_equal(accelerate(net)(frames), expected)
     assert (net[1].mem if isinstance(net[1], snn.Leaky) else net[1].hidden) is kept
+
+
+def registered(hook):
+    return lambda net: net.fc.register_forward_hook(hook)
+
+
+SEEN_AT_ONCE = {
+    "module": lambda net: setattr(net, "fc", nn.Linear(6, 3)),
+    "parameter": lambda net: setattr(net.fc, "weight", nn.Parameter(torch.rand(3, 6))),
+    "data": lambda net: setattr(net.fc.weight, "data", torch.rand(3, 6).double()),
+    "attribute": lambda net: setattr(net, "gain", 2.0),
+    "new attribute": lambda net: setattr(net, "more", 2.0),
+    "equal attribute": lambda net: setattr(net, "gain", 1),
+    "list": lambda net: net.gains.append(1.0),
+    "dict": lambda net: SETTINGS.update(gain=2.0),
+    "array": lambda net: net.array.fill(2.0),
+    "object": lambda net: setattr(net.options, "gain", 2.0),
+    "tensor": lambda net: net.scales[0].mul_(2.0),
+    "mode": lambda net: net.lif.eval(),
+    "hook": registered(print),
+    "input hook": lambda net: net.lif.register_forward_pre_hook(print),
+    "back hook": lambda net: net.fc.register_full_backward_hook(print),
+    "buffer": lambda net: net.register_buffer("kept", torch.ones(1)),
+    "hidden size": lambda net: setattr(net, "hidden", 5),
+    "type": lambda net: setattr(net, "kind", torch.float64),
+}
+
+
+@pytest.mark.parametrize("change", SEEN_AT_ONCE)
+def test_snapshot_holds_until_anything_changes(change, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "gain", 1.0)
+    net, frames = Switched(), events(4, 2, 6)
+    net.hidden, net.kind = 6, torch.float32
+    fast = accelerate(net)
+    snapshot = Snapshot(net)
+    fast(frames)[1].sum().backward()
+    torch.optim.SGD(net.parameters(), lr=0.1).step()
+    assert snapshot.holds(net)  # running and training leave it
+    before = fingerprint(net)
+    SEEN_AT_ONCE[change](net)
+    assert not snapshot.holds(net)
+    unread = ("module", "parameter", "buffer")  # looked up in every run, as hooks are
+    assert change in unread or "hook" in change or fingerprint(net) != before
+
+
+def test_module_of_the_same_kind_is_the_one_that_runs_from_then_on():
+    net, frames = fc_net(), events(4, 2, 6)
+    fast = accelerate(net)
+    fast(frames)
+    for index in (0, 1, 3):
+        net[index] = nn.Linear(6, 5) if index == 0 else lif(output=index == 3)
+        assert_equal(fast(frames), step_loop(net, frames))
+    net[2].weight = nn.Parameter(torch.rand(3, 5))
+    net[2].bias.requires_grad_(False)
+    outputs = fast(frames)
+    assert_equal(outputs, step_loop(net, frames))
+    outputs[1].sum().backward()
+    assert net[2].weight.grad.any()
+    assert net[2].bias.grad is None
+
+
+def test_steps_are_traced_once_however_many_there_are(monkeypatch):
+    traced = []
+
+    def noted(net, method, *inputs, **options):
+        traced.append(tuple(inputs[0].shape))
+        return trace(net, method, *inputs, **options)
+
+    monkeypatch.setattr(sys.modules[accelerate.__module__], "trace", noted)
+    net = fc_net()
+    fast = accelerate(net)
+    for num_steps in (4, 1, 7):
+        frames = events(num_steps, 2, 6)
+        assert_equal(fast(frames), step_loop(copy.deepcopy(net), frames))
+    assert traced == [(2, 6)]
+    assert fast(events(4, 3, 6))[0].shape[1] == 3
+    assert traced == [(2, 6), (3, 6)]
+    loop = Looped()
+    fast = accelerate(loop)
+    for loop.num_steps in (4, 2, 4):  # how many there are is part of what a loop does
+        frames = events(loop.num_steps, 2, 6)
+        assert_equal(fast(frames), own_loop(copy.deepcopy(loop), frames))
+    assert traced[2:] == [(4, 2, 6), (2, 2, 6)]
+
+
+def test_hook_that_comes_or_goes_is_noticed():
+    net, frames, seen = fc_net(), events(4, 2, 6), []
+    fast = accelerate(net)
+    fast(frames)
+    handle = net[0].register_forward_hook(lambda *_: seen.append(1))
+    with pytest.warns(UserWarning, match="hook on Linear"):
+        fast(frames)
+    assert len(seen) == 4
+    handle.remove()
+    fast(frames)
+    assert len(seen) == 4
+    assert "own loop" not in fast.explain()
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (10**9, 10**9), (0, 10**9)])
+@pytest.mark.parametrize("training", [True, False])
+def test_layer_in_one_pass_and_one_after_the_other_equal_the_loop(monkeypatch, sizes, training):
+    for name, size in zip(("PASS_WORTH", "PASS_ALWAYS"), sizes):
+        monkeypatch.setattr(event_actions, name, size)
+    passes = []
+    monkeypatch.setattr(
+        cpu, "conv_layer", lambda *args, run=cpu.conv_layer, **more: passes.append(1) or run(*args, **more)
+    )
+    layers = (nn.Conv2d(2, 4, 3), lif(threshold=0.3), nn.Conv2d(4, 4, 3), nn.MaxPool2d(2), lif(output=True))
+    net, few = exact(nn.Sequential(*layers)), events(5, 3, 2, 10, 10, share=0.02)
+    assert_as_loop(net, few)
+    assert bool(passes) == (sizes == (0, 0))
+    passes.clear()
+    with torch.no_grad():
+        for frames, is_pass in ((few, sizes[0] == 0), (events(5, 3, 2, 10, 10, share=0.9), sizes == (0, 0))):
+            assert_equal(accelerate(net[:2])(frames), step_loop(net[:2], frames))
+            assert bool(passes) == is_pass
+            passes.clear()
 
 
 def test_every_call_starts_from_zero():

@@ -23,7 +23,7 @@ from snn_helpers.exchange.reading import NUM_STEPS, existing_file, need, read_st
 from snn_helpers.neurons import as_neuron
 from snn_helpers.over_time import evaluating, is_spiking, layer_name
 from snn_helpers.over_time.fold import name_of
-from snn_helpers.over_time.program import Fixed, Now, Op, Program, references
+from snn_helpers.over_time.program import Fixed, Now, Op, Program
 
 _BATCHES = (7, 11)  # for which the step is read: sizes that follow these two are the batch's
 _BATCH = object()  # stands for the batch's size among what operations take
@@ -217,7 +217,7 @@ class _Step(nn.Module):
         """Refuse a tensor that the call made for so many recordings."""
         for op, there in zip(program.steps, other.steps):
             made = [
-                [one.constants[ref.node.target].shape for ref in references(op) if _is_made(ref, one)]
+                [one.constants[ref.node.target].shape for ref in op.references if _is_made(ref, one)]
                 for one, op in ((program, op), (other, there))
             ]
             if made[0] != made[1]:

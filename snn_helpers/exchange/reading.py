@@ -22,7 +22,7 @@ from snn_helpers.neurons import Delay
 from snn_helpers.over_time import OverTime, device_of, evaluating, runner_of
 from snn_helpers.over_time.fold import is_dropout, name_of
 from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
-from snn_helpers.over_time.program import Fixed, Now, Op, Program, is_neuron_op, references
+from snn_helpers.over_time.program import Fixed, Now, Op, Program, is_neuron_op
 from snn_helpers.over_time.runner import other_hooks
 
 NUM_STEPS = 32  # of a network's own loop over time that are held against each other, unless another number is given
@@ -130,7 +130,7 @@ def _step_of(runner: OverTime, frame: Tensor, num_steps: int) -> Program:
             f"{name}: step {unlike} of its own loop over time does not do what the steps before do."
         ) from err
     for op in program.steps:
-        for ref in references(op) if op.kind != "series" else ():
+        for ref in op.references if op.kind != "series" else ():
             if isinstance(ref, Fixed) and ref.node.op != "get_attr":
                 before = "what was computed before the loop over time"
                 what = "the input of all steps" if ref.node.op == "placeholder" else before
@@ -191,7 +191,7 @@ def users(program: Program) -> list[list[Op]]:
     """Return for each operation of a step those that take its result."""
     found: list[list[Op]] = [[] for _ in program.steps]
     for op in program.steps:
-        for ref in references(op):
+        for ref in op.references:
             if isinstance(ref, Now):
                 found[ref.index].append(op)
     return found

@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.fx.node import map_aggregate
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
 from snn_helpers.neurons import refuse_export
 from snn_helpers.over_time import layers
-from snn_helpers.over_time.actions import Action, Context, Element, Neurons, Series, at_step
+from snn_helpers.over_time.actions import Action, Context, Element, Neurons, Series
 from snn_helpers.over_time.event_actions import ConvLayer
-from snn_helpers.over_time.fingerprint import NotRead, fingerprint
+from snn_helpers.over_time.fingerprint import NotRead, Snapshot
+from snn_helpers.over_time.outside import Known, evaluate, in_all_steps, look_up, thawed
 from snn_helpers.over_time.plan import plan
-from snn_helpers.over_time.program import Fixed, Now, Program, Stage, as_one_step, is_stack, one_step, roll
+from snn_helpers.over_time.program import Fixed, Program, Stage, as_one_step, one_step, roll
 from snn_helpers.over_time.runner import Runner, other_hooks
 from snn_helpers.over_time.structure import Drive, drives, layer_name, sizes
 from snn_helpers.over_time.trace import DRAWS, CannotTrace, Traced, tensors, trace
 
-_PLANS = 64
+_PLANS = 64  # of one network as it is, and of networks that one was
 ENGINES = ("auto", "snntorch", "reference", "cpu", "cuda")
 
 
@@ -44,6 +44,11 @@ class _Unplanned:
 class _Planned:
     program: Program
     actions: list[list[Action]]  # of each loop
+
+    @property
+    def loops(self) -> bool:
+        """Whether the network's own method holds the loop over time."""
+        return not self.program.one_step
 
 
 class OverTime(NotRead):
@@ -62,13 +67,16 @@ class OverTime(NotRead):
     def __init__(self, net: nn.Module, method: str = "forward", engine: str = "auto"):
         self.net, self.method = net, method
         self.runner = Runner(check_choice("engine", engine, ENGINES))
-        self._plans: dict[Any, _Planned | _Unplanned] = {}
+        self._plans: dict[tuple, dict[Any, _Planned | _Unplanned]] = {}  # by fingerprint and input
+        self._snapshot: Snapshot | None = None
+        self._now: dict[Any, _Planned | _Unplanned] = {}  # the plans for the network as it is
+        self._hooked: str | None = None  # the first module with a hook that is to be called once a step
         self._warned: set[str] = set()
         self.last: _Planned | str | None = None
         self._goes_on = False
 
     def __getstate__(self):
-        return {**vars(self), "_plans": {}, "last": None, "_goes_on": False}
+        return {**vars(self), "_plans": {}, "_snapshot": None, "_now": {}, "last": None, "_goes_on": False}
 
     @property
     def engine(self) -> str:
@@ -103,24 +111,20 @@ class OverTime(NotRead):
         if frames is None or frames.dim() == 0 or len(frames) == 0:
             raise _no_frames(inputs)
         planned = self._planned(inputs, options)
-        if self._goes_on and not (isinstance(planned, _Planned) and planned.program.one_step):
+        if self._goes_on and (isinstance(planned, _Unplanned) or planned.loops):
             self.continued_program(*inputs)  # refuses a network whose state is not known
         reason = self._why_loop(frames)
         if reason is None and isinstance(planned, _Planned):
             self.last = planned
             return self._carry_out(planned, inputs, options)
-        loops = planned.loops if isinstance(planned, _Unplanned) else not planned.program.one_step
         self.last = reason or planned.reason
         if frames.numel() and (reason or planned.told):
             self._warn(self.last)
-        return self._loop(inputs, options, loops)
+        return self._loop(inputs, options, planned.loops)
 
     def _why_loop(self, frames: Tensor) -> str | None:
-        # Hooks on the network itself are run by whoever calls it, unless its call is the step.
-        modules = list(self.net.modules())
-        hooked = other_hooks(modules if self.method == "forward" else modules[1:])
-        if hooked:
-            return f"a hook on {hooked} must be called once a step"
+        if self._hooked:
+            return f"a hook on {self._hooked} must be called once a step"
         if frames.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             return "autocast is on, and the CPU's kernels compute in float32"
         if torch._C._functorch.maybe_current_level() is not None:
@@ -133,27 +137,50 @@ class OverTime(NotRead):
             warnings.warn(f"{type(self.net).__name__} runs by its own loop, step by step: {reason}.", stacklevel=5)
 
     def _planned(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
-        key = (_signature((inputs, options)), fingerprint(self.net))
-        if key not in self._plans:
-            if len(self._plans) == _PLANS:  # of a network that changes all the time: the oldest goes
-                del self._plans[next(iter(self._plans))]
-            self._plans[key] = self._make_plan(inputs, options)
-        return self._plans[key]
+        frames, *others = inputs
+        step = _signature((frames[0], others, options))
+        plans, keys = self._look(), (step, (len(frames), step))
+        found = next((plans[key] for key in keys if key in plans), None)
+        if found is None:
+            _make_room(plans)
+            found, of_any_length = self._make_plan(inputs, options)
+            plans[keys[0] if of_any_length else keys[1]] = found
+        return found
 
-    def _make_plan(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
+    def _look(self) -> dict[Any, _Planned | _Unplanned]:
+        """Note the network as it is, and return the plans for it as it is."""
+        if self._snapshot is None or not self._snapshot.holds(self.net):
+            snapshot = Snapshot(self.net)
+            # Hooks on the network itself are run by whoever calls it, unless its call is the step.
+            modules = list(self.net.modules())
+            self._hooked = other_hooks(modules if self.method == "forward" else modules[1:])
+            if snapshot.fingerprint not in self._plans:
+                _make_room(self._plans)
+            self._now = self._plans.setdefault(snapshot.fingerprint, {})
+            self._snapshot = snapshot  # last: whoever sees it finds its plans
+        return self._now
+
+    def _make_plan(self, inputs: tuple, options: dict[str, Any]) -> tuple[_Planned | _Unplanned, bool]:
         """Find out whether the method is one step or holds the loop, and plan what it does.
 
         It holds the loop if there are neurons that do not keep their state, or if a call sets states to zero, or if it
-        calls a layer of neurons several times and these calls are steps that are alike.
+        calls a layer of neurons several times and these calls are steps that are alike. Where one step alone says that
+        it is one, the plan is for any number of them, which is returned, too.
         """
         if not self.neurons or any(isinstance(module, Accelerated) for module in self.net.modules()):
-            return _Unplanned("its neurons take all steps in one call", loops=True, told=False)
+            return _Unplanned("its neurons take all steps in one call", loops=True, told=False), True
         step = None
         keep = all(neuron.init_hidden for neuron in self.neurons)
         if keep and isinstance(inputs[0], Tensor):
             step = _try(lambda: trace(self.net, self.method, self.as_step(inputs[0][0]), *inputs[1:], **options))
             if isinstance(step, Traced) and step.calls == 1 and not step.resets and not step.indexed:
-                return self._as_program(lambda: one_step(step), loops=False)
+                return self._as_program(lambda: one_step(step), loops=False), True
+        return self._plan_of_whole(step, inputs, options), False
+
+    def _plan_of_whole(
+        self, step: Traced | CannotTrace | None, inputs: tuple, options: dict[str, Any]
+    ) -> _Planned | _Unplanned:
+        """Plan what a call does with all steps, or with one, which is `step`."""
         whole = _try(lambda: trace(self.net, self.method, *inputs, **options))
         if keep and step is None and not whole.resets and whole.calls < 2:
             raise _no_frames(inputs)
@@ -196,22 +223,24 @@ class OverTime(NotRead):
     def _carry_out(self, planned: _Planned, inputs: tuple, options: dict[str, Any]) -> Any:
         program, frames = planned.program, tensors(inputs)[0]
         given = dict(zip(program.inputs, tensors((inputs, options)), strict=True))
-        fixed = _Fixed(self.net, program.constants, given)
+        fixed = Known(self.net, program.constants, given)
         engine = self.runner.event_driven(torch.empty(0, dtype=self._dtype, device=frames.device))
         series = self._as_series(frames, engine) if program.one_step else None
         done: list[tuple[Stage, Context]] = []
         for stage, actions in zip(program.stages, planned.actions):
-            _evaluate(stage.before, fixed, done)
-            ctx = Context(self.net, stage.steps, stage.num_steps or len(frames), fixed, series, engine, self.runner)
+            evaluate(stage.before, fixed, done)
+            ctx = Context(
+                self._snapshot, stage.steps, stage.num_steps or len(frames), fixed, series, engine, self.runner
+            )
             ctx.goes_on, ctx.values = self._goes_on, [None] * len(stage.steps)
             ctx.draw_masks(frames.device)
             for action in actions:
                 action.run(ctx)
             done.append((stage, ctx))
         if program.one_step:
-            return tree_map(lambda a: _whole(ctx, a), _thawed(program.output))
-        _evaluate(program.after, fixed, done)
-        return tree_map(lambda a: _look_up(a, fixed, done), _thawed(program.output))
+            return tree_map(lambda a: in_all_steps(ctx, a), thawed(program.output))
+        evaluate(program.after, fixed, done)
+        return tree_map(lambda a: look_up(a, fixed, done), thawed(program.output))
 
     def _as_series(self, frames: Tensor, engine: Any) -> Tensor | Spikes:
         """Return the input over time as the layers take it: counts that fit in a byte, else floats."""
@@ -232,8 +261,7 @@ class OverTime(NotRead):
 
     def loops(self, *inputs: Any) -> bool:
         """Whether the network's own method holds the loop over time: it is no single step."""
-        planned = self._planned(inputs, {})
-        return planned.loops if isinstance(planned, _Unplanned) else not planned.program.one_step
+        return self._planned(inputs, {}).loops
 
     def step_program(self, *inputs: Any) -> Program:
         """Return the operations of one step, for input [T, B, ...] of any T >= 2.
@@ -326,86 +354,10 @@ def _name(op) -> str:
     return target if isinstance(target, str) else getattr(target, "__name__", str(target))
 
 
-class _Fixed(dict):
-    """Values from before the loop: parameters, buffers and constants are looked up when they are asked for."""
-
-    def __init__(self, net: nn.Module, constants: dict[str, Tensor], given: dict):
-        super().__init__(given)
-        self.net, self.constants = net, constants
-
-    def __missing__(self, node: fx.Node):
-        if node.target in self.constants:
-            return self.constants[node.target]
-        value = self.net
-        for name in node.target.split("."):
-            value = getattr(value, name)
-        return value
-
-
-def _evaluate(nodes: list[fx.Node], fixed: _Fixed, done: list[tuple[Stage, Context]]) -> None:
-    """Carry out what a network does before, between and after its loops."""
-    for node in nodes:
-        found = _stacked(node, done)
-        if found is not None:
-            ctx, index = found
-            dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-            over = ctx.over(Now(index))
-            fixed[node] = over.movedim(0, dim % over.dim())
-            continue
-        args, kwargs = map_aggregate((node.args, node.kwargs), lambda a: _look_up(a, fixed, done))
-        if node.op == "call_module":
-            fixed[node] = fixed.net.get_submodule(node.target)(*args, **kwargs)
-        elif node.op == "call_method":
-            fixed[node] = getattr(args[0], node.target)(*args[1:], **kwargs)
-        else:
-            fixed[node] = node.target(*args, **kwargs)
-
-
-def _look_up(item: Any, fixed: _Fixed, done: list[tuple[Stage, Context]]) -> Any:
-    """Return the value of a node before, in or after a loop; anything else is itself."""
-    if not isinstance(item, fx.Node):
-        return item
-    for stage, ctx in done:
-        if item in stage.place:
-            step, index = stage.place[item]
-            return at_step(ctx.values[index], step)
-    return fixed[item]
-
-
-def _stacked(node: fx.Node, done: list[tuple[Stage, Context]]) -> tuple[Context, int] | None:
-    """Return the operation whose results of all steps a node stacks in their order, or None."""
-    if not is_stack(node) or not node.args or not isinstance(node.args[0], list | tuple):
-        return None
-    for stage, ctx in done:
-        places = [stage.place.get(part) if isinstance(part, fx.Node) else None for part in node.args[0]]
-        if None in places or [step for step, _ in places] != list(range(stage.num_steps)):
-            continue
-        indices = {index for _, index in places}
-        if len(indices) == 1:
-            return ctx, indices.pop()
-    return None
-
-
-def _whole(ctx: Context, item: Any) -> Any:
-    """Return what a step returns, over all steps."""
-    if isinstance(item, Now):
-        return ctx.over(item)
-    if isinstance(item, Fixed):
-        value = ctx.fixed[item.node]
-        return value.expand(ctx.num_steps, *value.shape) if isinstance(value, Tensor) else value
-    return item
-
-
-def _thawed(item: Any) -> Any:
-    """Return a nest in Python's own lists and dicts, which torch.fx replaces by some that cannot be changed."""
-    if isinstance(item, dict):
-        return {name: _thawed(value) for name, value in item.items()}
-    if isinstance(item, list):
-        return [_thawed(value) for value in item]
-    if isinstance(item, tuple):
-        parts = [_thawed(value) for value in item]
-        return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
-    return item
+def _make_room(plans: dict) -> None:
+    """Let the oldest go, where there are many: of a network, or an input, that changes all the time."""
+    if len(plans) == _PLANS:
+        del plans[next(iter(plans))]
 
 
 def _try(make: Callable[[], Traced]) -> Traced | CannotTrace:

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from snn_helpers.engine import Spikes
 from snn_helpers.engine.cpu.memory import empty
 from snn_helpers.over_time import layers
+from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.fold import call, call_folded, fits_rows, is_dropout
 from snn_helpers.over_time.listen import input_listeners
-from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op, references
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, is_neuron_op
 
 # Bytes of results that a piece of steps may make: pieces stay in the second-level cache, as single steps of a loop do.
 PIECE = 2**20
@@ -35,8 +36,8 @@ class Context:
 
     Attributes
     ----------
-    net : nn.Module
-        The network.
+    net : Modules
+        The network's modules.
     steps : list of Op
         One step of it.
     num_steps : int
@@ -57,7 +58,7 @@ class Context:
         Whether modules start from the state that they have, and keep the last; else from zero.
     """
 
-    net: nn.Module
+    net: Modules
     steps: list[Op]
     num_steps: int
     fixed: dict
@@ -195,7 +196,7 @@ class Fold(Action):
         ops = [ctx.steps[index] for index in self.indices]
         length = self.length(ops)
         places = range(-(-ctx.num_steps // length))
-        given = {ref.index for op in ops for ref in references(op) if isinstance(ref, Now)} - set(self.indices)
+        given = {ref.index for op in ops for ref in op.references if isinstance(ref, Now)} - set(self.indices)
         given = {index: in_pieces(ctx.values[index], length, len(places)) for index in given}
         pieces = [
             self._piece(ctx, ops, min(length, ctx.num_steps - length * k), {i: v[k] for i, v in given.items()})
@@ -272,6 +273,8 @@ def in_pieces(value: Tensor | Spikes | Same, length: int, count: int) -> list[Te
     """Return pieces of `length` steps of a value over time, laid into the batch; spikes in bytes as floats."""
     if isinstance(value, Same):
         return [value] * count
+    if count == 1:
+        return [dense(value).flatten(0, 1)]
     if isinstance(value, Spikes):
         paths = [None] * count if value.path is None else value.path.split(length)
         return [Spikes(*pair).float().flatten(0, 1) for pair in zip(value.count.split(length), paths)]

@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
+from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.in_place import changes_its_argument
 from snn_helpers.over_time.layers import DROPOUT_FUNCTIONS, DROPOUTS
-from snn_helpers.over_time.program import Before, Now, Op, references
+from snn_helpers.over_time.program import Before, Now, Op
 
 _BY_AXES = {
     3: (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d),
@@ -42,7 +43,7 @@ def name_of(op: Op) -> str:
     return op.target if isinstance(op.target, str) else getattr(op.target, "__name__", "")
 
 
-def is_dropout(op: Op, net: nn.Module) -> bool:
+def is_dropout(op: Op, net: Modules) -> bool:
     """Whether an operation draws a dropout mask now."""
     if op.kind == "call_module":
         module = net.get_submodule(op.target)
@@ -75,8 +76,8 @@ def folds(op: Op, steps: list[Op], net: nn.Module, changing: set[int]) -> bool:
     """
     if not isinstance(op.val, Tensor) or op.val.dim() < 2:
         return False
-    over = [steps[r.index].val for r in references(op) if isinstance(r, Now) and r.index in changing]
-    if any(isinstance(r, Before) for r in references(op)) or not over:
+    over = [steps[r.index].val for r in op.references if isinstance(r, Now) and r.index in changing]
+    if any(isinstance(r, Before) for r in op.references) or not over:
         return False
     batch = op.val.shape[0]
     if any(not isinstance(v, Tensor) or v.dim() < 2 or v.shape[0] != batch for v in over):
@@ -93,7 +94,7 @@ def folds(op: Op, steps: list[Op], net: nn.Module, changing: set[int]) -> bool:
         return len(over) == 1 and _first_changes(op, changing)
     if name == "cat":
         dim = op.kwargs.get("dim", op.args[1] if len(op.args) > 1 else 0)
-        return dim % op.val.dim() > 0 and all(isinstance(r, Now) and r.index in changing for r in references(op))
+        return dim % op.val.dim() > 0 and all(isinstance(r, Now) and r.index in changing for r in op.references)
     if name in _RESHAPES:
         return len(over) == 1
     return name in _ELEMENTWISE and all(v.dim() == op.val.dim() for v in over)
@@ -135,7 +136,7 @@ def kind_of(module: nn.Module) -> type[nn.Module]:
     return type_before_parametrizations(module) if alone else type(module)
 
 
-def call(op: Op, args: tuple, kwargs: dict[str, Any], net: nn.Module) -> Any:
+def call(op: Op, args: tuple, kwargs: dict[str, Any], net: Modules) -> Any:
     """Carry out an operation, and change none of its arguments."""
     if args and isinstance(args[0], Tensor) and changes_its_argument(op.kind, op.target, op.kwargs, net):
         args = (args[0].clone(), *args[1:])
@@ -146,7 +147,7 @@ def call(op: Op, args: tuple, kwargs: dict[str, Any], net: nn.Module) -> Any:
     return op.target(*args, **kwargs)
 
 
-def call_folded(op: Op, args: tuple, kwargs: dict[str, Any], net: nn.Module) -> Tensor:
+def call_folded(op: Op, args: tuple, kwargs: dict[str, Any], net: Modules) -> Tensor:
     """Carry out an operation on many steps laid into the batch, [steps * B, ...]."""
     if name_of(op) in _RESHAPES and op.kind != "call_module":
         return args[0].reshape(args[0].shape[0], *op.val.shape[1:])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.layers import is_spiking
 
 OPERATORS = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul", "iand", "ior", "ixor"}
@@ -29,7 +30,7 @@ def written(tensor: Tensor, place: Any, value: Any) -> Tensor:
     return tensor
 
 
-def changes_its_argument(kind: str, target, kwargs: dict, net: nn.Module) -> bool:
+def changes_its_argument(kind: str, target, kwargs: dict, net: Modules) -> bool:
     """Whether an operation writes into its first argument."""
     if kind == "call_module":
         return bool(getattr(net.get_submodule(target), "inplace", False))

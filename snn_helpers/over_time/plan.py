@@ -13,7 +13,7 @@ from snn_helpers.over_time.actions import Action
 from snn_helpers.over_time.fold import folds, is_dropout, kind_of, name_of
 from snn_helpers.over_time.layers import keeps_state
 from snn_helpers.over_time.norm import NormOverTime
-from snn_helpers.over_time.program import Before, Fixed, Now, Op, Stage, is_neuron_op, references
+from snn_helpers.over_time.program import Before, Fixed, Now, Op, Stage, is_neuron_op
 
 
 def plan(stage: Stage, net: nn.Module) -> list[Action]:
@@ -26,12 +26,12 @@ class _Planner:
         self.steps, self.net = steps, net
         self.users: list[list[int]] = [[] for _ in steps]
         for index, op in enumerate(steps):
-            for ref in references(op):
+            for ref in op.references:
                 if isinstance(ref, Now | Before):
                     self.users[ref.index].append(index)
 
     def plan(self, output: Any) -> list[Action]:
-        kept = references(Op("output", None, (output,), {}, None))
+        kept = Op("output", None, (output,), {}, None).references
         self.kept = {ref.index for ref in kept if isinstance(ref, Now)}
         self.own_state = {k for k, op in enumerate(self.steps) if self._is_neuron(op) and self._keeps_own_state(k)}
         groups = self._recurrences()
@@ -57,7 +57,7 @@ class _Planner:
         op = self.steps[action.indices[0]]
         if type(action) is actions.Fold or (type(action) is actions.EachStep and self._counts_calls(op)):
             chains = {a.indices[-1]: a for a in found if isinstance(a, actions.Fold)}
-            for ref in references(op):
+            for ref in op.references:
                 if isinstance(ref, Now) and ref.index in chains and self._feeds_only(ref.index, action.indices[0]):
                     chain = chains[ref.index]
                     kind = actions.Chain if isinstance(action, actions.EachStep) else type(chain)
@@ -91,15 +91,18 @@ class _Planner:
 
     def _recurrences(self) -> list[set[int]]:
         """Return the sets of operations that depend on themselves from step to step, other than by a neuron's state."""
+        now, back = [], self._shared_state()
+        for index, op in enumerate(self.steps):
+            for ref in op.references:
+                if isinstance(ref, Now):
+                    now.append((ref.index, index))
+                elif isinstance(ref, Before) and index not in self.own_state:
+                    back.append((ref.index, index))
+        if not back:  # each needs only what comes before it
+            return []
         import networkx
 
-        edges = []
-        for index, op in enumerate(self.steps):
-            for ref in references(op):
-                if isinstance(ref, Now) or (isinstance(ref, Before) and index not in self.own_state):
-                    edges.append((ref.index, index))
-        edges += self._shared_state()
-        graph = networkx.DiGraph(edges)
+        graph = networkx.DiGraph(now + back)
         groups = map(set, networkx.strongly_connected_components(graph))
         return [group for group in groups if len(group) > 1 or graph.has_edge(min(group), min(group))]
 
@@ -119,7 +122,7 @@ class _Planner:
         changing = set(self.group_of)
         for index, op in enumerate(self.steps):
             moving = op.kind == "series" or self._keeps_state(op) or is_dropout(op, self.net) or self._counts_calls(op)
-            values = [ref for ref in references(op) if not isinstance(ref, Fixed)]
+            values = [ref for ref in op.references if not isinstance(ref, Fixed)]
             if moving or any(isinstance(ref, Before) or ref.index in changing for ref in values):
                 changing.add(index)
         return changing
@@ -150,7 +153,7 @@ class _Planner:
             begun.add(members[0])
             stack.append((index, True))
             for member in members:
-                values = [ref.index for ref in references(self.steps[member]) if isinstance(ref, Now | Before)]
+                values = [ref.index for ref in self.steps[member].references if isinstance(ref, Now | Before)]
                 stack += [(need, False) for need in values if need not in members and not self._is_own(member, need)]
         return order
 
@@ -188,8 +191,10 @@ class _Planner:
             return []
         if not isinstance(self.steps[at].args[0], Now) or at not in self.changing or self.steps[at].val.dim() != 4:
             return []
-        apart = [self._with_events(self._action(index)) for index in (at, *chain)]
-        return [event_actions.ConvLayer([at, *chain], norm, pool, apart)]
+        apart: list[Action] = []
+        for index in (at, *chain):
+            self._append(apart, self._action(index))
+        return [event_actions.ConvLayer([at, *chain], norm, pool, [self._with_events(action) for action in apart])]
 
     def _with_events(self, action: Action) -> Action:
         """Let a chain that begins with a convolution, or with pools of counts and one, look for events."""
@@ -276,7 +281,7 @@ class _Planner:
         """Whether an operation takes a result of the step before that is not the state of its own neurons."""
         op = self.steps[index]
         args = op.args[:1] if index in self.own_state else (op.args, op.kwargs)
-        return any(isinstance(ref, Before) for ref in references(Op(op.kind, op.target, args, {}, None)))
+        return any(isinstance(ref, Before) for ref in Op(op.kind, op.target, args, {}, None).references)
 
     def _adds_spikes(self, op: Op) -> bool:
         """Whether both summands may be spikes in bytes: of neurons, or sums of them."""
@@ -301,19 +306,9 @@ def _is_max_pool(op: Op, net: nn.Module) -> bool:
         module = net.get_submodule(op.target)
         if type(module) is not nn.MaxPool2d:
             return False
-        options = (
-            module.kernel_size,
-            module.stride,
-            module.padding,
-            module.dilation,
-            module.ceil_mode,
-            module.return_indices,
-        )
+        options = tuple(getattr(module, name) for name in _POOL_DEFAULTS)
     elif name_of(op) == "max_pool2d":
-        given = (
-            dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"), op.args[1:]))
-            | op.kwargs
-        )
+        given = dict(zip(_POOL_DEFAULTS, op.args[1:])) | op.kwargs
         options = tuple(given.get(name, default) for name, default in _POOL_DEFAULTS.items())
     else:
         return False

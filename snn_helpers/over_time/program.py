@@ -7,6 +7,7 @@ before, `Fixed` for what was there before the loop began.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_leaves
 
+from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.layers import is_spiking
 from snn_helpers.over_time.trace import CannotTrace, Traced
 
@@ -77,6 +79,21 @@ class Op:
     kwargs: dict
     val: Any
     line: str = ""
+
+    @functools.cached_property
+    def references(self) -> list[Now | Before | Fixed]:
+        """All values that it takes."""
+        found: list = []
+
+        def note(item):
+            if isinstance(item, Now | Before | Fixed):
+                found.append(item)
+                if isinstance(item, Before) and isinstance(item.first, Fixed):
+                    found.append(item.first)
+            return item
+
+        map_aggregate((self.args, self.kwargs), note)
+        return found
 
 
 @dataclass
@@ -222,7 +239,7 @@ def as_one_step(program: Program, net: nn.Module) -> Program:
             op = replace(op, args=(None, None))
         elif is_neuron_op(op, net) and _hands_on_its_state(stage.steps, index, program.constants):
             op = replace(op, args=op.args[:1], kwargs={})
-        if any(isinstance(ref, Before) for ref in references(op)):
+        if any(isinstance(ref, Before) for ref in op.references):
             name = op.target if isinstance(op.target, str) else op.target.__name__
             raise CannotTrace(f"`{name}`{op.line} takes what the step before made")
         steps.append(op)
@@ -360,23 +377,7 @@ def _with_first(first, later):
     return later
 
 
-def references(op: Op) -> list[Now | Before | Fixed]:
-    """Return all values that an operation takes."""
-    found: list = []
-
-    def note(item):
-        if isinstance(item, Now | Before | Fixed):
-            found.append(item)
-            if isinstance(item, Before) and isinstance(item.first, Fixed):
-                found.append(item.first)
-        return item
-
-    map_aggregate(op.args, note)
-    map_aggregate(op.kwargs, note)
-    return found
-
-
-def is_neuron_op(op: Op, net: nn.Module) -> bool:
+def is_neuron_op(op: Op, net: Modules) -> bool:
     """Whether an operation of a step is a layer of neurons."""
     return op.kind == "call_module" and is_spiking(net.get_submodule(op.target))
 

@@ -15,9 +15,8 @@ from snn_helpers.engine import BatchNorm, Neuron, Spikes, kernels
 from snn_helpers.engine.cpu.runtime import saved_as_they_are
 from snn_helpers.neurons import Listener, SpikingNeuron, as_neuron
 from snn_helpers.over_time import layers
+from snn_helpers.over_time.fingerprint import HOOKS
 from snn_helpers.over_time.listen import InputListener, input_listeners
-
-_GLOBAL = ("forward", "forward_pre", "backward", "backward_pre")
 
 
 class Runner:
@@ -176,7 +175,7 @@ def other_hooks(modules: Iterable[nn.Module]) -> str | None:
 
     Torch also has hooks on the calls of all modules there are.
     """
-    if any(getattr(nn.modules.module, f"_global_{kind}_hooks") for kind in _GLOBAL):
+    if any(getattr(nn.modules.module, f"_global_{kind}_hooks") for kind in HOOKS):
         return "every module (torch.nn.modules.module)"
     for module in modules:
         foreign = [hook for hook in module._forward_hooks.values() if not isinstance(hook, Listener)]

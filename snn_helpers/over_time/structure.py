@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from snn_helpers.over_time.fold import name_of
-from snn_helpers.over_time.program import Now, Program, is_neuron_op, references
+from snn_helpers.over_time.program import Now, Program, is_neuron_op
 
 INPUT = "events"
 WEIGHTS = (nn.Linear, nn.modules.conv._ConvNd)
@@ -54,7 +54,7 @@ def drives(program: Program, net: nn.Module) -> dict[str, Drive]:
     found: dict[str, Drive] = {}
     values: list[_Value] = []
     for op in program.steps:
-        places = [ref.index for ref in references(op) if isinstance(ref, Now) and ref.index < len(values)]
+        places = [ref.index for ref in op.references if isinstance(ref, Now) and ref.index < len(values)]
         inputs = [values[place] for place in places]
         if op.kind == "series":
             values.append(_Value(layer=INPUT))
