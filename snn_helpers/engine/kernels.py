@@ -165,7 +165,7 @@ def dense_conv_layer(
 ) -> Spikes:
     """Compute `cpu.conv_layer` by the library, all steps folded into the batch, with neurons of any kind after it."""
     cur = convolve(spikes.float().flatten(0, 1), weight, bias, padding=padding)
-    cur = cur if norm is None else norm.apply(cur)
+    cur = cur if norm is None else norm.apply(cur, len(spikes.count))
     cur = F.max_pool2d(cur, pool) if pool > 1 else cur
     spk_rec, mem_rec = neurons(cur.unflatten(0, spikes.shape[:2]), neuron, engine)
     return Spikes.of(spk_rec, mem_rec.detach() if keep_mem else None)

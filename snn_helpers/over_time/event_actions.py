@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair, _single
 
-from snn_helpers.engine import Spikes
+from snn_helpers.engine import BatchNorm, Spikes
 from snn_helpers.engine.spikes import few_a_pixel
 from snn_helpers.over_time.actions import Action, Context, Fold, Same, at_step
 from snn_helpers.over_time.fold import call
 from snn_helpers.over_time.listen import input_listeners
+from snn_helpers.over_time.norm import NormOverTime
 from snn_helpers.over_time.program import Now, Op, is_neuron_op
 
 # Share of non-zero inputs, and products a step, at which a fully connected layer is event-driven.
@@ -87,6 +88,21 @@ def few_events(ctx: Context, ref: Now, products: float, most: float) -> tuple[Sp
     return (spikes, scale) if few else (None, 1)
 
 
+class SpikePool(Action):
+    """A 2x2 max-pool, of spikes in bytes where they come in bytes."""
+
+    how = "in bytes after spikes in bytes, else torch, many steps at once"
+
+    def run(self, ctx: Context) -> None:
+        """Pool all steps."""
+        (index,) = self.indices
+        value = ctx.values[ctx.steps[index].args[0].index]
+        if isinstance(value, Spikes) and hasattr(ctx.engine, "max_pool"):
+            ctx.values[index] = ctx.engine.max_pool(value)
+        else:
+            Fold([index]).run(ctx)
+
+
 @dataclass
 class Conv(Action):
     """A chain of operations with a convolution, which is event-driven where few of its inputs are events.
@@ -129,8 +145,7 @@ class Conv(Action):
     def _events(self, ctx: Context, conv: nn.Module) -> tuple[Spikes | None, float]:
         if not hasattr(ctx.engine, "conv"):
             return None, 1
-        products = conv.weight[:, 0].numel() / (conv.groups * math.prod(conv.stride))
-        most = few_for_conv(products, torch.is_grad_enabled() and conv.weight.requires_grad)
+        products, most = few_for(conv)
         before, ref = self.indices[: self.place], ctx.steps[self.indices[0]].args[0]
         size = ctx.steps[ctx.steps[self.indices[self.place]].args[0].index].val.numel()
         if most == 0 or size * products < CONV_WORTH:
@@ -156,7 +171,7 @@ class ConvLayer(Action):
     Attributes
     ----------
     norm : int or None
-        The normalisation among the operations.
+        The normalisation among the operations; of each step on its own, it is done where few inputs are events.
     pool : {1, 2}
         Side of the max-pool's windows.
     apart : list of Action
@@ -173,18 +188,41 @@ class ConvLayer(Action):
         """Run the layer in one pass if it can."""
         conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
         source = ctx.steps[self.indices[0]].args[0]
+        norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
+        each_step = normalises_each_step(norm)
         in_parts = ctx.engine is None or ctx.goes_on or ctx.runner.in_parts(neuron, conv)
-        spikes, scale = (None, 1) if in_parts else as_scaled_spikes(ctx, source)
+        if each_step and not in_parts:
+            # Torch counts its batches where it averages over all, and refuses statistics of a single value.
+            single = ctx.steps[self.norm].val.numel() == norm.num_features
+            in_parts = norm.momentum is None or single or not hasattr(ctx.engine, "conv")
+        if in_parts:
+            spikes, scale = None, 1
+        elif each_step:
+            spikes, scale = few_events(ctx, source, *few_for(conv))
+            spikes = None if spikes is None or not few_a_pixel(spikes) else spikes
+        else:
+            spikes, scale = as_scaled_spikes(ctx, source)
         if spikes is None:
             for action in self.apart:
                 action.run(ctx)
             return
         for listener in input_listeners(conv):
             listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
-        norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
+        norm = None if norm is None else BatchNorm.of(norm, ctx.num_steps if each_step else None)
         ctx.values[self.indices[-1]] = ctx.runner.conv_layer(
             ctx.engine, spikes, conv, scaled(conv.weight, scale), norm, self.pool, neuron
         )
+
+
+def normalises_each_step(norm: nn.Module | None) -> bool:
+    """Whether a normalisation takes statistics of the batch, in each step anew."""
+    return norm is not None and norm.training and not isinstance(norm, NormOverTime)
+
+
+def few_for(conv: nn.Module) -> tuple[float, float]:
+    """Return what an input of a convolution is multiplied with, and the share up to which events are few."""
+    products = conv.weight[:, 0].numel() / (conv.groups * math.prod(conv.stride))
+    return products, few_for_conv(products, torch.is_grad_enabled() and conv.weight.requires_grad)
 
 
 def scaled(value: Tensor, scale: float) -> Tensor:

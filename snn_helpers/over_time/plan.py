@@ -178,7 +178,7 @@ class _Planner:
         at = self._source(neuron)
         if at is not None and _is_max_pool(self.steps[at], self.net):
             chain, pool, at = [at, *chain], 2, self._source(at)
-        if at is not None and self._is(at, nn.modules.batchnorm._BatchNorm) and self._normalises_alike(at):
+        if at is not None and self._normalises(at):
             chain, norm, at = [at, *chain], at, self._source(at)
         if (
             at is None
@@ -188,8 +188,10 @@ class _Planner:
             return []
         if not isinstance(self.steps[at].args[0], Now) or at not in self.changing or self.steps[at].val.dim() != 4:
             return []
-        apart = [self._with_events(self._action(index)) for index in (at, *chain)]
-        return [event_actions.ConvLayer([at, *chain], norm, pool, apart)]
+        apart: list[Action] = []
+        for index in (at, *chain):
+            self._append(apart, self._action(index))
+        return [event_actions.ConvLayer([at, *chain], norm, pool, [self._with_events(action) for action in apart])]
 
     def _with_events(self, action: Action) -> Action:
         """Let a chain that begins with a convolution, or with pools of counts and one, look for events."""
@@ -199,6 +201,8 @@ class _Planner:
                     return event_actions.Conv(action.indices, action, place)
                 if not _keeps_counts(self.steps[index], self.net):
                     break
+            if len(action.indices) == 1 and _is_max_pool(self.steps[action.indices[0]], self.net):
+                return event_actions.SpikePool(action.indices)
         return action
 
     def _linear(self, index: int) -> list[Action]:
@@ -225,10 +229,14 @@ class _Planner:
         op = self.steps[index]
         return op.kind == "call_module" and isinstance(self.net.get_submodule(op.target), kind)
 
-    def _normalises_alike(self, index: int) -> bool:
-        """Whether a normalisation is one map for all steps: pooled over time, or of running statistics."""
+    def _normalises(self, index: int) -> bool:
+        """Whether an operation is a normalisation that a layer can have: by running or by the batch's statistics."""
+        if not self._is(index, nn.modules.batchnorm._BatchNorm):
+            return False
         module = self.net.get_submodule(self.steps[index].target)
-        return isinstance(module, NormOverTime) or (not module.training and module.running_mean is not None)
+        if module.training:
+            return isinstance(module, NormOverTime) or type(module) is nn.BatchNorm2d
+        return isinstance(module, NormOverTime) or module.running_mean is not None
 
     def _used(self, neuron: int) -> set[int]:
         """Return which of these neurons' results are used, other than by themselves; spikes alone count as 0."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.engine import BatchNorm, Neuron, Spikes, kernels
+from snn_helpers.engine import Neuron, Spikes, kernels
 from snn_helpers.engine.cpu.runtime import saved_as_they_are
 from snn_helpers.neurons import Listener, SpikingNeuron, as_neuron
 from snn_helpers.over_time import layers
@@ -136,10 +136,11 @@ class Runner:
 
     def conv_layer(self, engine, spikes: Spikes, conv: nn.Module, weight: Tensor, norm, pool: int, module: nn.Module):
         """Run convolution by `weight`, norm, pool and neurons in one pass; return what the neurons' module returns."""
-        norm = None if norm is None else BatchNorm.of(norm)
         keep_mem = any(listener.mem for listener in layers.listeners(module))
         neuron = self.equation(module)
         options = {} if conv.padding == (1, 1) else {"padding": conv.padding[0]}
+        if norm is not None and norm.each_step:
+            options["path"] = "events"
         spk = engine.conv_layer(spikes, weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem, **options)
         self.tell(module, spk, spk.mem)
         return layers.as_returned(module, spk, None)

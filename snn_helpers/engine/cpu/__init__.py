@@ -25,6 +25,7 @@ from snn_helpers.engine.cpu.functions import (
     ConvNeurons,
     CurrentNeurons,
     Linear,
+    MaxPool,
     count_events,
     current_sums,
 )
@@ -35,7 +36,7 @@ from snn_helpers.engine.kernels import Kernel, find_kernel
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes, few_a_pixel
 
-__all__ = ["EngineCompileError", "conv", "conv_layer", "linear", "neurons", "warm_up"]
+__all__ = ["EngineCompileError", "conv", "conv_layer", "linear", "max_pool", "neurons", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
 # Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
@@ -114,6 +115,12 @@ def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) 
         _, _, height, width, channels = count.shape
         weight = weight.view(-1, channels, height, width).permute(0, 2, 3, 1)
     return Linear.apply(count.contiguous(), path, weight, bias)
+
+
+def max_pool(spikes: Spikes) -> Spikes:
+    """2x2 max-pool of spikes or counts [T, B, C, H, W], as `torch.nn.MaxPool2d(2)` of each step."""
+    count, path = MaxPool.apply(channels_last(spikes.count), spikes.path)
+    return Spikes(channels_first(count), None if spikes.path is None else path, most=spikes.most)
 
 
 @torch.autocast("cpu", enabled=False)
@@ -278,7 +285,7 @@ def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, po
             weight, shift = _normalised(count, weight, shift, norm)
         result = ConvNeurons.apply(count, spikes.path, weight, shift, window, made, pool, capacity, keep_mem, *numbers)
     if apart is not None and norm.running_mean is not None:
-        norm.running_mean.add_(apart, alpha=norm.momentum)
+        norm.running_mean.add_(apart, alpha=1 - (1 - norm.momentum) ** (len(count) if norm.each_step else 1))
     out_count, out_path, mem = result
     mem = None if mem is None else channels_first(mem)
     return Spikes(channels_first(out_count), out_path, mem, count_events(out_count), most=1)
@@ -303,7 +310,7 @@ def _keeps_currents(spikes: Spikes, norm: BatchNorm | None, pool: int, is_usual:
     """
     wants_gradient = torch.is_grad_enabled() and spikes.path is not None and spikes.path.requires_grad
     if norm is not None and norm.training:
-        return wants_gradient or spikes.count.shape[2] > FEW_CHANNELS or not is_usual
+        return wants_gradient or norm.each_step or spikes.count.shape[2] > FEW_CHANNELS or not is_usual
     return wants_gradient and pool == 1
 
 
@@ -330,11 +337,12 @@ def _currents_to_spikes(
     """Lead currents [T, B, C, H, W] through normalisation, pool and neurons; return counts, path and membranes."""
     if norm is None or not norm.training:
         cur = cur if norm is None else norm.apply(cur.flatten(0, 1)).unflatten(0, cur.shape[:2])
-        return CurrentNeurons.apply(cur, None, None, None, 0.0, made, pool, keep_mem, *numbers)[:3]
-    *result, mean, var = CurrentNeurons.apply(
-        cur, sums, norm.weight, norm.bias, norm.eps, made, pool, keep_mem, *numbers
+        return CurrentNeurons.apply(cur, None, None, None, 0.0, False, made, pool, keep_mem, *numbers)[:3]
+    *result, means, variances = CurrentNeurons.apply(
+        cur, sums, norm.weight, norm.bias, norm.eps, norm.each_step, made, pool, keep_mem, *numbers
     )
-    _update_running(norm, mean, var, cur[:, :, 0].numel())
+    for mean, var in zip(means, variances):
+        _update_running(norm, mean, var, cur[:, :, 0].numel() // len(means))
     return tuple(result)
 
 
@@ -366,8 +374,8 @@ def warm_up() -> None:
     norm = BatchNorm(torch.ones(8), torch.zeros(8), torch.zeros(8), torch.ones(8), True)
     neuron = Neuron("leaky", _leaky, {"beta": 0.9, "threshold": 1.0})
     spikes = conv_layer(count, weight, None, neuron, norm=norm, path="events")
-    spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="events")
-    spikes = conv_layer(spikes, inner, None, neuron, norm=norm, pool=2, path="dense")
+    spikes = max_pool(conv_layer(spikes, inner, None, neuron, norm=norm, path="events"))
+    spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="dense")
     spk_rec, mem_rec = neurons(linear(spikes, outer), neuron)
     (spk_rec + mem_rec).sum().backward()
 

@@ -264,8 +264,8 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity,
         Filled with the pool's winners; with T = 0, they are not kept.
     cur : float32 array [T, B, rows, columns, n_out]
         Filled with currents; with T = 0, they are not kept.
-    sums : float64 array [chunks, 2, n_out]
-        Sums of kept currents and of their squares, added to this chunk's row; with no rows, they are not taken.
+    sums : float64 array [chunks, T, 2, n_out]
+        Sums of each step's kept currents and of their squares, added to this chunk's; with no rows, they are not taken.
     """
     if chunk < 0:
         return
@@ -303,7 +303,7 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity,
             else:
                 pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shifts, here, to, won)
             if sums.shape[0] > 0:
-                add_product_sums(cur[t, b], cur[t, b], sums[chunk])
+                add_product_sums(cur[t, b], cur[t, b], sums[chunk, t])
             take_step(steps, own, places, t, b, n)
 
 
