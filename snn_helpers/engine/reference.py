@@ -232,8 +232,8 @@ class BatchNorm:
     def apply(self, cur: Tensor, num_steps: int = 1) -> Tensor:
         """Normalise currents of all steps, [T * B, C, ...]."""
         numbers = self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
-        steps = cur.chunk(num_steps if self.each_step else 1)
-        return torch.cat([torch.nn.functional.batch_norm(step, *numbers) for step in steps])
+        parts = [torch.nn.functional.batch_norm(part, *numbers) for part in cur.chunk(num_steps if self.each_step else 1)]
+        return torch.cat(parts) if self.each_step else parts[0]
 
 
 def run(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
