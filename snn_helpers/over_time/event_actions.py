@@ -160,8 +160,7 @@ class Conv(Action):
                 return None, 1
             Fold(before).run(ctx)
             ref = Now(before[-1])
-        spikes, scale = few_events(ctx, ref, products, most)
-        return (spikes, scale) if spikes is not None and few_a_pixel(spikes) else (None, 1)
+        return events_for_conv(ctx, ref, conv)
 
 
 @dataclass
@@ -189,17 +188,14 @@ class ConvLayer(Action):
         conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
         source = ctx.steps[self.indices[0]].args[0]
         norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
-        each_step = normalises_each_step(norm)
-        in_parts = ctx.engine is None or ctx.goes_on or ctx.runner.in_parts(neuron, conv)
-        if each_step and not in_parts:
-            # Torch counts its batches where it averages over all, and refuses statistics of a single value.
-            single = ctx.steps[self.norm].val.numel() == norm.num_features
-            in_parts = norm.momentum is None or single or not hasattr(ctx.engine, "conv")
-        if in_parts:
-            spikes, scale = None, 1
-        elif each_step:
-            spikes, scale = few_events(ctx, source, *few_for(conv))
-            spikes = None if spikes is None or not few_a_pixel(spikes) else spikes
+        options, each_step = {}, normalises_each_step(norm)
+        spikes, scale = None, 1
+        if ctx.engine is None or ctx.goes_on or ctx.runner.in_parts(neuron, conv):
+            pass
+        elif each_step or conv.stride != (1, 1):
+            options["path"] = "events"
+            if not each_step or can_normalise_each_step(ctx, norm, ctx.steps[self.norm]):
+                spikes, scale = events_for_conv(ctx, source, conv)
         else:
             spikes, scale = as_scaled_spikes(ctx, source)
         if spikes is None:
@@ -210,13 +206,56 @@ class ConvLayer(Action):
             listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
         norm = None if norm is None else BatchNorm.of(norm, ctx.num_steps if each_step else None)
         ctx.values[self.indices[-1]] = ctx.runner.conv_layer(
-            ctx.engine, spikes, conv, scaled(conv.weight, scale), norm, self.pool, neuron
+            ctx.engine, spikes, conv, scaled(conv.weight, scale), norm, self.pool, neuron, options
         )
+
+
+@dataclass
+class ConvNorm(Action):
+    """Convolution and batch norm in each step, where few inputs are events, of what is not led into neurons alone.
+
+    Attributes
+    ----------
+    apart : list of Action
+        One operation after the other, for all other inputs.
+    """
+
+    apart: list[Action]
+
+    how = "event-driven after few events, with its normalisation, else torch, step by step"
+
+    def run(self, ctx: Context) -> None:
+        """Convolve and normalise all steps."""
+        conv, norm = (ctx.net.get_submodule(ctx.steps[k].target) for k in self.indices)
+        spikes, scale = None, 1
+        if not ctx.goes_on and can_normalise_each_step(ctx, norm, ctx.steps[self.indices[1]]):
+            spikes, scale = events_for_conv(ctx, ctx.steps[self.indices[0]].args[0], conv)
+        if spikes is None:
+            for action in self.apart:
+                action.run(ctx)
+            return
+        for listener in input_listeners(conv):
+            listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
+        ctx.values[self.indices[1]] = ctx.engine.conv_norm(
+            spikes, scaled(conv.weight, scale), conv.bias, BatchNorm.of(norm, ctx.num_steps), padding=conv.padding[0],
+            stride=conv.stride[0],
+        )  # fmt: skip
 
 
 def normalises_each_step(norm: nn.Module | None) -> bool:
     """Whether a normalisation takes statistics of the batch, in each step anew."""
     return norm is not None and norm.training and not isinstance(norm, NormOverTime)
+
+
+def can_normalise_each_step(ctx: Context, norm: nn.Module, op: Op) -> bool:
+    """Whether the engine can: torch counts its batches to average over all, and refuses statistics of one value."""
+    return hasattr(ctx.engine, "conv_norm") and norm.momentum is not None and op.val.numel() > norm.num_features
+
+
+def events_for_conv(ctx: Context, ref: Now, conv: nn.Module) -> tuple[Spikes | None, float]:
+    """Return what `few_events` does for a convolution, where counts are small enough for it to be precise."""
+    spikes, scale = few_events(ctx, ref, *few_for(conv))
+    return (spikes, scale) if spikes is not None and few_a_pixel(spikes) else (None, 1)
 
 
 def few_for(conv: nn.Module) -> tuple[float, float]:

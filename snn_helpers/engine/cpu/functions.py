@@ -149,19 +149,9 @@ class CurrentNeurons(torch.autograd.Function):
     def forward(ctx, cur, sums, gain, shift, eps, each_step, made, pool, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
         cur = channels_last(cur)
-        num_steps, channels, chunks = len(cur), cur.shape[-1], share_out(cur.shape[1])
-        mean = var = inverse = None
-        gains = torch.empty(0, 2, channels)
+        chunks, mean, var, inverse, gains = share_out(cur.shape[1]), None, None, None, torch.empty(0, 2, cur.shape[-1])
         if gain is not None:
-            if sums is None:
-                parts = torch.zeros(chunks, num_steps, 2, channels, dtype=torch.float64)
-                run_chunks(currents.square_sums, chunks, chunks, cur.numpy(), parts.numpy())
-                sums = parts.sum(0)
-            sums = sums if each_step else sums.sum(0, keepdim=True)
-            mean, mean_square = (sums * len(sums) / cur[..., 0].numel()).unbind(1)
-            var = (mean_square - mean * mean).clamp(min=0)
-            inverse = 1.0 / torch.sqrt(var + eps)
-            gains = _each_step(num_steps, gain * inverse, shift - mean * gain * inverse)
+            mean, var, inverse, gains = _statistics(cur, sums, gain, shift, eps, each_step)
             ctx.mark_non_differentiable(mean, var)
         as_it_is = cur if pool == 1 and gain is None else None
         run, winner, pooled = _begin(ctx, made, cur.shape, pool, keep_mem, numbers, as_it_is)
@@ -188,15 +178,69 @@ class CurrentNeurons(torch.autograd.Function):
         )  # fmt: skip
         grad_gain = grad_shift = None
         if ctx.normalised:
-            grad_shift, with_cur = products.sum(0 if ctx.each_step else (0, 1)).view(len(mean), 2, channels).unbind(1)
-            grad_gain = (with_cur - mean * grad_shift) * inverse
-            scale, size = gain * inverse, cur[..., 0].numel() / len(mean)
-            slope = scale * inverse * grad_gain / size
-            gains = _each_step(len(cur), scale, -slope, slope * mean - scale * grad_shift / size)
-            run_chunks(currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
-            grad_gain, grad_shift = grad_gain.sum(0).float(), grad_shift.sum(0).float()
+            grad_gain, grad_shift = _norm_back(products, ctx.each_step, cur, gain, mean, inverse, grad_cur)
         of_numbers = ctx.made.number_gradients(ctx, run)
         return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 5, *of_numbers
+
+
+class NormCurrents(torch.autograd.Function):
+    """cur [T, B, C, H, W] to their normalisation, both channels-last in memory; as `CurrentNeurons`, without these."""
+
+    @staticmethod
+    def forward(ctx, cur, sums, gain, shift, eps, each_step):
+        """Compute the outputs, and keep what the way back needs."""
+        cur = channels_last(cur)
+        mean, var, inverse, gains = _statistics(cur, sums, gain, shift, eps, each_step)
+        ctx.mark_non_differentiable(mean, var)
+        chunks, out = share_out(cur.shape[1]), empty(*cur.shape)
+        run_chunks(
+            currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), 1, NO_STEPS, _NO_WINNERS,
+            out.numpy(),
+        )  # fmt: skip
+        ctx.each_step = each_step
+        ctx.save_for_backward(cur, gain, mean, inverse)
+        return channels_first(out), mean, var
+
+    @staticmethod
+    def backward(ctx, grad, *__):
+        """Compute a gradient for each argument of `forward`."""
+        check_first_order()
+        cur, gain, mean, inverse = ctx.saved_tensors
+        grad_cur = empty(*cur.shape).copy_(grad.permute(0, 1, 3, 4, 2))
+        chunks = share_out(cur.shape[1])
+        products = torch.zeros(chunks, len(cur), 2, cur.shape[-1], dtype=torch.float64)
+        run_chunks(
+            currents.current_backward, chunks, chunks, 1, NO_STEPS, _NO_WINNERS, cur.numpy(), grad_cur.numpy(),
+            products.numpy(),
+        )  # fmt: skip
+        grads = _norm_back(products, ctx.each_step, cur, gain, mean, inverse, grad_cur)
+        return channels_first(grad_cur), None, *grads, None, None
+
+
+def _statistics(cur: Tensor, sums: Tensor | None, gain: Tensor, shift: Tensor, eps: float, each_step: bool) -> tuple:
+    """Return mean, variance and 1 / deviation, float64 [1 or T, C], and the gains of `currents.current_forward`."""
+    if sums is None:
+        chunks = share_out(cur.shape[1])
+        parts = torch.zeros(chunks, len(cur), 2, cur.shape[-1], dtype=torch.float64)
+        run_chunks(currents.square_sums, chunks, chunks, cur.numpy(), parts.numpy())
+        sums = parts.sum(0)
+    sums = sums if each_step else sums.sum(0, keepdim=True)
+    mean, mean_square = (sums * len(sums) / cur[..., 0].numel()).unbind(1)
+    var = (mean_square - mean * mean).clamp(min=0)
+    inverse = 1.0 / torch.sqrt(var + eps)
+    return mean, var, inverse, _each_step(len(cur), gain * inverse, shift - mean * gain * inverse)
+
+
+def _norm_back(products: Tensor, each_step: bool, cur, gain, mean, inverse, grad_cur: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn `grad_cur` of normalised currents into that of `cur`; return the gradients of gain and shift."""
+    grad_shift, with_cur = products.sum(0 if each_step else (0, 1)).view(len(mean), 2, -1).unbind(1)
+    grad_gain = (with_cur - mean * grad_shift) * inverse
+    scale, size = gain * inverse, cur[..., 0].numel() / len(mean)
+    slope = scale * inverse * grad_gain / size
+    gains = _each_step(len(cur), scale, -slope, slope * mean - scale * grad_shift / size)
+    chunks = share_out(cur.shape[1])
+    run_chunks(currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
+    return grad_gain.sum(0).float(), grad_shift.sum(0).float()
 
 
 def _each_step(num_steps: int, *gains: Tensor) -> Tensor:
