@@ -77,7 +77,9 @@ def test_pool_of_counts_equals_torch_to_the_last_winner(height, width, channels,
     ours, theirs = cpu.max_pool(Spikes(count, path)), F.max_pool2d(frames.flatten(0, 1), 2).unflatten(0, (3, 2))
     up = torch.randn_like(theirs)
     assert torch.equal(ours.float(), theirs)
-    assert torch.equal(*(torch.autograd.grad(out, leaf, up)[0] for out, leaf in ((ours.float(), path), (theirs, frames))))
+    assert torch.equal(
+        *(torch.autograd.grad(out, leaf, up)[0] for out, leaf in ((ours.float(), path), (theirs, frames)))
+    )
     assert cpu.max_pool(Spikes(count)).path is None
 
 

@@ -232,7 +232,9 @@ class BatchNorm:
     def apply(self, cur: Tensor, num_steps: int = 1) -> Tensor:
         """Normalise currents of all steps, [T * B, C, ...]."""
         numbers = self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
-        parts = [torch.nn.functional.batch_norm(part, *numbers) for part in cur.chunk(num_steps if self.each_step else 1)]
+        parts = [
+            torch.nn.functional.batch_norm(part, *numbers) for part in cur.chunk(num_steps if self.each_step else 1)
+        ]
         return torch.cat(parts) if self.each_step else parts[0]
 
 
