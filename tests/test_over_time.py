@@ -609,6 +609,7 @@ def conv_calls(monkeypatch):
     monkeypatch.setattr(event_actions, "few_for_conv", lambda products, trains: 0.6)
 
     def counting(run, path):
+        @functools.wraps(run)
         def count(*args, **options):
             called.extend([1] * (options.get("path", path) == "events"))
             return run(*args, **options)
