@@ -538,6 +538,7 @@ def test_graded_spikes_before_an_event_driven_convolution():
 def test_fully_connected_layer_on_few_events_is_event_driven(monkeypatch):
     monkeypatch.setattr("snn_helpers.over_time.event_actions.WORTH", 0)
     called = []
+    accelerate(fc_net())(events(2, 1, 6))  # compiles the kernels, which calls them
     monkeypatch.setattr(cpu, "linear", lambda *args, run=cpu.linear: called.append(1) or run(*args))
     net = nn.Sequential(nn.Linear(40, 12), lif(), nn.Linear(12, 3), lif(output=True))
     with torch.no_grad():  # their sums are exact in any order
