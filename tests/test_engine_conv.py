@@ -68,6 +68,28 @@ def test_convolution_of_any_geometry_equals_torch(geometry, num_steps, batch, ha
     assert_as_torch(count, weight, torch.randn(n_out).requires_grad_() if has_bias else None, **options)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 9), st.integers(2, 9), st.sampled_from([1, 3, 33]), st.booleans(), st.integers(0, 2**16))
+def test_pool_of_counts_equals_torch_to_the_last_winner(height, width, channels, spikes, seed):
+    torch.manual_seed(seed)
+    count = random_counts(3, 2, channels, height, width, share=0.4, highest=1 if spikes else 3)
+    path, frames = torch.zeros(count.shape, requires_grad=True), count.float().requires_grad_()
+    ours, theirs = cpu.max_pool(Spikes(count, path)), F.max_pool2d(frames.flatten(0, 1), 2).unflatten(0, (3, 2))
+    up = torch.randn_like(theirs)
+    assert torch.equal(ours.float(), theirs)
+    assert torch.equal(
+        *(torch.autograd.grad(out, leaf, up)[0] for out, leaf in ((ours.float(), path), (theirs, frames)))
+    )
+    assert cpu.max_pool(Spikes(count)).path is None
+
+
+def test_images_that_leave_the_cache_are_summed_band_by_band():
+    torch.manual_seed(0)
+    count = random_counts(1, 1, 3, 90, 70, share=0.3)
+    assert_as_torch(count, torch.randn(64, 3, 3, 3).requires_grad_(), None, padding=1)
+    assert_as_torch(count, torch.randn(256, 3, 5, 5).requires_grad_(), None, stride=2, padding=3)
+
+
 def test_options_may_be_single_numbers_and_steps_may_be_empty():
     torch.manual_seed(0)
     count = random_counts(4, 2, 3, 9, 7)

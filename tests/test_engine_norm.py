@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,21 +22,23 @@ def counts(density=0.3, channels=3, seed=0):
     return (torch.rand(5, 3, channels, 8, 7, generator=generator) < density).byte()
 
 
-def compare(count, weight, bias, module, path, wants_input=True, tolerance=1e-5):
+def compare(count, weight, bias, module, path, wants_input=True, tolerance=1e-5, each_step=False, **options):
     """Hold normalised currents, running statistics and gradients against torch's in float64."""
+    num_steps = len(count) if each_step else None
+    options = {"padding": 1, **options}
     exact = copy.deepcopy(module).double()
     leaves = [tensor.detach().clone().requires_grad_() for tensor in (weight, bias)]
     leaves64 = [tensor.detach().double().requires_grad_() for tensor in leaves]
     frames = count.double().requires_grad_()
-    cur64 = exact(F.conv2d(frames.flatten(0, 1), *leaves64, padding=1))
+    cur64 = F.conv2d(frames.flatten(0, 1), *leaves64, **options)
+    cur64 = torch.cat([exact(part) for part in cur64.chunk(num_steps or 1)])
     carrier = torch.zeros(count.shape, requires_grad=True) if wants_input else None
     neuron = Leaky(0.0, 1.0, slope=0.5).neuron()
-    norm = BatchNorm.of(module)
-    shown = cpu.conv_layer(
-        Spikes(count), *leaves, SILENT, norm=BatchNorm.of(copy.deepcopy(module)), path=path, keep_mem=True
-    )
+    norm = BatchNorm.of(module, num_steps)
+    copied = BatchNorm.of(copy.deepcopy(module), num_steps)
+    shown = cpu.conv_layer(Spikes(count), *leaves, SILENT, norm=copied, path=path, keep_mem=True, **options)
     torch.testing.assert_close(shown.mem.flatten(0, 1).double(), cur64.detach(), rtol=tolerance, atol=tolerance)
-    out = cpu.conv_layer(Spikes(count, carrier), *leaves, neuron, norm=norm, path=path)
+    out = cpu.conv_layer(Spikes(count, carrier), *leaves, neuron, norm=norm, path=path, **options)
     spk64, mem64 = reference.run(cur64.unflatten(0, count.shape[:2]), neuron)
     sure = ((mem64 - 1.0).abs() > 1e-4).cumprod(0).bool()
     assert sure.float().mean() > 0.98
@@ -58,6 +62,35 @@ def compare(count, weight, bias, module, path, wants_input=True, tolerance=1e-5)
 def test_a_large_bias_costs_the_statistics_no_digits(size, path, wants_input):
     torch.manual_seed(0)
     compare(counts(), 0.4 * torch.randn(6, 3, 3, 3), torch.full((6,), size), nn.BatchNorm2d(6), path, wants_input)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 5), st.integers(0, 4), st.integers(1, 3), st.sampled_from([2, 3, 5, 9]), st.integers(1, 3),
+    st.booleans(), st.sampled_from(PATHS), st.integers(0, 2**16),
+)  # fmt: skip
+def test_statistics_of_each_step_for_any_window(side, padding, stride, channels, batch, each_step, path, seed):
+    torch.manual_seed(seed)
+    count = counts(0.3, channels, seed)[:, :batch]
+    weight, options = torch.randn(7, channels, side, side) / side, {"padding": min(padding, side - 1), "stride": stride}
+    module = nn.BatchNorm2d(7, momentum=0.3)
+    nn.init.normal_(module.weight, 1.0), nn.init.normal_(module.bias)
+    alone = copy.deepcopy(module)
+    compare(count, weight, torch.randn(7), module, path, tolerance=1e-4, each_step=each_step, **options)
+
+    path = torch.zeros(count.shape, requires_grad=True)
+    leaves = [weight.clone().requires_grad_(), path, *alone.parameters()]
+    cur = cpu.conv_norm(
+        Spikes(count, path), leaves[0], None, BatchNorm.of(alone, len(count) if each_step else None), **options
+    )
+    exact = copy.deepcopy(alone).double()
+    leaves64 = [weight.double().requires_grad_(), count.double().requires_grad_(), *exact.parameters()]
+    cur64 = F.conv2d(leaves64[1].flatten(0, 1), leaves64[0], **options).chunk(len(count) if each_step else 1)
+    cur64 = torch.cat([exact(part) for part in cur64]).unflatten(0, count.shape[:2])
+    up = torch.randn_like(cur64)
+    grads, grads64 = torch.autograd.grad(cur, leaves, up.float()), torch.autograd.grad(cur64, leaves64, up)
+    for one, other in zip((cur, *grads), (cur64, *grads64)):
+        assert (one.double() - other).norm() <= 1e-4 * other.norm().clamp(min=1.0)
 
 
 @pytest.mark.parametrize("channels", [2, 6])

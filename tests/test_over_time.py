@@ -427,8 +427,8 @@ def test_batch_norm_in_a_step_sees_one_step_at_a_time(training):
 def test_batch_norm_in_a_step_after_a_large_layer_is_part_of_its_chain(monkeypatch, piece):
     monkeypatch.setattr(actions, "PIECE", piece)
     net = nn.Sequential(
-        nn.Conv2d(2, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), lif(), nn.Flatten(), nn.Linear(36, 3)
-    )
+        nn.Conv2d(2, 4, 3, stride=2, groups=2), nn.BatchNorm2d(4), nn.ReLU(), lif(), nn.Flatten(), nn.Linear(36, 3)
+    )  # without groups, convolution and normalisation would be one layer
     twin, frames = copy.deepcopy(net), events(5, 4, 2, 8, 8)
     text = assert_as_loop(net, frames)
     assert ("0 + 1 + 2" in text) == (piece == 1)
@@ -572,6 +572,7 @@ def test_graded_spikes_before_an_event_driven_convolution():
 def test_fully_connected_layer_on_few_events_is_event_driven(monkeypatch):
     monkeypatch.setattr("snn_helpers.over_time.event_actions.WORTH", 0)
     called = []
+    accelerate(fc_net())(events(2, 1, 6))  # compiles the kernels, which calls them
     monkeypatch.setattr(cpu, "linear", lambda *args, run=cpu.linear: called.append(1) or run(*args))
     net = nn.Sequential(nn.Linear(40, 12), lif(), nn.Linear(12, 3), lif(output=True))
     with torch.no_grad():  # their sums are exact in any order
@@ -621,6 +622,15 @@ EVENT_DRIVEN = {  # network, shape of a step, calls of the event-driven convolut
         (3, 20), 2,
     ),
     "residual": (Residual, (2, 12, 12), 4),
+    "norms a step in layers, spikes pooled": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), lif(threshold=6.0), nn.MaxPool2d(2)),
+            *(nn.Conv2d(4, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4), nn.MaxPool2d(2), lif(threshold=6.0)),
+            *(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4, affine=False), nn.Tanh(), lif()),
+            *(nn.Conv2d(4, 4, 1, groups=2), lif(output=True)),
+        ),
+        (2, 23, 22), 4,
+    ),
 }  # fmt: skip
 
 
@@ -628,10 +638,21 @@ EVENT_DRIVEN = {  # network, shape of a step, calls of the event-driven convolut
 def conv_calls(monkeypatch):
     """Let a share of 0.6 be few events for any convolution, and return a list that grows with each event-driven one."""
     called = []
+    accelerate(fc_net())(events(2, 1, 6))  # compiles the kernels, which calls them
     for name in ("WORTH", "CONV_WORTH"):
         monkeypatch.setattr(event_actions, name, 0)
     monkeypatch.setattr(event_actions, "few_for_conv", lambda products, trains: 0.6)
-    monkeypatch.setattr(cpu, "conv", lambda *args, run=cpu.conv, **options: called.append(1) or run(*args, **options))
+
+    def counting(run, path):
+        @functools.wraps(run)
+        def count(*args, **options):
+            called.extend([1] * (options.get("path", path) == "events"))
+            return run(*args, **options)
+
+        return count
+
+    for name, path in (("conv", "events"), ("conv_norm", "events"), ("conv_layer", "auto")):
+        monkeypatch.setattr(cpu, name, counting(getattr(cpu, name), path))
     return called
 
 

@@ -161,11 +161,11 @@ def dense_conv_layer(
     *,
     convolve: Callable = F.conv2d,
     engine: str = "auto",
-    padding: int = 1,
+    **options: int,
 ) -> Spikes:
     """Compute `cpu.conv_layer` by the library, all steps folded into the batch, with neurons of any kind after it."""
-    cur = convolve(spikes.float().flatten(0, 1), weight, bias, padding=padding)
-    cur = cur if norm is None else norm.apply(cur)
+    cur = convolve(spikes.float().flatten(0, 1), weight, bias, **{"padding": 1, **options})
+    cur = cur if norm is None else norm.apply(cur, len(spikes.count))
     cur = F.max_pool2d(cur, pool) if pool > 1 else cur
     spk_rec, mem_rec = neurons(cur.unflatten(0, spikes.shape[:2]), neuron, engine)
     return Spikes.of(spk_rec, mem_rec.detach() if keep_mem else None)

@@ -203,6 +203,8 @@ class BatchNorm:
         Normalise by this batch's statistics.
     momentum, eps : float
         As in torch.
+    each_step : bool
+        Each step has statistics of its own, over the batch alone.
     """
 
     weight: Tensor | None
@@ -212,24 +214,28 @@ class BatchNorm:
     training: bool
     momentum: float = 0.1
     eps: float = 1e-5
+    each_step: bool = False
 
     @classmethod
-    def of(cls, module) -> BatchNorm:
-        """Take the tensors of a `torch.nn.BatchNorm1d` or `2d`, and count the batch as it does."""
+    def of(cls, module, num_steps: int | None = None) -> BatchNorm:
+        """Take the tensors of a `torch.nn.BatchNorm1d` or `2d`, and count the batch as it does, or one a step."""
         counted = module.num_batches_tracked
         if module.training and counted is not None:
-            counted.add_(1)
+            counted.add_(num_steps or 1)
         momentum = module.momentum
         if momentum is None:  # torch's cumulative average
             momentum = 1.0 / max(1, int(counted)) if counted is not None else 0.0
         tensors = (getattr(module, name) for name in ("weight", "bias", "running_mean", "running_var"))
-        return cls(*tensors, module.training or module.running_mean is None, momentum, module.eps)
+        training = module.training or module.running_mean is None
+        return cls(*tensors, training, momentum, module.eps, each_step=num_steps is not None)
 
-    def apply(self, cur: Tensor) -> Tensor:
-        """Normalise currents [N, C, ...]."""
-        return torch.nn.functional.batch_norm(
-            cur, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
-        )
+    def apply(self, cur: Tensor, num_steps: int = 1) -> Tensor:
+        """Normalise currents of all steps, [T * B, C, ...]."""
+        numbers = self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+        parts = [
+            torch.nn.functional.batch_norm(part, *numbers) for part in cur.chunk(num_steps if self.each_step else 1)
+        ]
+        return torch.cat(parts) if self.each_step else parts[0]
 
 
 def run(cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:

@@ -137,9 +137,9 @@ class OverTime(NotRead):
             warnings.warn(f"{type(self.net).__name__} runs by its own loop, step by step: {reason}.", stacklevel=5)
 
     def _planned(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
-        frames, *others = inputs
-        step = _signature((frames[0], others, options))
-        plans, keys = self._look(), (step, (len(frames), step))
+        first, *others = inputs
+        step = _signature((first[0] if isinstance(first, Tensor) else first, others, options))
+        plans, keys = self._look(), (step, (len(first), step))
         found = next((plans[key] for key in keys if key in plans), None)
         if found is None:
             _make_room(plans)
@@ -170,8 +170,7 @@ class OverTime(NotRead):
         if not self.neurons or any(isinstance(module, Accelerated) for module in self.net.modules()):
             return _Unplanned("its neurons take all steps in one call", loops=True, told=False), True
         step = None
-        keep = all(neuron.init_hidden for neuron in self.neurons)
-        if keep and isinstance(inputs[0], Tensor):
+        if isinstance(inputs[0], Tensor) and all(neuron.init_hidden for neuron in self.neurons):
             step = _try(lambda: trace(self.net, self.method, self.as_step(inputs[0][0]), *inputs[1:], **options))
             if isinstance(step, Traced) and step.calls == 1 and not step.resets and not step.indexed:
                 return self._as_program(lambda: one_step(step), loops=False), True
@@ -182,7 +181,8 @@ class OverTime(NotRead):
     ) -> _Planned | _Unplanned:
         """Plan what a call does with all steps, or with one, which is `step`."""
         whole = _try(lambda: trace(self.net, self.method, *inputs, **options))
-        if keep and step is None and not whole.resets and whole.calls < 2:
+        one_step_only = not whole.resets and whole.calls < 2
+        if one_step_only and not isinstance(inputs[0], Tensor) and all(neuron.init_hidden for neuron in self.neurons):
             raise _no_frames(inputs)
         loops = step is None or step.resets or whole.resets or (step.calls != whole.calls and whole.calls > 0)
         if loops and isinstance(whole, Traced) and whole.calls == 1:

@@ -388,11 +388,14 @@ class Neurons(Action):
         Which of their results is handed on in the place of each state.
     equation : bool
         Whether what is used of their results follows from the equation alone.
+    spikes_alone : bool
+        Whether nothing but their spikes is used: after currents as event-driven layers have them, these are bytes.
     """
 
     states: list[Any]
     places: list[int]
     equation: bool
+    spikes_alone: bool
 
     def run(self, ctx: Context) -> None:
         """Run them, and tell those who listen."""
@@ -407,6 +410,8 @@ class Neurons(Action):
         module = ctx.net.get_submodule(ctx.steps[index].target)
         if ctx.goes_on:
             ctx.values[index] = ctx.runner.go_on(module, cur, self.equation)
+        elif self.spikes_alone and not states and (spikes := ctx.runner.fire(ctx.engine, module, cur)) is not None:
+            ctx.values[index] = spikes
         else:
             ctx.values[index] = ctx.runner.neurons(module, cur, states, self.places, self.equation)
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair, _single
 
-from snn_helpers.engine import Spikes
+from snn_helpers.engine import BatchNorm, Spikes
 from snn_helpers.engine.spikes import few_a_pixel
 from snn_helpers.over_time.actions import Action, Context, Fold, Same, at_step
 from snn_helpers.over_time.fingerprint import Modules
 from snn_helpers.over_time.fold import call
 from snn_helpers.over_time.listen import input_listeners
+from snn_helpers.over_time.norm import NormOverTime
 from snn_helpers.over_time.program import Now, Op, is_neuron_op
 
 # Share of non-zero inputs, and products a step, at which a fully connected layer is event-driven.
@@ -91,6 +92,21 @@ def few_events(ctx: Context, ref: Now, products: float, most: float) -> tuple[Sp
     return (spikes, scale) if few else (None, 1)
 
 
+class SpikePool(Action):
+    """A 2x2 max-pool, of spikes in bytes where they come in bytes."""
+
+    how = "in bytes after spikes in bytes, else torch, many steps at once"
+
+    def run(self, ctx: Context) -> None:
+        """Pool all steps."""
+        (index,) = self.indices
+        value = ctx.values[ctx.steps[index].args[0].index]
+        if isinstance(value, Spikes) and hasattr(ctx.engine, "max_pool"):
+            ctx.values[index] = ctx.engine.max_pool(value)
+        else:
+            Fold([index]).run(ctx)
+
+
 @dataclass
 class Conv(Action):
     """A chain of operations with a convolution, which is event-driven where few of its inputs are events.
@@ -133,8 +149,7 @@ class Conv(Action):
     def _events(self, ctx: Context, conv: nn.Module) -> tuple[Spikes | None, float]:
         if not hasattr(ctx.engine, "conv"):
             return None, 1
-        products = conv.weight.numel() / (conv.weight.shape[1] * conv.groups * math.prod(conv.stride))
-        most = few_for_conv(products, torch.is_grad_enabled() and conv.weight.requires_grad)
+        products, most = few_for(conv)
         before, ref = self.indices[: self.place], ctx.steps[self.indices[0]].args[0]
         size = ctx.steps[ctx.steps[self.indices[self.place]].args[0].index].val.numel()
         if most == 0 or size * products < CONV_WORTH:
@@ -149,8 +164,7 @@ class Conv(Action):
                 return None, 1
             Fold(before).run(ctx)
             ref = Now(before[-1])
-        spikes, scale = few_events(ctx, ref, products, most)
-        return (spikes, scale) if spikes is not None and few_a_pixel(spikes) else (None, 1)
+        return events_for_conv(ctx, ref, conv)
 
 
 @dataclass
@@ -160,7 +174,7 @@ class ConvLayer(Action):
     Attributes
     ----------
     norm : int or None
-        The normalisation among the operations.
+        The normalisation among the operations; of each step on its own, it is done where few inputs are events.
     pool : {1, 2}
         Side of the max-pool's windows.
     apart : list of Action
@@ -177,17 +191,26 @@ class ConvLayer(Action):
         """Run the layer in one pass if it can."""
         conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
         source = ctx.steps[self.indices[0]].args[0]
-        in_parts = ctx.engine is None or ctx.goes_on or self._is_small(ctx, conv) or ctx.runner.in_parts(neuron, conv)
-        spikes, scale = (None, 1) if in_parts else as_scaled_spikes(ctx, source)
+        norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
+        options, each_step = {}, normalises_each_step(norm)
+        spikes, scale = None, 1
+        if ctx.engine is None or ctx.goes_on or self._is_small(ctx, conv) or ctx.runner.in_parts(neuron, conv):
+            pass
+        elif each_step or conv.stride != (1, 1):
+            options["path"] = "events"
+            if not each_step or can_normalise_each_step(ctx, norm, ctx.steps[self.norm]):
+                spikes, scale = events_for_conv(ctx, source, conv)
+        else:
+            spikes, scale = as_scaled_spikes(ctx, source)
         if spikes is None:
             for action in self.apart:
                 action.run(ctx)
             return
         for listener in input_listeners(conv):
             listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
-        norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
+        norm = None if norm is None else BatchNorm.of(norm, ctx.num_steps if each_step else None)
         ctx.values[self.indices[-1]] = ctx.runner.conv_layer(
-            ctx.engine, spikes, conv, scaled(conv.weight, scale), norm, self.pool, neuron
+            ctx.engine, spikes, conv, scaled(conv.weight, scale), norm, self.pool, neuron, options
         )
 
     def _is_small(self, ctx: Context, conv: nn.Module) -> bool:
@@ -203,6 +226,60 @@ class ConvLayer(Action):
             return False
         last = (value.count if isinstance(value, Spikes) else value)[-1]
         return bool(torch.count_nonzero(last) > PASS_FEW * last.numel())
+
+
+@dataclass
+class ConvNorm(Action):
+    """Convolution and batch norm in each step, where few inputs are events, of what is not led into neurons alone.
+
+    Attributes
+    ----------
+    apart : list of Action
+        One operation after the other, for all other inputs.
+    """
+
+    apart: list[Action]
+
+    how = "event-driven after few events, with its normalisation, else torch, step by step"
+
+    def run(self, ctx: Context) -> None:
+        """Convolve and normalise all steps."""
+        conv, norm = (ctx.net.get_submodule(ctx.steps[k].target) for k in self.indices)
+        spikes, scale = None, 1
+        if not ctx.goes_on and can_normalise_each_step(ctx, norm, ctx.steps[self.indices[1]]):
+            spikes, scale = events_for_conv(ctx, ctx.steps[self.indices[0]].args[0], conv)
+        if spikes is None:
+            for action in self.apart:
+                action.run(ctx)
+            return
+        for listener in input_listeners(conv):
+            listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
+        ctx.values[self.indices[1]] = ctx.engine.conv_norm(
+            spikes, scaled(conv.weight, scale), conv.bias, BatchNorm.of(norm, ctx.num_steps), padding=conv.padding[0],
+            stride=conv.stride[0],
+        )  # fmt: skip
+
+
+def normalises_each_step(norm: nn.Module | None) -> bool:
+    """Whether a normalisation takes statistics of the batch, in each step anew."""
+    return norm is not None and norm.training and not isinstance(norm, NormOverTime)
+
+
+def can_normalise_each_step(ctx: Context, norm: nn.Module, op: Op) -> bool:
+    """Whether the engine can: torch counts its batches to average over all, and refuses statistics of one value."""
+    return hasattr(ctx.engine, "conv_norm") and norm.momentum is not None and op.val.numel() > norm.num_features
+
+
+def events_for_conv(ctx: Context, ref: Now, conv: nn.Module) -> tuple[Spikes | None, float]:
+    """Return what `few_events` does for a convolution, where counts are small enough for it to be precise."""
+    spikes, scale = few_events(ctx, ref, *few_for(conv))
+    return (spikes, scale) if spikes is not None and few_a_pixel(spikes) else (None, 1)
+
+
+def few_for(conv: nn.Module) -> tuple[float, float]:
+    """Return what an input of a convolution is multiplied with, and the share up to which events are few."""
+    products = conv.weight.numel() / (conv.weight.shape[1] * conv.groups * math.prod(conv.stride))
+    return products, few_for_conv(products, torch.is_grad_enabled() and conv.weight.requires_grad)
 
 
 def scaled(value: Tensor, scale: float) -> Tensor:

@@ -169,32 +169,56 @@ class _Planner:
                 continue
             if index in self.own_state:
                 found += self._conv_layer(index)
-            elif op.kind == "call_module" and kind_of(self.net.get_submodule(op.target)) is nn.Linear:
+            elif op.kind == "call_module" and kind_of(self._module(index)) is nn.Linear:
                 found += self._linear(index)
+        claimed = {index for layer in found for index in layer.indices}
+        for index in range(len(self.steps)):
+            if index not in claimed and index not in self.group_of and self._is(index, nn.BatchNorm2d):
+                found += self._conv_norm(index)
         return found
 
     def _conv_layer(self, neuron: int) -> list[Action]:
-        """Return a layer that ends in these neurons, if the event-driven engine has it: stride 1, max-pool 1 or 2."""
+        """Return a layer that ends in these neurons, if the event-driven engine has it; stride 1 with a max-pool."""
         if self._used(neuron) - {0}:
             return []
         chain, norm, pool = [neuron], None, 1
         at = self._source(neuron)
         if at is not None and _is_max_pool(self.steps[at], self.net):
             chain, pool, at = [at, *chain], 2, self._source(at)
-        if at is not None and self._is(at, nn.modules.batchnorm._BatchNorm) and self._normalises_alike(at):
+        if at is not None and self._normalises(at):
             chain, norm, at = [at, *chain], at, self._source(at)
-        if (
-            at is None
-            or not self._is(at, nn.Conv2d)
-            or not _is_plain_conv(self.net.get_submodule(self.steps[at].target))
-        ):
+        if at is None or not self._is_layers_conv(at, pool):
             return []
-        if not isinstance(self.steps[at].args[0], Now) or at not in self.changing or self.steps[at].val.dim() != 4:
+        return [event_actions.ConvLayer([at, *chain], norm, pool, self._apart([at, *chain]))]
+
+    def _conv_norm(self, norm: int) -> list[Action]:
+        """Return a convolution and its normalisation in each step, of what goes elsewhere than into neurons."""
+        at = self._source(norm) if event_actions.normalises_each_step(self._module(norm)) else None
+        if at is None or not self._normalises(norm) or not self._is_layers_conv(at, 1):
             return []
+        return [event_actions.ConvNorm([at, norm], self._apart([at, norm]))]
+
+    def _is_layers_conv(self, index: int, pool: int) -> bool:
+        """Whether an operation is a convolution that event-driven layers have."""
+        op = self.steps[index]
+        return (
+            self._is(index, nn.Conv2d)
+            and _is_plain_conv(self._module(index), any_stride=pool == 1)
+            and isinstance(op.args[0], Now)
+            and index in self.changing
+            and op.val.dim() == 4
+        )
+
+    def _apart(self, indices: list[int]) -> list[Action]:
+        """Return the actions that compute the operations of a layer one after the other."""
         apart: list[Action] = []
-        for index in (at, *chain):
+        for index in indices:
             self._append(apart, self._action(index))
-        return [event_actions.ConvLayer([at, *chain], norm, pool, [self._with_events(action) for action in apart])]
+        return [self._with_events(action) for action in apart]
+
+    def _module(self, index: int) -> nn.Module | None:
+        op = self.steps[index]
+        return self.net.get_submodule(op.target) if op.kind == "call_module" else None
 
     def _with_events(self, action: Action) -> Action:
         """Let a chain that begins with a convolution, or with pools of counts and one, look for events."""
@@ -204,6 +228,8 @@ class _Planner:
                     return event_actions.Conv(action.indices, action, place)
                 if not _keeps_counts(self.steps[index], self.net):
                     break
+            if len(action.indices) == 1 and _is_max_pool(self.steps[action.indices[0]], self.net):
+                return event_actions.SpikePool(action.indices)
         return action
 
     def _linear(self, index: int) -> list[Action]:
@@ -227,13 +253,16 @@ class _Planner:
         return ref.index if usable else None
 
     def _is(self, index: int, kind: type) -> bool:
-        op = self.steps[index]
-        return op.kind == "call_module" and isinstance(self.net.get_submodule(op.target), kind)
+        return isinstance(self._module(index), kind)
 
-    def _normalises_alike(self, index: int) -> bool:
-        """Whether a normalisation is one map for all steps: pooled over time, or of running statistics."""
+    def _normalises(self, index: int) -> bool:
+        """Whether an operation is a normalisation that a layer can have: by running or by the batch's statistics."""
+        if not self._is(index, nn.modules.batchnorm._BatchNorm):
+            return False
         module = self.net.get_submodule(self.steps[index].target)
-        return isinstance(module, NormOverTime) or (not module.training and module.running_mean is not None)
+        if module.training:
+            return isinstance(module, NormOverTime) or type(module) is nn.BatchNorm2d
+        return isinstance(module, NormOverTime) or module.running_mean is not None
 
     def _used(self, neuron: int) -> set[int]:
         """Return which of these neurons' results are used, other than by themselves; spikes alone count as 0."""
@@ -297,7 +326,8 @@ class _Planner:
         states = (*op.args[1:], *op.kwargs.values())
         places = [elements[state.index] for state in states]
         width = len(op.val) if isinstance(op.val, tuple) else 1
-        return actions.Neurons([index], [state.first for state in states], places, self._used(index) <= {0, width - 1})
+        used = self._used(index)
+        return actions.Neurons([index], [s.first for s in states], places, used <= {0, width - 1}, used <= {0})
 
 
 def _is_max_pool(op: Op, net: nn.Module) -> bool:
@@ -329,10 +359,10 @@ _POOL_DEFAULTS = {
 }
 
 
-def _is_plain_conv(conv: nn.Conv2d) -> bool:
-    """Whether a convolution has a square window of at most 7 x 7 that moves pixel by pixel, and fewer zeros around."""
-    side, padding = conv.kernel_size[0], conv.padding[0]
-    sizes = ((conv.kernel_size, side), (conv.padding, padding), (conv.stride, 1), (conv.dilation, 1))
+def _is_plain_conv(conv: nn.Conv2d, any_stride: bool) -> bool:
+    """Whether a convolution has a square window of at most 7 x 7, moves alike both ways, and has fewer zeros around."""
+    side, padding, stride = conv.kernel_size[0], conv.padding[0], conv.stride[0] if any_stride else 1
+    sizes = ((conv.kernel_size, side), (conv.padding, padding), (conv.stride, stride), (conv.dilation, 1))
     plain = not isinstance(conv.padding, str) and all(_pair(value) == (n, n) for value, n in sizes)
     return (
         plain

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_helpers.engine import BatchNorm, Neuron, Spikes, kernels
+from snn_helpers.engine import Neuron, Spikes, kernels
 from snn_helpers.engine.cpu.runtime import saved_as_they_are
 from snn_helpers.neurons import Listener, SpikingNeuron, as_neuron
 from snn_helpers.over_time import layers
@@ -69,7 +69,7 @@ class Runner:
     def in_parts(self, module: nn.Module, conv: nn.Module) -> bool:
         """Whether a convolution and its neurons have no kernel in common."""
         neuron, device = self.equation(module, conv.weight), conv.weight.device
-        if device.type == "cuda" and (conv.kernel_size, conv.padding) != ((3, 3), (1, 1)):
+        if device.type == "cuda" and (conv.kernel_size, conv.padding, conv.stride) != ((3, 3), (1, 1), (1, 1)):
             return True
         return isinstance(neuron, str) or kernels.serves("conv_layer", neuron, device) is not None
 
@@ -107,6 +107,17 @@ class Runner:
         self.tell(module, spk, mem)
         return layers.as_returned(module, spk, mem)
 
+    def fire(self, engine, module: nn.Module, cur: Tensor) -> Any:
+        """Run a layer over currents that lie channels-last in memory, where the engine can; else return None."""
+        in_order = cur.dim() == 5 and not cur.is_contiguous() and cur.permute(0, 1, 3, 4, 2).is_contiguous()
+        neuron = self.equation(module, cur)
+        if not (in_order and hasattr(engine, "fire")) or isinstance(neuron, str):
+            return None
+        if any(listener.mem for listener in layers.listeners(module)) or (spk := engine.fire(cur, neuron)) is None:
+            return None
+        self.tell(module, spk, None)
+        return layers.as_returned(module, spk, None)
+
     def go_on(self, module: nn.Module, cur: Tensor, plain: bool) -> Any:
         """Run a layer that keeps its state over further currents [T, B, ...], and leave it the last state.
 
@@ -133,12 +144,15 @@ class Runner:
         for listener in input_listeners(recurrent):
             listener.on_rows(torch.cat([torch.zeros_like(spk[:1]), spk[:-1]]).detach().flatten(0, 1), 1)
 
-    def conv_layer(self, engine, spikes: Spikes, conv: nn.Module, weight: Tensor, norm, pool: int, module: nn.Module):
+    def conv_layer(self, engine, spikes: Spikes, conv: nn.Module, weight: Tensor, norm, pool: int, module: nn.Module,
+        options: dict,
+    ):  # fmt: skip
         """Run convolution by `weight`, norm, pool and neurons in one pass; return what the neurons' module returns."""
-        norm = None if norm is None else BatchNorm.of(norm)
         keep_mem = any(listener.mem for listener in layers.listeners(module))
         neuron = self.equation(module)
-        options = {} if conv.padding == (1, 1) else {"padding": conv.padding[0]}
+        for name in ("padding", "stride"):
+            if getattr(conv, name) != (1, 1):
+                options = {name: getattr(conv, name)[0], **options}
         spk = engine.conv_layer(spikes, weight, conv.bias, neuron, norm=norm, pool=pool, keep_mem=keep_mem, **options)
         self.tell(module, spk, spk.mem)
         return layers.as_returned(module, spk, None)

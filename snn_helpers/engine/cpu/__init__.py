@@ -25,6 +25,8 @@ from snn_helpers.engine.cpu.functions import (
     ConvNeurons,
     CurrentNeurons,
     Linear,
+    MaxPool,
+    NormCurrents,
     count_events,
     current_sums,
 )
@@ -35,7 +37,7 @@ from snn_helpers.engine.kernels import Kernel, find_kernel
 from snn_helpers.engine.reference import BatchNorm, Neuron, run
 from snn_helpers.engine.spikes import Spikes, few_a_pixel
 
-__all__ = ["EngineCompileError", "conv", "conv_layer", "linear", "neurons", "warm_up"]
+__all__ = ["EngineCompileError", "conv", "conv_layer", "conv_norm", "fire", "linear", "max_pool", "neurons", "warm_up"]
 
 PATHS = ("auto", "events", "dense")
 # Events per input from which the library's convolution is used, by side of the pool and whether currents are kept
@@ -114,6 +116,12 @@ def linear(spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None = None) 
         _, _, height, width, channels = count.shape
         weight = weight.view(-1, channels, height, width).permute(0, 2, 3, 1)
     return Linear.apply(count.contiguous(), path, weight, bias)
+
+
+def max_pool(spikes: Spikes) -> Spikes:
+    """2x2 max-pool of spikes or counts [T, B, C, H, W], as `torch.nn.MaxPool2d(2)` of each step."""
+    count, path = MaxPool.apply(channels_last(spikes.count), spikes.path)
+    return Spikes(channels_first(count), None if spikes.path is None else path, most=spikes.most)
 
 
 @torch.autocast("cpu", enabled=False)
@@ -195,12 +203,13 @@ def conv_layer(
     neuron: Neuron,
     *,
     padding: int = 1,
+    stride: int = 1,
     norm: BatchNorm | None = None,
     pool: int = 1,
     path: str = "auto",
     keep_mem: bool = False,
 ) -> Spikes:
-    """Spiking convolution of stride 1, optional batch norm, optional 2x2 max-pool, neurons, in one pass.
+    """Spiking convolution, optional batch norm, optional 2x2 max-pool, neurons, in one pass.
 
     Parameters
     ----------
@@ -212,8 +221,10 @@ def conv_layer(
         Equation and parameters.
     padding : int, less than k
         Zeros around the image.
+    stride : int
+        In pixels; 1 where there is a pool.
     norm : BatchNorm or None
-        Normalisation over time and batch.
+        Normalisation over time and batch, or over the batch in each step.
     pool : {1, 2}
         Side of the max-pool windows; what is left over at the right and at the bottom is dropped.
     path : {'auto', 'events', 'dense'}
@@ -234,10 +245,46 @@ def conv_layer(
     spikes = Spikes.of(spikes)
     check_choice("path", path, PATHS)
     _check_conv(spikes.count, weight, bias, padding, norm, pool)
+    check_int("stride", stride, low=1, high=1 if pool == 2 else None)
+    options = {"padding": padding, "stride": stride}
     kernel = find_kernel("conv_layer", neuron, "cpu")
     if isinstance(kernel, str):
-        return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, padding=padding)
-    return kernel.function(spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem)
+        return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, **options)
+    return kernel.function(spikes, weight, bias, options, neuron, norm, pool, path, keep_mem)
+
+
+@torch.autocast("cpu", enabled=False)
+def conv_norm(
+    spikes: Spikes | Tensor, weight: Tensor, bias: Tensor | None, norm: BatchNorm, *, padding: int = 1, stride: int = 1
+) -> Tensor:
+    """Convolution and batch norm in training, event-driven, for what comes before neurons in another way.
+
+    Parameters, and what is raised, are those of `conv_layer`.
+
+    Returns
+    -------
+    float32 Tensor [T, B, n_out, rows, columns]
+        Normalised currents, channels-last in memory.
+    """
+    spikes = Spikes.of(spikes)
+    _check_conv(spikes.count, weight, bias, padding, norm, 1)
+    norm, count = _with_affine(norm, len(weight)), channels_last(spikes.count)
+    window = make_window(count.shape[2:4], weight.shape[2:], (stride, stride), (padding, padding))
+    shift, apart = _apart(bias, weight)
+    capacity, _ = spikes.events or count_events(count)
+    cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, window, capacity, True, False)
+    cur, *statistics = NormCurrents.apply(cur, sums, norm.weight, norm.bias, norm.eps, norm.each_step)
+    _update_running(norm, *statistics, cur[:, :, 0].numel(), apart)
+    return cur
+
+
+def fire(cur: Tensor, neuron: Neuron) -> Spikes | None:
+    """Run neurons over currents [T, B, C, H, W] that lie channels-last in memory; None where there is no kernel."""
+    made = generate(neuron, layer=True)
+    if isinstance(made, str) or made.try_out(torch.ones(1, *cur.shape[1:]), neuron, partial(_fire, made)):
+        return None
+    count, path, _ = _currents_to_spikes(cur, None, None, made, 1, False, neuron.tensors(cur).values())
+    return Spikes(channels_first(count), path, events=count_events(count), most=1)
 
 
 def _make(neuron: Neuron, layer: bool = False) -> Kernel | str:
@@ -246,42 +293,48 @@ def _make(neuron: Neuron, layer: bool = False) -> Kernel | str:
     return made if isinstance(made, str) else Kernel(partial(_conv_layer, made) if layer else made.run, generated=True)
 
 
-def _conv_layer(made: Generated, spikes, weight, bias, padding, neuron, norm, pool, path, keep_mem) -> Spikes:
+def _conv_layer(made: Generated, spikes, weight, bias, options, neuron, norm, pool, path, keep_mem) -> Spikes:
+    padding, stride = options["padding"], options["stride"]
+    window = make_window(tuple(spikes.shape[3:]), weight.shape[2:], (stride, stride), (padding, padding))
     if not made.tried:
-        sides = ((size + 2 * padding - weight.shape[2] + 1) // pool for size in spikes.shape[3:])
+        sides = (size // pool for size in window.image)
         made.try_out(torch.ones(1, spikes.shape[1], len(weight), *sides), neuron, partial(_fire, made))
     if made.reason:
-        return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, padding=padding)
-    apart = None
+        return kernels.dense_conv_layer(spikes, weight, bias, neuron, norm, pool, keep_mem, **options)
+    apart, shift = None, torch.zeros(len(weight)) if bias is None else bias
     if norm is not None:
         norm = _with_affine(norm, len(weight))
-        if norm.training and bias is not None:  # it is taken away again: kept apart, its size costs no digits
-            bias, apart = 0.0 * bias, bias.detach()
+        if norm.training:
+            shift, apart = _apart(bias, weight)
     count = channels_last(spikes.count)
     capacity, total = spikes.events or count_events(count)
-    shift = torch.zeros(len(weight)) if bias is None else bias
     numbers = neuron.tensors(weight).values()
-    window = make_window(count.shape[2:4], weight.shape[2:], padding=(padding, padding))
-    keep_cur = _keeps_currents(spikes, norm, pool, weight.shape[2] == 3 and padding == 1)
+    keep_cur = _keeps_currents(spikes, norm, pool, (weight.shape[2], padding, stride) == (3, 1, 1))
     many = total > _dense_from(weight.shape[2], pool, keep_cur) * count.numel()
     if path == "dense" or (path == "auto" and (many or not few_a_pixel(spikes))):
         cur = F.conv2d(
-            spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), bias, padding=padding
-        )
-        result = _currents_to_spikes(cur.unflatten(0, count.shape[:2]), None, norm, made, pool, keep_mem, numbers)
+            spikes.float().flatten(0, 1), weight.contiguous(memory_format=torch.channels_last), shift, **options
+        ).unflatten(0, count.shape[:2])
+        result = _currents_to_spikes(cur, None, norm, made, pool, keep_mem, numbers, apart)
     elif keep_cur:
         statistics = norm is not None and norm.training
         cur, sums = ConvCurrents.apply(count, spikes.path, weight, shift, window, capacity, statistics, False)
-        result = _currents_to_spikes(cur, sums, norm, made, pool, keep_mem, numbers)
+        result = _currents_to_spikes(cur, sums, norm, made, pool, keep_mem, numbers, apart)
     else:
         if norm is not None:
-            weight, shift = _normalised(count, weight, shift, norm)
+            weight, shift = _normalised(count, weight, shift, norm, apart)
         result = ConvNeurons.apply(count, spikes.path, weight, shift, window, made, pool, capacity, keep_mem, *numbers)
-    if apart is not None and norm.running_mean is not None:
-        norm.running_mean.add_(apart, alpha=norm.momentum)
     out_count, out_path, mem = result
     mem = None if mem is None else channels_first(mem)
     return Spikes(channels_first(out_count), out_path, mem, count_events(out_count), most=1)
+
+
+def _apart(bias: Tensor | None, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return what is added to currents before statistics of the batch, and what these take away again.
+
+    Kept apart, the size of a bias costs no digits; it gets a gradient, of zero.
+    """
+    return (torch.zeros(len(weight)), None) if bias is None else (0.0 * bias, bias.detach())
 
 
 def _dense_from(side: int, pool: int, keep_cur: bool) -> float:
@@ -303,18 +356,18 @@ def _keeps_currents(spikes: Spikes, norm: BatchNorm | None, pool: int, is_usual:
     """
     wants_gradient = torch.is_grad_enabled() and spikes.path is not None and spikes.path.requires_grad
     if norm is not None and norm.training:
-        return wants_gradient or spikes.count.shape[2] > FEW_CHANNELS or not is_usual
+        return wants_gradient or norm.each_step or spikes.count.shape[2] > FEW_CHANNELS or not is_usual
     return wants_gradient and pool == 1
 
 
-def _normalised(count, weight, bias, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+def _normalised(count, weight, bias, norm: BatchNorm, apart: Tensor | None) -> tuple[Tensor, Tensor]:
     """Fold batch normalisation into the weights: return them and the shift."""
     if norm.training:
         size = count[..., 0].numel()
         total, squares = current_sums(count, weight)
         mean = total / size
         var = (squares / size - mean * mean).clamp(min=0)
-        _update_running(norm, mean, var, size)
+        _update_running(norm, mean[None], var[None], size, apart)
     else:
         mean, var = norm.running_mean.double(), norm.running_var.double()
     mean = mean - bias
@@ -325,16 +378,16 @@ def _normalised(count, weight, bias, norm: BatchNorm) -> tuple[Tensor, Tensor]:
 
 def _currents_to_spikes(
     cur: Tensor, sums: Tensor | None, norm: BatchNorm | None, made: Generated, pool: int, keep_mem: bool,
-    numbers: Iterable[Tensor],
+    numbers: Iterable[Tensor], apart: Tensor | None = None,
 ) -> tuple:  # fmt: skip
     """Lead currents [T, B, C, H, W] through normalisation, pool and neurons; return counts, path and membranes."""
     if norm is None or not norm.training:
         cur = cur if norm is None else norm.apply(cur.flatten(0, 1)).unflatten(0, cur.shape[:2])
-        return CurrentNeurons.apply(cur, None, None, None, 0.0, made, pool, keep_mem, *numbers)[:3]
-    *result, mean, var = CurrentNeurons.apply(
-        cur, sums, norm.weight, norm.bias, norm.eps, made, pool, keep_mem, *numbers
+        return CurrentNeurons.apply(cur, None, None, None, 0.0, False, made, pool, keep_mem, *numbers)[:3]
+    *result, means, variances = CurrentNeurons.apply(
+        cur, sums, norm.weight, norm.bias, norm.eps, norm.each_step, made, pool, keep_mem, *numbers
     )
-    _update_running(norm, mean, var, cur[:, :, 0].numel())
+    _update_running(norm, means, variances, cur[:, :, 0].numel(), apart)
     return tuple(result)
 
 
@@ -345,11 +398,16 @@ def _fire(made: Generated, cur: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
-def _update_running(norm: BatchNorm, mean: Tensor, var: Tensor, size: int) -> None:
+def _update_running(norm: BatchNorm, means: Tensor, variances: Tensor, size: int, apart: Tensor | None) -> None:
+    """Update running statistics by those of the whole or of each step, [1 or T, C], of `size` values in all."""
     if norm.running_mean is None:
         return
-    norm.running_mean.lerp_(mean.float(), norm.momentum)
-    norm.running_var.lerp_((var * (size / max(1, size - 1))).float(), norm.momentum)
+    each = size // len(means)
+    for mean, var in zip(means, variances):
+        norm.running_mean.lerp_(mean.float(), norm.momentum)
+        norm.running_var.lerp_((var * (each / max(1, each - 1))).float(), norm.momentum)
+    if apart is not None:
+        norm.running_mean.add_(apart, alpha=1 - (1 - norm.momentum) ** len(means))
 
 
 def warm_up() -> None:
@@ -366,8 +424,8 @@ def warm_up() -> None:
     norm = BatchNorm(torch.ones(8), torch.zeros(8), torch.zeros(8), torch.ones(8), True)
     neuron = Neuron("leaky", _leaky, {"beta": 0.9, "threshold": 1.0})
     spikes = conv_layer(count, weight, None, neuron, norm=norm, path="events")
-    spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="events")
-    spikes = conv_layer(spikes, inner, None, neuron, norm=norm, pool=2, path="dense")
+    spikes = max_pool(conv_layer(spikes, inner, None, neuron, norm=norm, path="events"))
+    spikes = conv_layer(spikes, inner, None, neuron, norm=norm, path="dense")
     spk_rec, mem_rec = neurons(linear(spikes, outer), neuron)
     (spk_rec + mem_rec).sum().backward()
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_helpers.engine.cpu.conv_kernels import chunk_range, copy_line, list_events, mark_reached
+from snn_helpers.engine.cpu.conv_kernels import (
+    band_size,
+    chunk_range,
+    copy_line,
+    end_of_band,
+    list_events,
+    mark_reached,
+)
 from snn_helpers.engine.cpu.rows import add_rows, add_scaled_rows, find_winners, transpose, unpool_cell
 from snn_helpers.engine.cpu.runtime import ZERO, kernel, part
 from snn_helpers.engine.cpu.steps import aligned, begin, current_row, start, take_step
@@ -57,13 +64,21 @@ def add_plane_sums(grad, n_out, grad_shift):
 
 
 @part
-def add_weight_gradient(grad_rows, image, n_out, window, channels, first, pixels):
-    """Add one step's gradient of the weights: for each input channel and tap, the rows of `image` at its events."""
+def add_weight_gradient(grad_rows, image, n_out, window, channels, first, pixels, place):
+    """Add one step's gradient of the weights: for each input channel and tap, the rows of `image` at its events.
+
+    Band by band, as `spread_events`.
+    """
     phases, width, into = window.taps.size - 1, n_out // window.groups, channels // window.groups
-    for group in range(window.groups):
-        for c in range(group * into, (group + 1) * into):
+    size, total = band_size(window, n_out, first), window.padded[0] * window.padded[1]
+    place[:] = first
+    for end in range(size, total + size, size):
+        for c in range(channels):
+            group = c // into
             for phase in range(phases):
-                low, high = first[c * phases + phase], first[c * phases + phase + 1]
+                k = c * phases + phase
+                low, high = place[k], end_of_band(pixels, place[k], first[k + 1], end)
+                place[k] = high
                 if low == high:
                     continue
                 for i in range(window.taps[phase], window.taps[phase + 1]):
@@ -155,7 +170,7 @@ def conv_backward(
     low, high = chunk_range(chunk, num_chunks, batch)
     spk_in_flat, weights_sum = spk_in.reshape(-1), grad_rows[chunk]
     first, found = np.zeros(channels * (window.taps.size - 1) + 1, np.int64), np.empty((3, size), np.int32)
-    pixels = np.empty(capacity + 1, np.int32)
+    place, pixels = first.copy(), np.empty(capacity + 1, np.int32)
     pixel_count, corner = window.padded[0] * padded, (above * padded + left) * n_out
     image, (own, places) = aligned(pixel_count * n_out), begin(steps)
     row = current_row(steps, own)
@@ -188,7 +203,7 @@ def conv_backward(
                     read_planes(into, n_out, high_out, wide_out, image, padded * n_out, corner)
                 else:
                     unpool(into, n_out, high_out, wide_out, pool, won, image, padded * n_out, corner, here)
-                add_weight_gradient(weights_sum, image, n_out, window, channels, first, pixels)
+                add_weight_gradient(weights_sum, image, n_out, window, channels, first, pixels, place)
             if wants_in:
                 list_winners(into, n_out, high_out, wide_out, pool, won, left, padded, starts, channel, value)
                 gather_input_gradient(

@@ -24,6 +24,8 @@ from snn_helpers.engine.cpu.runtime import ZERO, kernel, part
 from snn_helpers.engine.cpu.steps import aligned, begin, current_row, start, take_step
 
 _ZERO = np.float32(0)
+BAND = 3 * 2**17  # bytes of sums that stay in the second-level cache, beside the weights that are added to them
+MANY = 16  # events a list, from which it is worth while to walk through the weights once a band
 
 
 class Window(NamedTuple):
@@ -157,13 +159,41 @@ def mark_reached(pixels, count, side, margin, padded, height, width, pool, reach
 
 
 @part
-def spread_events(image, n_out, rows, window, channels, first, pixels):
-    """Add to `image` [padded pixels, n_out], for each input channel and tap, its row of weights at its events."""
+def band_size(window, n_out, first):
+    """Return how many pixels of sums are a band: of an image that leaves the cache, and has many events, some rows."""
+    pixels, line = window.padded[0] * window.padded[1], window.padded[1] * n_out * 4
+    if pixels * n_out * 4 <= 2 * BAND or first[first.size - 1] < MANY * (first.size - 1):
+        return pixels
+    return max(4, BAND // line) * window.padded[1]
+
+
+@part
+def end_of_band(pixels, low, high, end):
+    """Return where, from `low` to `high` of a list in order, pixels from `end` on begin."""
+    if low == high or pixels[high - 1] < end:
+        return high
+    k = low
+    while pixels[k] < end:
+        k += 1
+    return k
+
+
+@part
+def spread_events(image, n_out, rows, window, channels, first, pixels, place):
+    """Add to `image` [padded pixels, n_out], for each input channel and tap, its row of weights at its events.
+
+    Band by band of events; `place`, as long as `first`, is scratch: how far each list has come.
+    """
     phases, width, into = window.taps.size - 1, n_out // window.groups, channels // window.groups
-    for group in range(window.groups):
-        for c in range(group * into, (group + 1) * into):
+    size, total = band_size(window, n_out, first), window.padded[0] * window.padded[1]
+    place[:] = first
+    for end in range(size, total + size, size):
+        for c in range(channels):
+            group = c // into
             for phase in range(phases):
-                low, high = first[c * phases + phase], first[c * phases + phase + 1]
+                k = c * phases + phase
+                low, high = place[k], end_of_band(pixels, place[k], first[k + 1], end)
+                place[k] = high
                 if low == high:
                     continue
                 for i in range(window.taps[phase], window.taps[phase + 1]):
@@ -264,8 +294,8 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity,
         Filled with the pool's winners; with T = 0, they are not kept.
     cur : float32 array [T, B, rows, columns, n_out]
         Filled with currents; with T = 0, they are not kept.
-    sums : float64 array [chunks, 2, n_out]
-        Sums of kept currents and of their squares, added to this chunk's row; with no rows, they are not taken.
+    sums : float64 array [chunks, T, 2, n_out]
+        Sums of each step's kept currents and of their squares, added to this chunk's; with no rows, they are not taken.
     """
     if chunk < 0:
         return
@@ -277,6 +307,7 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity,
     n = cells * n_out
     keep_winner, keep_cur, scratch = winner.shape[0] > 0, cur.shape[0] > 0, np.empty(n, np.uint8)
     first, found = np.zeros(channels * (window.taps.size - 1) + 1, np.int64), np.empty((3, size), np.int32)
+    place = first.copy()
     pixels, corner = np.empty(capacity + 1, np.int32), (above * padded + left) * n_out
     own, places = begin(steps)
     row, image = current_row(steps, own), aligned(window.padded[0] * padded * n_out)
@@ -296,14 +327,14 @@ def conv_forward(chunk, num_chunks, spk_in, rows, shift, window, pool, capacity,
             here = reached if few else everywhere
             won = winner[t, b] if keep_winner else scratch
             clear_reached(image, n_out, high_out, wide_out, pool, padded * n_out, corner, here)
-            spread_events(image, n_out, rows, window, channels, first, pixels)
+            spread_events(image, n_out, rows, window, channels, first, pixels, place)
             to = cur[t, b].reshape(-1) if keep_cur else row
             if planes:
                 write_planes(image, n_out, high_out, wide_out, padded * n_out, corner, shifts, to)
             else:
                 pool_image(image, n_out, high_out, wide_out, pool, padded * n_out, corner, shifts, here, to, won)
             if sums.shape[0] > 0:
-                add_product_sums(cur[t, b], cur[t, b], sums[chunk])
+                add_product_sums(cur[t, b], cur[t, b], sums[chunk, t])
             take_step(steps, own, places, t, b, n)
 
 

@@ -36,7 +36,7 @@ def scale_and_shift(frame, gains, out):
 
 @kernel
 def square_sums(chunk, num_chunks, cur, sums):
-    """Add the sums of the currents and of their squares, over all but channels, to `sums` float64 [chunks, 2, C].
+    """Add the sums of each step's currents and of their squares to `sums` float64 [chunks, T, 2, C].
 
     torch's own sums over a channels-last tensor of this size lose up to five digits.
     """
@@ -46,12 +46,12 @@ def square_sums(chunk, num_chunks, cur, sums):
     low, high = chunk_range(chunk, num_chunks, batch)
     for b in range(low, high):
         for t in range(num_steps):
-            add_product_sums(cur[t, b], cur[t, b], sums[chunk])
+            add_product_sums(cur[t, b], cur[t, b], sums[chunk, t])
 
 
 @kernel
 def current_forward(chunk, num_chunks, cur, gains, pool, steps, winner, pooled):
-    """Scale and shift currents by `gains` [2, C] (no rows: leave them), pool them and fire; see `conv_forward`.
+    """Scale and shift currents by `gains` [T, 2, C] (no rows: leave them), pool them and fire; see `conv_forward`.
 
     Where there is nothing to be done with them, the steps take them from `cur`, else, where it has any steps, from
     `pooled` [T, B, rows, columns, C], which is filled.
@@ -70,7 +70,7 @@ def current_forward(chunk, num_chunks, cur, gains, pool, steps, winner, pooled):
         for t in range(num_steps):
             to = pooled[t, b].reshape(-1) if pooled.shape[0] > 0 else row
             if normalised:
-                scale_and_shift(cur[t, b], gains, scaled if pool == 2 else to.reshape(height, width, channels))
+                scale_and_shift(cur[t, b], gains[t], scaled if pool == 2 else to.reshape(height, width, channels))
             if pool == 2:
                 image, won = scaled if normalised else cur[t, b], winner[t, b] if keep_winner else scratch
                 line = width * channels
@@ -83,7 +83,7 @@ def current_backward(chunk, num_chunks, pool, steps, winner, cur, grad_cur, prod
     """Take the recordings of one chunk back to the (normalised) currents before pooling, `grad_cur` [T, B, H, W, C].
 
     Where there is no pool, the steps write to `grad_cur`. Where `cur`, the currents before normalisation, has any, the
-    sums of the gradient and of its product with them are added to `products` float64 [chunks, 2, C].
+    sums of each step's gradient and of its product with them are added to `products` float64 [chunks, T, 2, C].
     """
     if chunk < 0:
         return
@@ -102,19 +102,22 @@ def current_backward(chunk, num_chunks, pool, steps, winner, cur, grad_cur, prod
                     image[:] = _ZERO
                 unpool(row, channels, height, width, pool, winner[t, b], image, line, ZERO, everywhere)
             if cur.shape[0] > 0:
-                add_product_sums(cur[t, b], grad_cur[t, b], products[chunk])
+                add_product_sums(cur[t, b], grad_cur[t, b], products[chunk, t])
 
 
 @kernel
 def norm_backward(chunk, num_chunks, cur, gains, grad):
-    """Turn the gradient of normalised currents into that of `cur`: `grad * gains[0] + cur * gains[1] + gains[2]`."""
+    """Turn the gradient of normalised currents into that of `cur`, by each step's gains [T, 3, C].
+
+    That is `grad * gains[t, 0] + cur * gains[t, 1] + gains[t, 2]`.
+    """
     if chunk < 0:
         return
     num_steps, batch, height, width, channels = cur.shape
     low, high = chunk_range(chunk, num_chunks, batch)
-    of_grad, of_cur, constant = gains[0], gains[1], gains[2]
     for b in range(low, high):
         for t in range(num_steps):
+            of_grad, of_cur, constant = gains[t, 0], gains[t, 1], gains[t, 2]
             for y in range(height):
                 for x in range(width):
                     one, to = cur[t, b, y, x], grad[t, b, y, x]

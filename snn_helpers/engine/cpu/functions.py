@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_helpers.engine.cpu import conv_back_kernels, conv_kernels, currents, linear_kernels, norm
+from snn_helpers.engine.cpu import conv_back_kernels, conv_kernels, currents, linear_kernels, norm, pool_kernels
 from snn_helpers.engine.cpu.generated import Generated
 from snn_helpers.engine.cpu.memory import array, channels_first, channels_last, empty, weight_rows, weight_rows_back
 from snn_helpers.engine.cpu.runtime import check_first_order, run_chunks
@@ -57,7 +57,7 @@ class ConvNeurons(torch.autograd.Function):
         n_out = len(weight)
         run, winner, pooled = _begin(ctx, made, (*count.shape[:2], *window.image, n_out), pool, keep_mem, numbers)
         ctx.window, ctx.sizes = window, (pool, capacity, False)
-        _convolve(ctx, count, weight, shift, run.steps, winner.numpy(), pooled, np.empty((0, 2, n_out)))
+        _convolve(ctx, count, weight, shift, run.steps, winner.numpy(), pooled, np.empty((0, 0, 2, n_out)))
         return _end(ctx, made, run, numbers, keep_mem, count, weight, winner)
 
     @staticmethod
@@ -100,7 +100,8 @@ class ConvCurrents(torch.autograd.Function):
     """count [T, B, H, W, C] to the currents of its convolution, [T, B, n_out, ...], channels-last in memory.
 
     In memory as they are named where `planes` are wanted, for torch: its batch norm loses digits over channels-last.
-    Beside them the sums of the currents and of their squares, float64 [2, n_out], or None where they are not wanted.
+    Beside them the sums of each step's currents and of their squares, float64 [T, 2, n_out], or None where they are not
+    wanted.
     Events give the currents and the gradient of the weights; the input's gradient, which has no gaps, is the library's.
     """
 
@@ -109,7 +110,7 @@ class ConvCurrents(torch.autograd.Function):
         """Compute the outputs, and keep what the way back needs."""
         n_out = len(weight)
         cur = empty(*count.shape[:2], *((n_out, *window.image) if planes else (*window.image, n_out)))
-        sums = np.zeros((share_out(count.shape[1]) if wants_sums else 0, 2, n_out))
+        sums = np.zeros((share_out(count.shape[1]) if wants_sums else 0, len(count), 2, n_out))
         ctx.window, ctx.sizes = window, (1, capacity, planes)
         _convolve(ctx, count, weight, shift, NO_STEPS, _NO_WINNERS, cur.numpy(), sums)
         ctx.save_for_backward(count, weight)
@@ -139,27 +140,18 @@ class ConvCurrents(torch.autograd.Function):
 class CurrentNeurons(torch.autograd.Function):
     """cur [T, B, C, H, W], channels-last in memory, through batch norm, pool and neurons to [T, B, H / pool, ..., C].
 
-    Normalised by the statistics of `cur`, which are returned too, with `gain` and `shift` float32 [C]; without a `gain`
-    not at all, and mean and variance are None. `sums` of the currents and their squares, float64 [2, C], are taken here
-    where they are None.
+    Normalised by the statistics of `cur`, over time or in `each_step`, which are returned too, [1 or T, C], with `gain`
+    and `shift` float32 [C]; without a `gain` not at all, and mean and variance are None. `sums` of each step's currents
+    and their squares, float64 [T, 2, C], are taken here where they are None.
     """
 
     @staticmethod
-    def forward(ctx, cur, sums, gain, shift, eps, made, pool, keep_mem, *numbers):
+    def forward(ctx, cur, sums, gain, shift, eps, each_step, made, pool, keep_mem, *numbers):
         """Compute the outputs, and keep what the way back needs."""
         cur = channels_last(cur)
-        channels, chunks = cur.shape[-1], share_out(cur.shape[1])
-        mean = var = inverse = None
-        gains = torch.empty(0, channels)
+        chunks, mean, var, inverse, gains = share_out(cur.shape[1]), None, None, None, torch.empty(0, 2, cur.shape[-1])
         if gain is not None:
-            if sums is None:
-                parts = torch.zeros(chunks, 2, channels, dtype=torch.float64)
-                run_chunks(currents.square_sums, chunks, chunks, cur.numpy(), parts.numpy())
-                sums = parts.sum(0)
-            mean, mean_square = sums / cur[..., 0].numel()
-            var = (mean_square - mean * mean).clamp(min=0)
-            inverse = 1.0 / torch.sqrt(var + eps)
-            gains = torch.stack([gain * inverse, shift - mean * gain * inverse]).float()
+            mean, var, inverse, gains = _statistics(cur, sums, gain, shift, eps, each_step)
             ctx.mark_non_differentiable(mean, var)
         as_it_is = cur if pool == 1 and gain is None else None
         run, winner, pooled = _begin(ctx, made, cur.shape, pool, keep_mem, numbers, as_it_is)
@@ -167,7 +159,7 @@ class CurrentNeurons(torch.autograd.Function):
             currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), pool, run.steps, winner.numpy(),
             pooled,
         )  # fmt: skip
-        ctx.pool, ctx.cur_shape, ctx.normalised = pool, cur.shape, gain is not None
+        ctx.pool, ctx.cur_shape, ctx.normalised, ctx.each_step = pool, cur.shape, gain is not None, each_step
         of_norm = [cur, gain, mean, inverse] if ctx.normalised else [torch.empty(0, 0, 0, 0, 0), None, None, None]
         return *_end(ctx, made, run, numbers, keep_mem, winner, *of_norm), mean, var
 
@@ -179,22 +171,107 @@ class CurrentNeurons(torch.autograd.Function):
         grad_cur = empty(*ctx.cur_shape)
         rows = {"grad_x": grad_cur} if ctx.pool == 1 else {}
         run = ctx.made.backward(ctx, saved, channels_last(grad_spk), **rows)
-        products = torch.zeros(chunks, 2, channels, dtype=torch.float64)
+        products = torch.zeros(chunks, len(grad_cur), 2, channels, dtype=torch.float64)
         run_chunks(
             currents.current_backward, chunks, chunks, ctx.pool, run.steps, winner.numpy(), cur.numpy(),
             grad_cur.numpy(), products.numpy(),
         )  # fmt: skip
         grad_gain = grad_shift = None
         if ctx.normalised:
-            grad_shift, with_cur = products.sum(0)
-            grad_gain = (with_cur - mean * grad_shift) * inverse
-            scale, size = gain * inverse, cur[..., 0].numel()
-            slope = scale * inverse * grad_gain / size
-            gains = torch.stack([scale, -slope, slope * mean - scale * grad_shift / size]).float()
-            run_chunks(currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
-            grad_gain, grad_shift = grad_gain.float(), grad_shift.float()
+            grad_gain, grad_shift = _norm_back(products, ctx.each_step, cur, gain, mean, inverse, grad_cur)
         of_numbers = ctx.made.number_gradients(ctx, run)
-        return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 4, *of_numbers
+        return channels_first(grad_cur), None, grad_gain, grad_shift, *[None] * 5, *of_numbers
+
+
+class NormCurrents(torch.autograd.Function):
+    """cur [T, B, C, H, W] to their normalisation, both channels-last in memory; as `CurrentNeurons`, without these."""
+
+    @staticmethod
+    def forward(ctx, cur, sums, gain, shift, eps, each_step):
+        """Compute the outputs, and keep what the way back needs."""
+        cur = channels_last(cur)
+        mean, var, inverse, gains = _statistics(cur, sums, gain, shift, eps, each_step)
+        ctx.mark_non_differentiable(mean, var)
+        chunks, out = share_out(cur.shape[1]), empty(*cur.shape)
+        run_chunks(
+            currents.current_forward, chunks, chunks, cur.numpy(), gains.numpy(), 1, NO_STEPS, _NO_WINNERS,
+            out.numpy(),
+        )  # fmt: skip
+        ctx.each_step = each_step
+        ctx.save_for_backward(cur, gain, mean, inverse)
+        return channels_first(out), mean, var
+
+    @staticmethod
+    def backward(ctx, grad, *__):
+        """Compute a gradient for each argument of `forward`."""
+        check_first_order()
+        cur, gain, mean, inverse = ctx.saved_tensors
+        grad_cur = empty(*cur.shape).copy_(grad.permute(0, 1, 3, 4, 2))
+        chunks = share_out(cur.shape[1])
+        products = torch.zeros(chunks, len(cur), 2, cur.shape[-1], dtype=torch.float64)
+        run_chunks(
+            currents.current_backward, chunks, chunks, 1, NO_STEPS, _NO_WINNERS, cur.numpy(), grad_cur.numpy(),
+            products.numpy(),
+        )  # fmt: skip
+        grads = _norm_back(products, ctx.each_step, cur, gain, mean, inverse, grad_cur)
+        return channels_first(grad_cur), None, *grads, None, None
+
+
+def _statistics(cur: Tensor, sums: Tensor | None, gain: Tensor, shift: Tensor, eps: float, each_step: bool) -> tuple:
+    """Return mean, variance and 1 / deviation, float64 [1 or T, C], and the gains of `currents.current_forward`."""
+    if sums is None:
+        chunks = share_out(cur.shape[1])
+        parts = torch.zeros(chunks, len(cur), 2, cur.shape[-1], dtype=torch.float64)
+        run_chunks(currents.square_sums, chunks, chunks, cur.numpy(), parts.numpy())
+        sums = parts.sum(0)
+    sums = sums if each_step else sums.sum(0, keepdim=True)
+    mean, mean_square = (sums * len(sums) / cur[..., 0].numel()).unbind(1)
+    var = (mean_square - mean * mean).clamp(min=0)
+    inverse = 1.0 / torch.sqrt(var + eps)
+    return mean, var, inverse, _each_step(len(cur), gain * inverse, shift - mean * gain * inverse)
+
+
+def _norm_back(products: Tensor, each_step: bool, cur, gain, mean, inverse, grad_cur: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn `grad_cur` of normalised currents into that of `cur`; return the gradients of gain and shift."""
+    grad_shift, with_cur = products.sum(0 if each_step else (0, 1)).view(len(mean), 2, -1).unbind(1)
+    grad_gain = (with_cur - mean * grad_shift) * inverse
+    scale, size = gain * inverse, cur[..., 0].numel() / len(mean)
+    slope = scale * inverse * grad_gain / size
+    gains = _each_step(len(cur), scale, -slope, slope * mean - scale * grad_shift / size)
+    chunks = share_out(cur.shape[1])
+    run_chunks(currents.norm_backward, chunks, chunks, cur.numpy(), gains.numpy(), grad_cur.numpy())
+    return grad_gain.sum(0).float(), grad_shift.sum(0).float()
+
+
+def _each_step(num_steps: int, *gains: Tensor) -> Tensor:
+    """Return gains of each step, or of all alike, [T or 1, C], as float32 [T, gains, C]."""
+    return torch.stack(gains, 1).float().expand(num_steps, -1, -1).contiguous()
+
+
+class MaxPool(torch.autograd.Function):
+    """count [T, B, H, W, C] to the largest of each 2x2 window, [T, B, H / 2, W / 2, C]."""
+
+    @staticmethod
+    def forward(ctx, count, path):
+        """Compute the outputs, and keep what the way back needs."""
+        num_steps, batch, height, width, channels = count.shape
+        pooled = empty(num_steps, batch, height // 2, width // 2, channels, dtype=np.uint8)
+        images = num_steps * batch
+        run_chunks(pool_kernels.pool_forward, images, count.flatten(0, 1).numpy(), pooled.flatten(0, 1).numpy())
+        ctx.save_for_backward(count)
+        ctx.mark_non_differentiable(pooled)
+        ctx.set_materialize_grads(False)
+        return pooled, no_path(channels_first(pooled))
+
+    @staticmethod
+    def backward(ctx, _, grad):
+        """Compute the gradient of the path."""
+        check_first_order()
+        (count,) = ctx.saved_tensors
+        grad_in, grad = empty(*count.shape), channels_last(grad)
+        images = (one.flatten(0, 1).numpy() for one in (count, grad, grad_in))
+        run_chunks(pool_kernels.pool_backward, count.shape[0] * count.shape[1], *images)
+        return None, channels_first(grad_in)
 
 
 class Linear(torch.autograd.Function):
