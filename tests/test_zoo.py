@@ -1,5 +1,6 @@
 """Networks as tutorials and papers describe them equal their own plain loops: spikes, membranes, gradients."""
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import snntorch
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from zoo import DOCS, MARKED, markdown
 from zoo_compare import compare
 from zoo_networks import ZOO, plain_loop
 
@@ -64,3 +66,11 @@ def test_network_of_the_zoo_is_planned_without_a_warning(name):
         warnings.simplefilter("error")
         fast(inputs)
     assert "by the network's own loop" not in fast.explain()
+
+
+def test_table_of_the_page_is_that_of_the_figures_kept():
+    tables = json.loads((DOCS / "zoo.json").read_text(encoding="utf-8"))
+    assert MARKED.findall((DOCS / "speed.md").read_text(encoding="utf-8")) == [markdown(tables)]
+    for table in tables.values():
+        assert set(table["rows"]) == set(ZOO)
+        assert all(row["unexplained"] == 0 for row in table["rows"].values())
