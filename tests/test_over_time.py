@@ -1601,3 +1601,38 @@ def test_hook_on_every_module_is_called_in_each_step(kind):
         handle.remove()
     assert seen == 5 * [net[0]]
     assert "own loop" not in (fast(frames), fast.explain())[1]
+
+
+# One frame that `expand` lays along time
+
+
+def repeating_net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), lif(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 5), nn.Dropout(0.2), lif(output=True)
+    )
+
+
+def test_frame_that_repeats_is_convolved_once():
+    frame = 2 * torch.rand(3, 1, 8, 8)
+    assert "once: the same in every step" in assert_as_loop(repeating_net(), frame.expand(6, *frame.shape))
+
+
+def test_counts_that_repeat_are_taken_as_floats():
+    net, frame = repeating_net().eval(), torch.randint(0, 4, (3, 1, 8, 8), dtype=torch.uint8)
+    frames = frame.expand(6, *frame.shape)
+    assert_equal(accelerate(net)(frames), step_loop(net, frames.float()))
+
+
+def test_frame_that_repeats_is_told_from_frames_that_differ():
+    net, frame = repeating_net().eval(), 2 * torch.rand(3, 1, 8, 8)
+    fast, repeated = accelerate(net), frame.expand(6, *frame.shape)
+    for frames in (repeated, torch.rand(6, 3, 1, 8, 8), repeated, repeated.clone(), repeated[:1]):
+        assert_equal(fast(frames), step_loop(net, frames))
+
+
+def test_frame_that_repeats_gets_the_gradient_of_each_step_where_one_is_asked_for():
+    net, frame = repeating_net(), 2 * torch.rand(3, 1, 8, 8)
+    frames = frame.expand(6, *frame.shape).requires_grad_()
+    accelerate(net)(frames)[1].square().sum().backward()
+    assert len(frames.grad.flatten(1).unique(dim=0)) == 6

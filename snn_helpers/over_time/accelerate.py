@@ -17,7 +17,7 @@ from snn_helpers._checks import check_choice
 from snn_helpers.engine import Spikes
 from snn_helpers.neurons import refuse_export
 from snn_helpers.over_time import layers
-from snn_helpers.over_time.actions import Action, Context, Element, Neurons, Series
+from snn_helpers.over_time.actions import Action, Context, Element, Neurons, Same, Series
 from snn_helpers.over_time.event_actions import ConvLayer
 from snn_helpers.over_time.fingerprint import NotRead, Snapshot
 from snn_helpers.over_time.outside import Known, evaluate, in_all_steps, look_up, thawed
@@ -138,7 +138,7 @@ class OverTime(NotRead):
 
     def _planned(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
         first, *others = inputs
-        step = _signature((first[0] if isinstance(first, Tensor) else first, others, options))
+        step = _signature((first[0] if isinstance(first, Tensor) else first, others, options)), _repeats(first)
         plans, keys = self._look(), (step, (len(first), step))
         found = next((plans[key] for key in keys if key in plans), None)
         if found is None:
@@ -173,7 +173,7 @@ class OverTime(NotRead):
         if isinstance(inputs[0], Tensor) and all(neuron.init_hidden for neuron in self.neurons):
             step = _try(lambda: trace(self.net, self.method, self.as_step(inputs[0][0]), *inputs[1:], **options))
             if isinstance(step, Traced) and step.calls == 1 and not step.resets and not step.indexed:
-                return self._as_program(lambda: one_step(step), loops=False), True
+                return self._as_program(lambda: one_step(step), False, _repeats(inputs[0])), True
         return self._plan_of_whole(step, inputs, options), False
 
     def _plan_of_whole(
@@ -195,10 +195,10 @@ class OverTime(NotRead):
         if loops or (isinstance(rolled, _Planned) and _repeats_its_input(rolled.program)):
             return rolled
         if isinstance(step, Traced):
-            return self._as_program(lambda: one_step(step), loops=False)
+            return self._as_program(lambda: one_step(step), False, _repeats(inputs[0]))
         return _Unplanned(str(step), loops=False)
 
-    def _as_program(self, make: Callable[[], Program], loops: bool) -> _Planned | _Unplanned:
+    def _as_program(self, make: Callable[[], Program], loops: bool, repeats: bool = False) -> _Planned | _Unplanned:
         try:
             program = make()
             drawn = next((op for op in program.steps if _name(op) in DRAWS), None)
@@ -206,7 +206,7 @@ class OverTime(NotRead):
                 raise CannotTrace(f"it draws random numbers (`{_name(drawn)}`){drawn.line}")
         except CannotTrace as err:
             return _Unplanned(str(err), loops)
-        return _Planned(program, [plan(stage, self.net) for stage in program.stages])
+        return _Planned(program, [plan(stage, self.net, repeats) for stage in program.stages])
 
     def _is_neuron(self, path: str) -> bool:
         return layers.is_spiking(self.net.get_submodule(path))
@@ -242,8 +242,10 @@ class OverTime(NotRead):
         evaluate(program.after, fixed, done)
         return tree_map(lambda a: look_up(a, fixed, done), thawed(program.output))
 
-    def _as_series(self, frames: Tensor, engine: Any) -> Tensor | Spikes:
-        """Return the input over time as the layers take it: counts that fit in a byte, else floats."""
+    def _as_series(self, frames: Tensor, engine: Any) -> Tensor | Spikes | Same:
+        """Return the input over time as the layers take it: one step for all, counts that fit in a byte, or floats."""
+        if _repeats(frames):
+            return Same(self.as_step(frames[0]))
         if frames.is_floating_point() or frames.is_complex():
             return frames
         narrow = frames.dtype in (torch.bool, torch.uint8)
@@ -338,6 +340,17 @@ class OverTime(NotRead):
         conv = self.net.get_submodule(steps[action.indices[0]].target)
         fused = isinstance(action, ConvLayer) and not self.runner.in_parts(module, conv)
         return action.how if fused else self.runner.how(neuron, self._example())
+
+
+def _repeats(frames: Any) -> bool:
+    """Whether an input is one step that all share in memory, as `expand` makes it, and no gradient is asked of it."""
+    return (
+        isinstance(frames, Tensor)
+        and frames.layout is torch.strided
+        and len(frames) > 1
+        and frames.stride(0) == 0
+        and not frames.requires_grad
+    )
 
 
 def _no_frames(inputs: tuple) -> ValueError:

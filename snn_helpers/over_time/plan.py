@@ -16,14 +16,17 @@ from snn_helpers.over_time.norm import NormOverTime
 from snn_helpers.over_time.program import Before, Fixed, Now, Op, Stage, is_neuron_op
 
 
-def plan(stage: Stage, net: nn.Module) -> list[Action]:
-    """Return the actions that compute a loop's steps over all time, in an order in which they can run."""
-    return _Planner(stage.steps, net).plan(stage.output)
+def plan(stage: Stage, net: nn.Module, repeats: bool = False) -> list[Action]:
+    """Return the actions that compute a loop's steps over all time, in an order in which they can run.
+
+    Where a call is one step, `repeats` says whether its input is the same in all of them.
+    """
+    return _Planner(stage.steps, net, repeats).plan(stage.output)
 
 
 class _Planner:
-    def __init__(self, steps: list[Op], net: nn.Module):
-        self.steps, self.net = steps, net
+    def __init__(self, steps: list[Op], net: nn.Module, repeats: bool):
+        self.steps, self.net, self.repeats = steps, net, repeats
         self.users: list[list[int]] = [[] for _ in steps]
         for index, op in enumerate(steps):
             for ref in op.references:
@@ -121,7 +124,8 @@ class _Planner:
         """Return the operations whose results differ from step to step."""
         changing = set(self.group_of)
         for index, op in enumerate(self.steps):
-            moving = op.kind == "series" or self._keeps_state(op) or is_dropout(op, self.net) or self._counts_calls(op)
+            is_new = op.kind == "series" and not (self.repeats and op.args[0] is None)
+            moving = is_new or self._keeps_state(op) or is_dropout(op, self.net) or self._counts_calls(op)
             values = [ref for ref in op.references if not isinstance(ref, Fixed)]
             if moving or any(isinstance(ref, Before) or ref.index in changing for ref in values):
                 changing.add(index)
