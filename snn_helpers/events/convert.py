@@ -87,8 +87,6 @@ def to_events(
     >>> to_events({"ts": [0.5, 0.75], "pol": [-1, 1], "x": [3, 4], "y": [0, 9]}, unit="s").tolist()
     [(3, 0, 500000, 0), (4, 9, 750000, 1)]
     """
-    if unit is not None:
-        check_choice("unit", unit, tuple(UNITS_US))
     if any(values is not None for values in (x, y, t, p)):
         if events is not None:
             raise TypeError(f"`{name}`: give either `events` or x, y, t and p, not both.")
@@ -99,6 +97,8 @@ def to_events(
 
 def join_columns(events: Any, columns, unit: str | None, name: str) -> np.ndarray:
     """Convert as `to_events` does, but leave it to the caller to check the order, the sensor and the first time."""
+    if unit is not None:
+        check_choice("unit", unit, tuple(UNITS_US))
     if isinstance(events, np.ndarray) and events.dtype == EVENT_DTYPE and unit in (None, "us") and columns is None:
         return events
     found = _columns(events, columns, name)
