@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_helpers._checks import check_choice, check_int
-from snn_helpers.events.convert import UNITS_US, check_events, check_sensor_size, join_columns
+from snn_helpers.events.convert import check_events, check_sensor_size, join_columns
 from snn_helpers.events.dtype import EVENT_DTYPE, RecordingError, make_events
 from snn_helpers.events.frames import ORIGINS, FrameSpec, bin_frames
 from snn_helpers.exchange.direct import call_directly
@@ -87,7 +87,7 @@ class Stream:
     ):
         self._runner = runner_of(net)
         net = self._runner.net
-        if not (self._runner.neurons and all(neuron.init_hidden for neuron in self._runner.neurons)):
+        if not (self._runner.neurons and self._runner.neurons_keep_state):
             raise ValueError(
                 f"{type(net).__name__} hands the state of its neurons on in a loop of its own. A stream takes a "
                 "network that computes one time step, with neurons of `init_hidden=True`."
@@ -234,8 +234,6 @@ class Stream:
         ValueError
             If `step_us` or `sensor_size` is missing, or there are not as many arrays as streams.
         """
-        if unit is not None:
-            check_choice("unit", unit, tuple(UNITS_US))
         streams = self._joined(events, unit)
         for one in streams:
             back = np.flatnonzero(one["t"][1:] < one["t"][:-1])

@@ -88,6 +88,11 @@ class OverTime(NotRead):
         """The layers of neurons."""
         return [module for module in self.net.modules() if layers.is_spiking(module)]
 
+    @property
+    def neurons_keep_state(self) -> bool:
+        """Whether all neurons keep their own state from call to call (`init_hidden`)."""
+        return all(neuron.init_hidden for neuron in self.neurons)
+
     @contextlib.contextmanager
     def continued(self) -> Iterator[list[nn.Module]]:
         """Let each run inside start where the one before has ended, the first from zero: parts of one recording.
@@ -138,7 +143,7 @@ class OverTime(NotRead):
 
     def _planned(self, inputs: tuple, options: dict[str, Any]) -> _Planned | _Unplanned:
         first, *others = inputs
-        step = _signature((first[0] if isinstance(first, Tensor) else first, others, options)), _repeats(first)
+        step = _signature((first[0] if isinstance(first, Tensor) else first, others, options)), _is_repeated(first)
         plans, keys = self._look(), (step, (len(first), step))
         found = next((plans[key] for key in keys if key in plans), None)
         if found is None:
@@ -170,10 +175,10 @@ class OverTime(NotRead):
         if not self.neurons or any(isinstance(module, Accelerated) for module in self.net.modules()):
             return _Unplanned("its neurons take all steps in one call", loops=True, told=False), True
         step = None
-        if isinstance(inputs[0], Tensor) and all(neuron.init_hidden for neuron in self.neurons):
+        if isinstance(inputs[0], Tensor) and self.neurons_keep_state:
             step = _try(lambda: trace(self.net, self.method, self.as_step(inputs[0][0]), *inputs[1:], **options))
             if isinstance(step, Traced) and step.calls == 1 and not step.resets and not step.indexed:
-                return self._as_program(lambda: one_step(step), False, _repeats(inputs[0])), True
+                return self._as_program(lambda: one_step(step), False, _is_repeated(inputs[0])), True
         return self._plan_of_whole(step, inputs, options), False
 
     def _plan_of_whole(
@@ -182,7 +187,7 @@ class OverTime(NotRead):
         """Plan what a call does with all steps, or with one, which is `step`."""
         whole = _try(lambda: trace(self.net, self.method, *inputs, **options))
         one_step_only = not whole.resets and whole.calls < 2
-        if one_step_only and not isinstance(inputs[0], Tensor) and all(neuron.init_hidden for neuron in self.neurons):
+        if one_step_only and not isinstance(inputs[0], Tensor) and self.neurons_keep_state:
             raise _no_frames(inputs)
         loops = step is None or step.resets or whole.resets or (step.calls != whole.calls and whole.calls > 0)
         if loops and isinstance(whole, Traced) and whole.calls == 1:
@@ -195,7 +200,7 @@ class OverTime(NotRead):
         if loops or (isinstance(rolled, _Planned) and _repeats_its_input(rolled.program)):
             return rolled
         if isinstance(step, Traced):
-            return self._as_program(lambda: one_step(step), False, _repeats(inputs[0]))
+            return self._as_program(lambda: one_step(step), False, _is_repeated(inputs[0]))
         return _Unplanned(str(step), loops=False)
 
     def _as_program(self, make: Callable[[], Program], loops: bool, repeats: bool = False) -> _Planned | _Unplanned:
@@ -244,7 +249,7 @@ class OverTime(NotRead):
 
     def _as_series(self, frames: Tensor, engine: Any) -> Tensor | Spikes | Same:
         """Return the input over time as the layers take it: one step for all, counts that fit in a byte, or floats."""
-        if _repeats(frames):
+        if _is_repeated(frames):
             return Same(self.as_step(frames[0]))
         if frames.is_floating_point() or frames.is_complex():
             return frames
@@ -342,7 +347,7 @@ class OverTime(NotRead):
         return action.how if fused else self.runner.how(neuron, self._example())
 
 
-def _repeats(frames: Any) -> bool:
+def _is_repeated(frames: Any) -> bool:
     """Whether an input is one step that all share in memory, as `expand` makes it, and no gradient is asked of it."""
     return (
         isinstance(frames, Tensor)

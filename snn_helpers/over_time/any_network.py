@@ -14,7 +14,7 @@ from snn_helpers.over_time.accelerate import OverTime
 def frames_for(network: nn.Module, frames: Tensor) -> Tensor:
     """Return event counts as a network takes them: bytes where steps are run over time, else in its weights' type."""
     runner = getattr(network, "over_time", None)
-    steps = isinstance(runner, OverTime) and all(neuron.init_hidden for neuron in runner.neurons)
+    steps = isinstance(runner, OverTime) and runner.neurons_keep_state
     if frames.is_floating_point() or steps:
         return frames
     kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,8 +61,7 @@ class Linear(Action):
         if spikes is None or ctx.engine is None or spikes.count.dim() not in (3, 5):
             Fold(self.indices).run(ctx)
             return
-        for listener in input_listeners(module):
-            listener.on_rows(scaled(spikes.count.flatten(2).flatten(0, 1), scale), 1)
+        tell(module, spikes, scale)
         ctx.values[last] = ctx.engine.linear(spikes, scaled(module.weight, scale), module.bias)
 
 
@@ -135,8 +135,7 @@ class Conv(Action):
         if spikes is None:
             self.chain.run(ctx)
             return
-        for listener in input_listeners(conv):
-            listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
+        tell(conv, spikes, scale)
         ctx.values[index] = ctx.engine.conv(
             spikes, scaled(conv.weight, scale), conv.bias, stride=conv.stride, padding=conv.padding,
             dilation=conv.dilation, groups=conv.groups,
@@ -168,7 +167,38 @@ class Conv(Action):
 
 
 @dataclass
-class ConvLayer(Action):
+class _Layer(Action):
+    """Operations from a convolution on that events carry out in one pass, where the engine can and it is worth while.
+
+    Attributes
+    ----------
+    apart : list of Action
+        The same, one operation after the other.
+    """
+
+    apart: list[Action]
+
+    def run(self, ctx: Context) -> None:
+        """Compute the layer, in one pass if it can."""
+        conv = ctx.net.get_submodule(ctx.steps[self.indices[0]].target)
+        spikes, scale = self._events(ctx, conv)
+        if spikes is None:
+            for action in self.apart:
+                action.run(ctx)
+            return
+        tell(conv, spikes, scale)
+        ctx.values[self.indices[-1]] = self._in_one_pass(ctx, conv, spikes, scale)
+
+    def _events(self, ctx: Context, conv: nn.Module) -> tuple[Spikes | None, float]:
+        """Return the input as bytes and their scale, or None where the layer is computed apart."""
+        raise NotImplementedError
+
+    def _in_one_pass(self, ctx: Context, conv: nn.Module, spikes: Spikes, scale: float) -> Any:
+        raise NotImplementedError
+
+
+@dataclass
+class ConvLayer(_Layer):
     """Convolution, normalisation, pool and neurons in one pass, event-driven.
 
     Attributes
@@ -177,39 +207,33 @@ class ConvLayer(Action):
         The normalisation among the operations; of each step on its own, it is done where few inputs are events.
     pool : {1, 2}
         Side of the max-pool's windows.
-    apart : list of Action
-        One operation after the other, where the input is no spikes in bytes.
     """
 
     norm: int | None
     pool: int
-    apart: list[Action]
 
     how = "event-driven: convolution, pool and neurons in one pass; a small layer one after the other"
 
-    def run(self, ctx: Context) -> None:
-        """Run the layer in one pass if it can."""
-        conv, neuron = (ctx.net.get_submodule(ctx.steps[k].target) for k in (self.indices[0], self.indices[-1]))
-        source = ctx.steps[self.indices[0]].args[0]
-        norm = None if self.norm is None else ctx.net.get_submodule(ctx.steps[self.norm].target)
-        options, each_step = {}, normalises_each_step(norm)
-        spikes, scale = None, 1
+    def _modules(self, ctx: Context) -> tuple[nn.Module, nn.Module | None]:
+        places = (self.indices[-1], self.norm)
+        neuron, norm = (None if k is None else ctx.net.get_submodule(ctx.steps[k].target) for k in places)
+        return neuron, norm
+
+    def _events(self, ctx: Context, conv: nn.Module) -> tuple[Spikes | None, float]:
+        source, (neuron, norm) = ctx.steps[self.indices[0]].args[0], self._modules(ctx)
         if ctx.engine is None or ctx.goes_on or self._is_small(ctx, conv) or ctx.runner.in_parts(neuron, conv):
-            pass
-        elif each_step or conv.stride != (1, 1):
-            options["path"] = "events"
-            if not each_step or can_normalise_each_step(ctx, norm, ctx.steps[self.norm]):
-                spikes, scale = events_for_conv(ctx, source, conv)
-        else:
-            spikes, scale = as_scaled_spikes(ctx, source)
-        if spikes is None:
-            for action in self.apart:
-                action.run(ctx)
-            return
-        for listener in input_listeners(conv):
-            listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
-        norm = None if norm is None else BatchNorm.of(norm, ctx.num_steps if each_step else None)
-        ctx.values[self.indices[-1]] = ctx.runner.conv_layer(
+            return None, 1
+        if not for_few_events(conv, norm):
+            return as_scaled_spikes(ctx, source)
+        if normalises_each_step(norm) and not can_normalise_each_step(ctx, norm, ctx.steps[self.norm]):
+            return None, 1
+        return events_for_conv(ctx, source, conv)
+
+    def _in_one_pass(self, ctx: Context, conv: nn.Module, spikes: Spikes, scale: float) -> Any:
+        neuron, norm = self._modules(ctx)
+        options = {"path": "events"} if for_few_events(conv, norm) else {}
+        norm = None if norm is None else BatchNorm.of(norm, ctx.num_steps if normalises_each_step(norm) else None)
+        return ctx.runner.conv_layer(
             ctx.engine, spikes, conv, scaled(conv.weight, scale), norm, self.pool, neuron, options
         )
 
@@ -229,35 +253,34 @@ class ConvLayer(Action):
 
 
 @dataclass
-class ConvNorm(Action):
-    """Convolution and batch norm in each step, where few inputs are events, of what is not led into neurons alone.
-
-    Attributes
-    ----------
-    apart : list of Action
-        One operation after the other, for all other inputs.
-    """
-
-    apart: list[Action]
+class ConvNorm(_Layer):
+    """Convolution and batch norm in each step, where few inputs are events, of what is not led into neurons alone."""
 
     how = "event-driven after few events, with its normalisation, else torch, step by step"
 
-    def run(self, ctx: Context) -> None:
-        """Convolve and normalise all steps."""
-        conv, norm = (ctx.net.get_submodule(ctx.steps[k].target) for k in self.indices)
-        spikes, scale = None, 1
-        if not ctx.goes_on and can_normalise_each_step(ctx, norm, ctx.steps[self.indices[1]]):
-            spikes, scale = events_for_conv(ctx, ctx.steps[self.indices[0]].args[0], conv)
-        if spikes is None:
-            for action in self.apart:
-                action.run(ctx)
-            return
-        for listener in input_listeners(conv):
-            listener.on_rows(scaled(spikes.count.flatten(0, 1), scale), 1)
-        ctx.values[self.indices[1]] = ctx.engine.conv_norm(
-            spikes, scaled(conv.weight, scale), conv.bias, BatchNorm.of(norm, ctx.num_steps), padding=conv.padding[0],
-            stride=conv.stride[0],
-        )  # fmt: skip
+    def _events(self, ctx: Context, conv: nn.Module) -> tuple[Spikes | None, float]:
+        norm = ctx.steps[self.indices[1]]
+        if ctx.goes_on or not can_normalise_each_step(ctx, ctx.net.get_submodule(norm.target), norm):
+            return None, 1
+        return events_for_conv(ctx, ctx.steps[self.indices[0]].args[0], conv)
+
+    def _in_one_pass(self, ctx: Context, conv: nn.Module, spikes: Spikes, scale: float) -> Any:
+        norm = BatchNorm.of(ctx.net.get_submodule(ctx.steps[self.indices[1]].target), ctx.num_steps)
+        return ctx.engine.conv_norm(
+            spikes, scaled(conv.weight, scale), conv.bias, norm, padding=conv.padding[0], stride=conv.stride[0]
+        )
+
+
+def tell(module: nn.Module, spikes: Spikes, scale: float) -> None:
+    """Tell those who listen to a layer of weights what it takes, a row a step and recording."""
+    for listener in input_listeners(module):
+        count = spikes.count.flatten(2) if isinstance(module, nn.Linear) else spikes.count
+        listener.on_rows(scaled(count.flatten(0, 1), scale), 1)
+
+
+def for_few_events(conv: nn.Module, norm: nn.Module | None) -> bool:
+    """Whether the engine has a layer in one pass for few events alone."""
+    return normalises_each_step(norm) or conv.stride != (1, 1)
 
 
 def normalises_each_step(norm: nn.Module | None) -> bool:

@@ -193,7 +193,7 @@ class _Planner:
             chain, norm, at = [at, *chain], at, self._source(at)
         if at is None or not self._is_layers_conv(at, pool):
             return []
-        return [event_actions.ConvLayer([at, *chain], norm, pool, self._apart([at, *chain]))]
+        return [event_actions.ConvLayer([at, *chain], self._apart([at, *chain]), norm, pool)]
 
     def _conv_norm(self, norm: int) -> list[Action]:
         """Return a convolution and its normalisation in each step, of what goes elsewhere than into neurons."""

@@ -110,10 +110,10 @@ class Runner:
     def fire(self, engine, module: nn.Module, cur: Tensor) -> Any:
         """Run a layer over currents that lie channels-last in memory, where the engine can; else return None."""
         in_order = cur.dim() == 5 and not cur.is_contiguous() and cur.permute(0, 1, 3, 4, 2).is_contiguous()
-        neuron = self.equation(module, cur)
-        if not (in_order and hasattr(engine, "fire")) or isinstance(neuron, str):
+        if not in_order or not hasattr(engine, "fire") or any(tap.mem for tap in layers.listeners(module)):
             return None
-        if any(listener.mem for listener in layers.listeners(module)) or (spk := engine.fire(cur, neuron)) is None:
+        neuron = self.equation(module, cur)
+        if isinstance(neuron, str) or (spk := engine.fire(cur, neuron)) is None:
             return None
         self.tell(module, spk, None)
         return layers.as_returned(module, spk, None)
